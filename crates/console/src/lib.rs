@@ -1,0 +1,1 @@
+//! The web pages: static assets that talk to the public API like any client.

@@ -1,0 +1,1 @@
+//! Pulls any REST API into a lake: fast, resumable, exactly once, watched.

@@ -1,0 +1,1 @@
+//! How a role lives: component, config, telemetry, HTTP conventions, outgoing client, shutdown.

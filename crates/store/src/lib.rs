@@ -1,0 +1,1 @@
+//! Engines without product words: sql (SQLite or PostgreSQL) and objects (disk or S3).
