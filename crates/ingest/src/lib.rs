@@ -1,1 +1,10 @@
 //! Pulls any REST API into a lake: fast, resumable, exactly once, watched.
+//!
+//! Rooms are named after the stages of a run: [`spec`] says what is wanted.
+
+mod error;
+pub mod lake;
+pub mod quality;
+pub mod spec;
+
+pub use error::{CODES, Error};

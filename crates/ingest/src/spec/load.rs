@@ -1,0 +1,161 @@
+//! Reads a pipeline file: environment, YAML, types, rules; and warns of secrets in plain text.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use regex::Regex;
+use serde_saphyr::{Error as Yaml, PropertySyntax};
+
+use super::{Environment, Pipeline, Secrets, check};
+use crate::Error;
+
+/// A pipeline that passed every rule.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What the file says.
+    pub pipeline: Arc<Pipeline>,
+    /// What should be struck out of everything written.
+    pub secrets: Secrets,
+    /// What is allowed but unwise, a line each.
+    pub warnings: Vec<String>,
+}
+
+/// Reads the file at `path`.
+///
+/// # Errors
+/// [`Error::Spec`] with the file, the line and what to do.
+pub fn load_file(path: &Path, environment: &Environment) -> Result<Loaded, Error> {
+    let place = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|error| Error::Spec {
+        place: place.clone(),
+        detail: match error.kind() {
+            std::io::ErrorKind::NotFound => {
+                "there is no such file; `tessera ingest init URL` writes a first one".into()
+            }
+            _ => format!("cannot be read: {error}"),
+        },
+    })?;
+    load(&text, &place, environment)
+}
+
+/// Reads a pipeline from text; `place` names it in errors.
+///
+/// # Errors
+/// [`Error::Spec`] with the place, the line and what to do.
+pub fn load(text: &str, place: &str, environment: &Environment) -> Result<Loaded, Error> {
+    let at = |line: usize, detail: String| Error::Spec { place: format!("{place}:{line}"), detail };
+    if let Some((name, line)) = environment.first_missing(text) {
+        let detail = format!("environment variable `{name}` is not set; export it, or write ${{{name}:-default}}");
+        return Err(at(line, detail));
+    }
+    let options = serde_saphyr::options! {
+        with_snippet: false,
+        property_syntax: PropertySyntax::DockerCompose,
+    }
+    .with_properties(environment.variables());
+    let pipeline: Pipeline = serde_saphyr::from_str_with_options(text, options).map_err(|error| {
+        let (line, detail) = explain(&error, text);
+        at(line, detail)
+    })?;
+    let secrets = Secrets::of(&pipeline);
+    check(&pipeline).map_err(|fault| at(line_of(text, &fault.keys), secrets.redact(&fault.detail)))?;
+    let warnings = plain_secrets(text, place);
+    Ok(Loaded { pipeline: Arc::new(pipeline), secrets, warnings })
+}
+
+/// The JSON Schema of the pipeline file, for editors.
+pub fn json_schema() -> serde_json::Value {
+    let mut schema = schemars::schema_for!(Pipeline).to_value();
+    if let Some(schema) = schema.as_object_mut() {
+        schema.insert("title".into(), "Tessera ingest pipeline".into());
+    }
+    schema
+}
+
+/// Line and words for a YAML error. The parser places errors inside tagged values (`auth`, `paginator`) at the start
+/// of the value, so an unknown key is looked up from there.
+fn explain(error: &Yaml, text: &str) -> (usize, String) {
+    let line = error.location().map_or(1, |location| location.line() as usize).max(1);
+    let message = error.to_string();
+    let message = message.split(" at line ").next().unwrap_or(&message).to_owned();
+    let Some(key) = message.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next()) else {
+        return (line, message);
+    };
+    let known: Vec<&str> = message.split("expected ").nth(1).map_or(vec![], |list| {
+        list.trim_start_matches("one of ")
+            .split([',', ' '])
+            .map(|k| k.trim_matches('`'))
+            .filter(|k| !k.is_empty())
+            .collect()
+    });
+    let line = find_key(text, key, line).unwrap_or(line);
+    let hint = match nearest(key, &known) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("known keys are {}", known.join(", ")),
+    };
+    (line, format!("unknown key `{key}`; {hint}"))
+}
+
+/// The first line from `from` on that has `key:`.
+fn find_key(text: &str, key: &str, from: usize) -> Option<usize> {
+    let pattern = Regex::new(&format!(r#"(^|[\s{{,\-"']){}["']?\s*:"#, regex::escape(key))).ok()?;
+    text.lines().enumerate().skip(from.saturating_sub(1)).find(|(_, line)| pattern.is_match(line)).map(|(at, _)| at + 1)
+}
+
+/// The line where keys and values follow each other, each from the line of the one before.
+fn line_of(text: &str, keys: &[String]) -> usize {
+    keys.iter().fold(1, |from, key| {
+        find_key(text, key, from)
+            .or_else(|| {
+                let mut lines = text.lines().enumerate().skip(from - 1);
+                lines.find(|(_, line)| line.contains(key.as_str())).map(|(at, _)| at + 1)
+            })
+            .unwrap_or(from)
+    })
+}
+
+/// The known word that differs least, if it differs by little.
+pub(crate) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+    let (near, distance) = known.iter().map(|k| (*k, distance(word, k))).min_by_key(|(_, distance)| *distance)?;
+    (distance <= 1 + word.len() / 4).then_some(near)
+}
+
+/// Levenshtein distance.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = i;
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let cost = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = cost.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+fn plain_secrets(text: &str, place: &str) -> Vec<String> {
+    let key = r"token|password|client_secret|refresh_token|secret_access_key|routing_key|key|value|webhook";
+    let Ok(secret) = Regex::new(&format!(r#"(?:^|[\s{{,])({key})\s*:\s*["']?([^\s"',}}]+)"#)) else { return vec![] };
+    let mut section = String::new();
+    let mut warnings = Vec::new();
+    for (line, text) in text.lines().enumerate() {
+        if let Some((name, _)) = text.split_once(':').filter(|_| text.starts_with(|c: char| c.is_alphabetic())) {
+            section = name.to_owned();
+        }
+        if !matches!(section.as_str(), "source" | "alerts" | "destination") || text.trim_start().starts_with('#') {
+            continue;
+        }
+        for found in secret.captures_iter(text) {
+            let (name, value) = (&found[1], &found[2]);
+            let plain = !value.contains('$') && !value.starts_with(['{', '[', '&', '*', '|', '>', '#']);
+            if plain && (!matches!(name, "key" | "value") || section == "source") {
+                let variable = name.to_uppercase();
+                warnings.push(format!("{place}:{}: `{name}` is a secret in plain text; write ${{{variable}}} and set it in the environment", line + 1));
+            }
+        }
+    }
+    warnings
+}
