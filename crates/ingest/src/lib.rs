@@ -5,6 +5,7 @@
 mod error;
 pub mod lake;
 pub mod quality;
+pub mod shape;
 pub mod spec;
 
 pub use error::{CODES, Error};
