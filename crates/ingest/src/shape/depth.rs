@@ -1,7 +1,7 @@
 //! Refuses documents nested so deeply that parsing them would exhaust the stack.
 
 /// Levels of objects and lists that a document may have.
-pub(super) const LIMIT: usize = 128;
+pub(super) const LIMIT: usize = 64;
 
 /// Whether the document is nested deeper than [`LIMIT`]. Most documents are cleared by counting brackets in blocks,
 /// strings included, which costs a fraction of the parse; only where that bound is too high are strings told apart.
