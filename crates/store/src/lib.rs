@@ -1,1 +1,5 @@
-//! Engines without product words: sql (SQLite or PostgreSQL) and objects (disk or S3).
+//! Engines without product words: objects (disk or S3), and what is built on them: journals and leases.
+
+pub mod journal;
+pub mod lease;
+pub mod objects;
