@@ -6,6 +6,7 @@ mod error;
 pub mod lake;
 pub mod quality;
 pub mod shape;
+pub mod source;
 pub mod spec;
 
 pub use error::{CODES, Error};
