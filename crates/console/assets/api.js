@@ -1,0 +1,116 @@
+// The public API as any client sees it: JSON in and out, problem documents as errors, an idempotency key on every write.
+
+const DEADLINE_MS = 10_000;
+
+/** What went wrong with a request, in words for a person. `status` is 0 when no answer came. */
+export class Problem extends Error {
+  constructor({ status, code, title, detail, requestId }) {
+    super(detail || title);
+    this.status = status;
+    this.code = code ?? null;
+    this.title = title;
+    this.detail = detail ?? null;
+    this.requestId = requestId ?? null;
+  }
+}
+
+let skewMs = 0;
+
+/** The server's idea of now, in milliseconds: "3 s ago" is right on a machine whose clock is not. */
+export function serverNow() {
+  return Date.now() + skewMs;
+}
+
+export function get(path, signal) {
+  return request('GET', path, { signal });
+}
+
+/** Writes once per `key`: repeat an unanswered request with the same key. */
+export function post(path, body, key) {
+  return request('POST', path, { body, key });
+}
+
+/** A path from parts that may hold any character. */
+export function path(...parts) {
+  return '/' + parts.map(encodeURIComponent).join('/');
+}
+
+/** A path with the query parameters that have a value. */
+export function withQuery(base, query) {
+  const text = new URLSearchParams(
+    Object.entries(query).filter(([, value]) => value !== null && value !== undefined && value !== ''),
+  ).toString();
+  return text ? `${base}?${text}` : base;
+}
+
+/** A fresh idempotency key. `randomUUID` exists only on HTTPS and localhost, so plain HTTP builds one from random bytes. */
+export function newKey() {
+  if (crypto.randomUUID) return crypto.randomUUID();
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  bytes[6] = (bytes[6] & 0x0f) | 0x40;
+  bytes[8] = (bytes[8] & 0x3f) | 0x80;
+  const hex = Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
+  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
+}
+
+async function request(method, target, { body, key, signal }) {
+  const headers = { accept: 'application/json, application/problem+json' };
+  if (body !== undefined) headers['content-type'] = 'application/json';
+  if (key) headers['idempotency-key'] = key;
+  const deadline = AbortSignal.timeout(DEADLINE_MS);
+  let response;
+  let text;
+  try {
+    response = await fetch(target, {
+      method,
+      headers,
+      body: body === undefined ? undefined : JSON.stringify(body),
+      cache: 'no-cache',
+      signal: signal ? AbortSignal.any([signal, deadline]) : deadline,
+    });
+    text = await response.text();
+  } catch (cause) {
+    if (signal?.aborted) throw cause;
+    throw new Problem({
+      status: 0,
+      title: 'Tessera does not answer',
+      detail: deadline.aborted
+        ? `No answer from ${location.host} within ${DEADLINE_MS / 1000} s. Check that it is running and not overloaded.`
+        : `Could not reach ${location.host}. Check that Tessera is running and that the network is up.`,
+    });
+  }
+  noteClock(response);
+  const value = parse(text);
+  if (response.ok && value !== undefined) return value;
+  throw problemFrom(response, value);
+}
+
+function noteClock(response) {
+  const sent = Date.parse(response.headers.get('date') ?? '');
+  if (Number.isNaN(sent)) return;
+  const difference = sent + 500 - Date.now();
+  skewMs = Math.abs(difference) > 2000 ? difference : 0;
+}
+
+function parse(text) {
+  try {
+    return text === '' ? null : JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+function problemFrom(response, value) {
+  const { status } = response;
+  if (response.ok) {
+    return new Problem({ status, title: 'Unreadable answer', detail: `${location.host} answered with something that is not JSON. Is another program on this port?` });
+  }
+  const known = value !== null && typeof value === 'object' ? value : {};
+  return new Problem({
+    status,
+    code: known.code,
+    title: known.title ?? `HTTP ${status}`,
+    detail: known.detail ?? (known.title ? null : `The server answered ${status} ${response.statusText}`.trim() + '.'),
+    requestId: known.request_id ?? response.headers.get('x-request-id'),
+  });
+}

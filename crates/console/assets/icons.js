@@ -1,0 +1,29 @@
+// Small drawings. Each state has its own shape, so that colour is never the only sign of it.
+
+import { h } from './dom.js';
+
+const stroke = (d) => () => h('path', { d, fill: 'none', stroke: 'currentColor', 'stroke-width': 2, 'stroke-linecap': 'round', 'stroke-linejoin': 'round' });
+const solid = (d) => () => h('path', { d, fill: 'currentColor', 'fill-rule': 'evenodd' });
+
+const SHAPES = {
+  check: solid('M8 1a7 7 0 1 1 0 14A7 7 0 0 1 8 1Zm3.7 4.9-1.2-1.2-3.6 3.7-1.5-1.5-1.2 1.2 2.7 2.7Z'),
+  cross: solid('M5.1 1h5.8L15 5.1v5.8L10.9 15H5.1L1 10.9V5.1Zm.2 3.2L4.2 5.3 6.9 8l-2.7 2.7 1.1 1.1L8 9.1l2.7 2.7 1.1-1.1L9.1 8l2.7-2.7-1.1-1.1L8 6.9Z'),
+  warning: solid('M8 1.2 15.4 14H.6Zm-.9 4.6.2 4h1.4l.2-4Zm.9 5a1 1 0 1 0 0 2 1 1 0 0 0 0-2Z'),
+  diamond: solid('M8 .8 15.2 8 8 15.2.8 8Zm-.9 3.9.2 4.3h1.4l.2-4.3Zm.9 5.3a1 1 0 1 0 0 2 1 1 0 0 0 0-2Z'),
+  clock: solid('M8 1a7 7 0 1 1 0 14A7 7 0 0 1 8 1Zm-.9 2.8v4.8l3.6 2.1.9-1.4-2.8-1.6V3.8Z'),
+  ring: stroke('M8 2.5a5.5 5.5 0 1 1 0 11 5.5 5.5 0 0 1 0-11Z'),
+  spin: stroke('M8 2.5a5.5 5.5 0 1 1-5.5 5.5'),
+  dots: solid('M3 6.5a1.5 1.5 0 1 1 0 3 1.5 1.5 0 0 1 0-3Zm5 0a1.5 1.5 0 1 1 0 3 1.5 1.5 0 0 1 0-3Zm5 0a1.5 1.5 0 1 1 0 3 1.5 1.5 0 0 1 0-3Z'),
+  stop: solid('M4 2.5h8A1.5 1.5 0 0 1 13.5 4v8a1.5 1.5 0 0 1-1.5 1.5H4A1.5 1.5 0 0 1 2.5 12V4A1.5 1.5 0 0 1 4 2.5Z'),
+  home: stroke('m2.5 7.5 5.5-5 5.5 5M4 6.5v7h8v-7'),
+  pipe: stroke('M2 4h4l4 8h4M12 10l2 2-2 2M2 12h3'),
+  runs: stroke('M2.5 3.5h11M2.5 8h7M2.5 12.5h9'),
+  play: solid('M4 2.2v11.6L13.5 8Z'),
+  history: stroke('M2.5 8a5.5 5.5 0 1 0 1.7-4L2.5 5.5m0-3.5v3.5H6M8 5v3l2 1.5'),
+  plus: stroke('M8 3v10M3 8h10'),
+};
+
+/** An icon that says nothing by itself; the text beside it does. */
+export function icon(name) {
+  return h('svg', { class: `icon icon-${name}`, viewBox: '0 0 16 16', width: 16, height: 16, 'aria-hidden': 'true', focusable: 'false' }, SHAPES[name]());
+}

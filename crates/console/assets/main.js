@@ -1,0 +1,192 @@
+// The shell: which page an address means, the navigation, the connection light. Addresses live in the fragment
+// (`/#/ingest/pipelines/shop/quality?resource=orders`), so they can be bookmarked and need nothing of the server.
+
+import { get } from './api.js';
+import { draw, h } from './dom.js';
+import { icon } from './icons.js';
+import { Feed } from './live.js';
+import { banner, button, empty, heading } from './parts.js';
+import { home } from './pages/home.js';
+import { pipeline } from './pages/pipeline.js';
+import { pipelines } from './pages/pipelines.js';
+import { quality } from './pages/quality.js';
+import { run } from './pages/run.js';
+import { runs } from './pages/runs.js';
+
+const ROUTES = [
+  ['', home, 'home'],
+  ['ingest/pipelines', pipelines, 'pipelines'],
+  ['ingest/pipelines/:name', pipeline, 'pipelines'],
+  ['ingest/pipelines/:name/quality', quality, 'pipelines'],
+  ['ingest/pipelines/:name/:tab', pipeline, 'pipelines'],
+  ['ingest/runs', runs, 'runs'],
+  ['ingest/runs/:id', run, 'runs'],
+];
+
+const NAVIGATION = [
+  { links: [['home', 'Home', '#/', 'home']] },
+  { title: 'Ingest', role: 'ingest', links: [['pipelines', 'Pipelines', '#/ingest/pipelines', 'pipe'], ['runs', 'Runs', '#/ingest/runs', 'runs']] },
+];
+
+const main = document.getElementById('main');
+let page = null;
+let stage = null;
+
+/** One visit to one address: its feeds, its state, its view. */
+class Page {
+  constructor(params, query) {
+    this.params = params;
+    this.query = query;
+    this.feeds = [];
+    this.busy = new Set();
+    this.refused = null;
+    this.view = () => null;
+    this.closed = false;
+    this.queued = false;
+  }
+
+  /** Starts polling; see `Feed`. */
+  feed(load, every) {
+    const feed = new Feed(load, every, (changed) => {
+      light(changed);
+      this.render();
+    });
+    this.feeds.push(feed);
+    return feed;
+  }
+
+  title(text) {
+    document.title = `${text} · Tessera`;
+  }
+
+  /** Width that content can use, in CSS pixels. */
+  get width() {
+    const style = getComputedStyle(main);
+    return main.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
+  }
+
+  /** Remembers a choice in the address without leaving the page. */
+  choose(name, value) {
+    if (value === null || value === '') this.query.delete(name);
+    else this.query.set(name, value);
+    const query = this.query.toString();
+    history.replaceState(null, '', location.hash.split('?')[0] + (query ? `?${query}` : ''));
+    this.render();
+  }
+
+  render() {
+    if (this.queued || this.closed) return;
+    this.queued = true;
+    requestAnimationFrame(() => {
+      this.queued = false;
+      if (!this.closed) show(() => this.view());
+    });
+  }
+
+  close() {
+    this.closed = true;
+    for (const feed of this.feeds) feed.stop();
+  }
+}
+
+/** A view that throws (an answer of an unexpected shape) becomes a message, not a blank page. */
+function show(view) {
+  try {
+    draw(stage, view());
+  } catch (cause) {
+    console.error(cause);
+    clear();
+    draw(stage, banner({
+      title: 'This page could not be drawn',
+      text: `The server's answer does not have the expected shape (${cause.message}). Reload; if it stays, the console and the server may be of different versions.`,
+      action: button('Reload', () => location.reload(), { kind: 'small' }),
+    }));
+    page.close();
+  }
+}
+
+/** Nothing of the last page is mistaken for a part of the next. */
+function clear() {
+  stage = document.createElement('div');
+  stage.className = 'stage';
+  main.replaceChildren(stage);
+}
+
+function light(feed) {
+  const down = feed.problem && feed.problem.status === 0;
+  draw(document.getElementById('connection'), h('span', { class: `light ${down ? 'light-down' : 'light-live'}` }, down ? 'Not connected' : 'Live'));
+}
+
+function match(pattern, parts) {
+  const wanted = pattern === '' ? [] : pattern.split('/');
+  if (wanted.length !== parts.length) return null;
+  const params = {};
+  for (const [index, want] of wanted.entries()) {
+    if (want.startsWith(':')) params[want.slice(1)] = parts[index];
+    else if (want !== parts[index]) return null;
+  }
+  return params;
+}
+
+function parse(hash) {
+  const [address, query = ''] = hash.replace(/^#\/?/, '').split('?', 2);
+  try {
+    return { parts: address.split('/').filter(Boolean).map(decodeURIComponent), query: new URLSearchParams(query) };
+  } catch {
+    return { parts: ['?'], query: new URLSearchParams() };
+  }
+}
+
+function notFound(opened) {
+  opened.title('No such page');
+  opened.view = () => [heading({ title: 'No such page' }),
+    empty('There is no page at this address', 'It may be from another version of Tessera.', h('a', { class: 'button', href: '#/' }, 'Go home'))];
+}
+
+function open(first) {
+  const { parts, query } = parse(location.hash);
+  page?.close();
+  let area = null;
+  let build = notFound;
+  let params = {};
+  for (const [pattern, candidate, candidateArea] of ROUTES) {
+    const found = match(pattern, parts);
+    if (found) {
+      [build, params, area] = [candidate, found, candidateArea];
+      break;
+    }
+  }
+  page = new Page(params, query);
+  navigation(area);
+  clear();
+  build(page, parts);
+  show(() => page.view());
+  if (!first) {
+    window.scrollTo(0, 0);
+    document.getElementById('title')?.focus({ preventScroll: true });
+  }
+}
+
+let components = null;
+
+function navigation(area) {
+  navigation.area = area;
+  const runsHere = (role) => !components || components.some((component) => component.role === role || component.name.startsWith(role));
+  draw(document.getElementById('nav'), NAVIGATION.filter(({ role }) => !role || runsHere(role)).map(({ title, links }) =>
+    h('div', { class: 'nav-group', key: title ?? 'top' },
+      title && h('p', { class: 'nav-title' }, title),
+      h('ul', null, links.map(([name, text, href, shape]) =>
+        h('li', { key: name }, h('a', { href, 'aria-current': name === area ? 'page' : undefined }, icon(shape), h('span', null, text))))))));
+}
+
+document.getElementById('skip').onclick = () => main.focus();
+window.addEventListener('hashchange', () => open(false));
+window.addEventListener('resize', () => page.render());
+document.addEventListener('visibilitychange', () => page.feeds.forEach((feed) => feed.visibilityChanged()));
+open(true);
+
+// Products that do not run here leave the navigation; when this cannot be known, all stay.
+get('/components').then((answer) => {
+  components = answer.components;
+  navigation(navigation.area);
+}).catch(() => {});
