@@ -3,7 +3,7 @@
 
 import { newKey, path, post } from './api.js';
 import { draw, h } from './dom.js';
-import { button, codes, toast } from './parts.js';
+import { button, codes, prose, toast } from './parts.js';
 
 const unanswered = new Map();
 
@@ -141,7 +141,7 @@ function openDialog({ title, confirm, dismiss = 'Close', danger = false, view, c
     h('h2', { id: 'dialog-title' }, title),
     view(redraw),
     state.tried && check() && h('p', { class: 'field-error', role: 'alert' }, check()),
-    state.problem && h('div', { class: 'field-error', role: 'alert' }, h('p', null, state.problem.message), codes(state.problem)),
+    state.problem && h('div', { class: 'field-error', role: 'alert' }, h('p', null, prose(state.problem.message)), codes(state.problem)),
     h('div', { class: 'dialog-actions' },
       button(dismiss, () => dialog.close()),
       h('button', { type: 'submit', class: `button ${danger ? 'danger' : 'primary'}`, disabled: state.sending }, state.sending ? 'Sending…' : confirm)));
@@ -161,6 +161,6 @@ export function refusal(page) {
   if (!page.refused) return null;
   const { about, problem } = page.refused;
   return h('div', { class: 'banner tone-bad', role: 'alert' },
-    h('div', { class: 'banner-body' }, h('p', { class: 'banner-title' }, about), h('p', null, problem.message), codes(problem)),
+    h('div', { class: 'banner-body' }, h('p', { class: 'banner-title' }, about), h('p', null, prose(problem.message)), codes(problem)),
     h('div', { class: 'banner-action' }, button('Dismiss', () => { page.refused = null; page.render(); }, { kind: 'small' })));
 }

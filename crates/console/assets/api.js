@@ -65,7 +65,8 @@ async function request(method, target, { body, key, signal }) {
       method,
       headers,
       body: body === undefined ? undefined : JSON.stringify(body),
-      cache: 'no-cache',
+      // The browser lets requests for one cacheable address wait for each other, also for one that hangs.
+      cache: 'no-store',
       signal: signal ? AbortSignal.any([signal, deadline]) : deadline,
     });
     text = await response.text();

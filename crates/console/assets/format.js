@@ -1,7 +1,7 @@
 // Numbers, sizes, durations and times as text. Times are UTC everywhere, as in the API, the logs and the file layout.
 
 const whole = new Intl.NumberFormat('en', { maximumFractionDigits: 0 });
-const short = new Intl.NumberFormat('en', { notation: 'compact', maximumFractionDigits: 1 });
+const short = [0, 1, 2, 3, 4].map((digits) => new Intl.NumberFormat('en', { notation: 'compact', maximumFractionDigits: digits }));
 const MONTHS = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec'];
 
 export const NONE = '–';
@@ -17,16 +17,16 @@ export function counted(value, noun) {
   return `${count(value)} ${noun}${value === 1 ? '' : 's'}`;
 }
 
-export function compact(value) {
-  return missing(value) ? NONE : short.format(value);
+/** "1.2M": `digits` (0 to 4) after the point at most. */
+export function compact(value, digits = 1) {
+  return missing(value) ? NONE : short[digits].format(value);
 }
 
 export function percent(share) {
   if (missing(share)) return NONE;
-  if (share === 0) return '0 %';
-  if (share < 0.001) return '< 0.1 %';
+  if (share > 0 && share < 0.001) return '< 0.1 %';
   if (share > 0.999 && share < 1) return '> 99.9 %';
-  return `${(share * 100).toFixed(share >= 0.1 && share !== 1 ? 0 : share === 1 ? 0 : 1)} %`;
+  return `${(share * 100).toFixed(share === 0 || share >= 0.1 ? 0 : 1)} %`;
 }
 
 export function bytes(value) {
@@ -76,9 +76,9 @@ export function relative(iso, nowMs) {
   if (Number.isNaN(seconds)) return NONE;
   const size = Math.abs(seconds);
   if (size < 2) return 'now';
-  const words = size < 60 ? `${Math.round(size)} s`
-    : size < 3600 ? `${Math.round(size / 60)} min`
-      : size < 172800 ? `${Math.round(size / 3600)} h`
+  const words = size < 59.5 ? `${Math.round(size)} s`
+    : size < 3570 ? `${Math.round(size / 60)} min`
+      : size < 170000 ? `${Math.round(size / 3600)} h`
         : `${Math.round(size / 86400)} d`;
   return seconds > 0 ? `in ${words}` : `${words} ago`;
 }

@@ -113,8 +113,9 @@ function clear() {
 }
 
 function light(feed) {
-  const down = feed.problem && feed.problem.status === 0;
-  draw(document.getElementById('connection'), h('span', { class: `light ${down ? 'light-down' : 'light-live'}` }, down ? 'Not connected' : 'Live'));
+  const status = feed.problem?.status;
+  const trouble = status === 0 ? 'Not connected' : status >= 500 ? 'Server in trouble' : null;
+  draw(document.getElementById('connection'), h('span', { class: trouble ? 'light light-down' : 'light' }, trouble ?? 'Live'));
 }
 
 function match(pattern, parts) {

@@ -32,10 +32,10 @@ export function badge(state) {
   return h('span', { class: `badge tone-${tone}` }, icon(shape), h('span', null, text));
 }
 
-/** The shape alone, for dense grids; `title` says it in words. */
+/** The shape alone, for dense grids; `title` says it in words. What is in order is small there, so that the rest stands out. */
 export function mark(state, title) {
   const [text, shape, tone] = STATES[state] ?? [String(state), 'ring', 'idle'];
-  return h('span', { class: `mark tone-${tone}`, role: 'img', 'aria-label': title ?? text, title: title ?? text }, icon(shape));
+  return h('span', { class: `mark tone-${tone}`, role: 'img', 'aria-label': title ?? text, title: title ?? text }, icon(shape === 'check' ? 'dot' : shape));
 }
 
 export function heading({ crumbs = [], title, beside, under, actions }) {
@@ -43,9 +43,10 @@ export function heading({ crumbs = [], title, beside, under, actions }) {
     crumbs.length > 0 && h('nav', { class: 'crumbs', 'aria-label': 'Breadcrumb' },
       h('ol', null, crumbs.map(([text, href]) => h('li', null, h('a', { href }, text))))),
     h('div', { class: 'heading-row' },
-      h('div', { class: 'heading-title' }, h('h1', { id: 'title', tabindex: '-1' }, title), beside),
-      actions && h('div', { class: 'actions' }, actions)),
-    under && h('p', { class: 'under' }, under));
+      h('div', { class: 'heading-text' },
+        h('div', { class: 'heading-title' }, h('h1', { id: 'title', tabindex: '-1' }, title), beside),
+        under && h('p', { class: 'under' }, under)),
+      actions && h('div', { class: 'actions' }, actions)));
 }
 
 export function section(title, content, { beside, note } = {}) {
@@ -91,7 +92,7 @@ function classes({ numeric, main, wide }) {
 
 /** What to show when there is nothing: why, and what to do about it. */
 export function empty(title, text, action) {
-  return h('div', { class: 'empty' }, h('p', { class: 'empty-title' }, title), text && h('p', null, text), action);
+  return h('div', { class: 'empty' }, h('p', { class: 'empty-title' }, title), text && h('p', null, prose(text)), action);
 }
 
 export function loading(lines = 4) {
@@ -107,7 +108,7 @@ export function troubles(...feeds) {
   const stale = failing.some((feed) => feed.data !== null);
   return banner({
     title: problem.title ?? 'Something went wrong in this page',
-    text: [problem.message === problem.title ? null : problem.message, stale && ' What you see below is from before.'],
+    text: [problem.message === problem.title ? null : prose(problem.message), stale && ' What you see below is from before.'],
     code: problem,
     action: button('Try again', () => failing.forEach((feed) => feed.refresh()), { kind: 'small' }),
   });
@@ -116,8 +117,15 @@ export function troubles(...feeds) {
 export function banner({ title, text, code, action, tone = 'bad' }) {
   return h('div', { class: `banner tone-${tone}`, role: tone === 'bad' ? 'alert' : 'note' },
     icon(tone === 'bad' ? 'cross' : 'warning'),
-    h('div', { class: 'banner-body' }, h('p', { class: 'banner-title' }, title), text && h('p', null, text), code && codes(code)),
+    h('div', { class: 'banner-body' }, h('p', { class: 'banner-title' }, title), text && h('p', null, typeof text === 'string' ? prose(text) : text), code && codes(code)),
     action && h('div', { class: 'banner-action' }, action));
+}
+
+/** Text in which `quoted` parts, as our messages have them, are set as code. */
+export function prose(text) {
+  const parts = String(text).split('`');
+  if (parts.length % 2 === 0) return String(text);
+  return parts.map((part, index) => (index % 2 ? h('code', null, part) : part));
 }
 
 /** The words to search for or to send to whoever runs this: error code and request id. */

@@ -12,37 +12,39 @@ const TIME_STEPS_S = [1, 5, 15, 30, 60, 300, 900, 1800, 3600, 10800, 21600, 4320
 /**
  * Values of runs, in order. `series`: [{name, kind: 'bar' | 'line', values, style: 1…5, shape}], a null value is a gap.
  * `marks`: [{index, text}] events; `limit`: {value, name} a horizontal line; `zero`: the axis starts at 0.
- * `select(index | null)` is called as the pointer or the arrow keys move.
+ * `cursor`: {selected: index | null, select(index | null)}, moved by the pointer and the arrow keys; plots may share one.
  */
-export function plot({ label, width, height = 148, times, series, marks = [], limit = null, format, zero = true, whole = false, seconds = false, selected = null, select }) {
+export function plot({ label, width, height = 148, times, series, marks = [], limit = null, format, zero = true, whole = false, seconds = false, cursor }) {
   const n = times.length;
+  const { selected } = cursor;
   const values = series.flatMap((one) => one.values).concat(limit ? [limit.value] : []).filter((value) => value !== null);
   const ticks = axis(values, { zero, whole, seconds });
   const [low, high] = [ticks[0], ticks[ticks.length - 1]];
-  const left = Math.ceil(Math.max(...ticks.map((tick) => format(tick).length)) * LETTER) + 8;
+  const names = tickNames(ticks, format);
+  const left = Math.ceil(Math.max(...names.map((name) => name.length)) * LETTER) + 8;
   const step = Math.max(1, width - left - RIGHT) / Math.max(1, n);
   const x = (index) => round(left + (index + 0.5) * step);
   const y = (value) => round(ABOVE + (height - ABOVE - AXIS_BELOW) * (1 - (value - low) / (high - low)));
   const move = (event) => {
     const box = event.currentTarget.getBoundingClientRect();
     const at = ((event.clientX - box.left) / box.width) * width;
-    select(Math.min(n - 1, Math.max(0, Math.floor((at - left) / step))));
+    cursor.select(Math.min(n - 1, Math.max(0, Math.floor((at - left) / step))));
   };
   const keys = (event) => {
-    const from = selected ?? n - 1;
+    const from = cursor.selected ?? n - 1;
     const next = { ArrowLeft: from - 1, ArrowRight: from + 1, Home: 0, End: n - 1 }[event.key];
-    if (event.key === 'Escape') select(null);
+    if (event.key === 'Escape') cursor.select(null);
     else if (next === undefined) return;
-    else select(Math.min(n - 1, Math.max(0, next)));
+    else cursor.select(Math.min(n - 1, Math.max(0, next)));
     event.preventDefault();
   };
   return h('svg', {
     class: 'plot', viewBox: `0 0 ${width} ${height}`, width, height, role: 'img', tabindex: '0', 'aria-label': label,
-    onpointermove: move, onpointerdown: move, onpointerleave: () => select(null), onkeydown: keys,
+    onpointermove: move, onpointerdown: move, onpointerleave: () => cursor.select(null), onkeydown: keys,
   },
-  ticks.map((tick) => h('g', { key: `tick ${tick}` },
+  ticks.map((tick, index) => h('g', { key: `tick ${tick}` },
     h('line', { class: 'grid', x1: left, x2: width - RIGHT, y1: y(tick), y2: y(tick) }),
-    h('text', { class: 'tick', x: left - 6, y: y(tick) + 3.5, 'text-anchor': 'end' }, format(tick)))),
+    h('text', { class: 'tick', x: left - 6, y: y(tick) + 3.5, 'text-anchor': 'end' }, names[index]))),
   timeLabels(times, x, left, width, height),
   selected !== null && selected < n && h('line', { key: 'cross', class: 'cross', x1: x(selected), x2: x(selected), y1: ABOVE - 6, y2: height - AXIS_BELOW }),
   limit && h('g', { key: 'limit' },
@@ -160,6 +162,14 @@ function stepFor(rough, { whole, seconds }) {
   const power = 10 ** Math.floor(Math.log10(rough));
   const nice = [1, 2, 2.5, 5, 10].map((factor) => factor * power).find((step) => step >= rough * 0.999) ?? 10 * power;
   return whole ? Math.max(1, Math.ceil(nice)) : nice;
+}
+
+/** As short as they can be while each differs from the next. */
+function tickNames(ticks, format) {
+  for (let digits = 1; ; digits += 1) {
+    const names = ticks.map((tick) => format(tick, digits));
+    if (digits === 4 || new Set(names).size === names.length) return names;
+  }
 }
 
 function timeLabels(times, x, left, width, height) {

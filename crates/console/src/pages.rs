@@ -41,7 +41,9 @@ mod tests {
 
     #[test]
     fn what_is_no_page_has_no_fragment() {
-        for path in ["", "ingest", "ingest/other", "ingest/pipelines/a/b", "ingest/pipelines//files", "ingest/runs/%2E."] {
+        for path in
+            ["", "ingest", "ingest/other", "ingest/pipelines/a/b", "ingest/pipelines//files", "ingest/runs/%2E."]
+        {
             assert_eq!(fragment(path), None, "{path}");
         }
     }

@@ -93,7 +93,9 @@ async fn known_pages_are_redirected_to_their_fragment() {
 
 #[tokio::test]
 async fn unknown_addresses_are_not_found() {
-    for path in ["/console/missing.js", "/console/pages", "/console/pages/", "/console/ingest", "/console/main.js/", "/other"] {
+    for path in
+        ["/console/missing.js", "/console/pages", "/console/pages/", "/console/ingest", "/console/main.js/", "/other"]
+    {
         let response = fetch(path, &[]).await;
         assert_eq!(response.status(), StatusCode::NOT_FOUND, "{path}");
     }
@@ -129,16 +131,16 @@ fn text(name: &str) -> String {
     String::from_utf8(Assets::get(name).unwrap_or_else(|| panic!("no asset {name}")).data.into_owned()).unwrap()
 }
 
-/// What follows each `before`, up to the quote that closes it.
+/// What follows each `before`, up to the next quote.
 fn quoted<'a>(text: &'a str, before: &'a str) -> impl Iterator<Item = &'a str> {
-    let quote = before.chars().last().unwrap();
-    text.split(before).skip(1).filter_map(move |rest| rest.split(quote).next())
+    text.split(before).skip(1).filter_map(|rest| rest.split(['"', '\'']).next())
 }
 
 #[test]
 fn modules_and_document_name_only_files_that_exist() {
     let document = text(DOCUMENT);
-    let mut named: Vec<String> = quoted(&document, "href=\"/console/").chain(quoted(&document, "src=\"/console/")).map(str::to_owned).collect();
+    let mut named: Vec<String> =
+        quoted(&document, "href=\"/console/").chain(quoted(&document, "src=\"/console/")).map(str::to_owned).collect();
     for name in Assets::iter().filter(|name| name.ends_with(".js")) {
         let folder = name.rsplit_once('/').map_or("", |(folder, _)| folder);
         for target in quoted(&text(&name), " from '") {
@@ -160,8 +162,17 @@ fn modules_and_document_name_only_files_that_exist() {
 /// API strings reach the page as text nodes only, and nothing is loaded from another host.
 #[test]
 fn assets_build_no_markup_and_name_no_other_host() {
-    let forbidden =
-        ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function", "srcdoc", "DOMParser", "@import"];
+    let forbidden = [
+        "innerHTML",
+        "outerHTML",
+        "insertAdjacentHTML",
+        "document.write",
+        "eval(",
+        "new Function",
+        "srcdoc",
+        "DOMParser",
+        "@import",
+    ];
     for name in Assets::iter() {
         let text = text(&name).replace("http://www.w3.org/2000/svg", "");
         for word in forbidden.into_iter().chain(["http://", "https://"]) {
@@ -174,7 +185,13 @@ fn assets_build_no_markup_and_name_no_other_host() {
 #[test]
 fn pages_that_the_server_knows_are_routes_of_the_shell() {
     let shell = text("main.js");
-    for route in ["'ingest/pipelines'", "'ingest/pipelines/:name'", "'ingest/pipelines/:name/quality'", "'ingest/runs'", "'ingest/runs/:id'"] {
+    for route in [
+        "'ingest/pipelines'",
+        "'ingest/pipelines/:name'",
+        "'ingest/pipelines/:name/quality'",
+        "'ingest/runs'",
+        "'ingest/runs/:id'",
+    ] {
         assert!(shell.contains(route), "main.js lost {route}");
     }
 }

@@ -4,7 +4,7 @@ import { get, serverNow } from '../api.js';
 import { h } from '../dom.js';
 import { counted, duration, stamp } from '../format.js';
 import { pipelineLink } from '../actions.js';
-import { badge, empty, facts, heading, loading, moment, section, table, troubles } from '../parts.js';
+import { badge, empty, facts, heading, loading, moment, prose, section, table, troubles } from '../parts.js';
 import { everyPipeline, needsAttention } from './pipelines.js';
 
 const ENDPOINTS = [
@@ -53,7 +53,7 @@ function summary({ version, started_at, components }) {
 
 function ingestCard(feed) {
   return section('Ingest', h('div', { class: 'card product' },
-    feed.problem && h('p', { class: 'field-error' }, feed.problem.message),
+    feed.problem && h('p', { class: 'field-error' }, prose(feed.problem.message)),
     feed.waiting && loading(2),
     feed.data && ingestState(feed.data.items)),
   { beside: h('a', { class: 'button small', href: '#/ingest/pipelines' }, 'All pipelines') });
@@ -90,9 +90,9 @@ function components(list) {
       columns: [
         { label: 'Component', main: true, cell: ({ name }) => name },
         { label: 'Role', cell: ({ role }) => role },
-        { label: 'Address', cell: ({ address }) => h('code', null, address) },
+        { label: 'Address', cell: ({ address }) => h('code', { class: 'break' }, address) },
         { label: 'State', cell: ({ ready }) => badge(ready ? 'ready' : 'not_ready') },
-        { label: 'Detail', cell: ({ detail }) => detail ?? '' },
+        { label: 'Detail', wide: true, cell: ({ detail }) => (detail ? prose(detail) : null) },
       ],
     }), { beside: h('span', { class: 'muted' }, counted(list.length, 'component')) });
 }

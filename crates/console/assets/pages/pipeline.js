@@ -128,7 +128,7 @@ function files(page, name) {
 }
 
 function fileTable(rows) {
-  const range = ({ min_cursor: from, max_cursor: to }) => (from || to ? [h('span', { class: 'nowrap' }, from ?? '…'), ' to ', h('span', { class: 'nowrap' }, to ?? '…')] : h('span', { class: 'muted' }, 'none'));
+  const range = ({ min_cursor: from, max_cursor: to }) => (from || to ? [cursor(from), ' to ', cursor(to)] : h('span', { class: 'muted' }, 'none'));
   return table({
     label: 'Files',
     rows,
@@ -137,10 +137,16 @@ function fileTable(rows) {
       { label: 'File', main: true, cell: (file) => [h('div', null, file.resource), h('code', { class: 'break muted' }, file.path)] },
       { label: 'Rows', numeric: true, cell: (file) => count(file.rows) },
       { label: 'Size', numeric: true, cell: (file) => bytes(file.bytes) },
-      { label: 'Cursor range', cell: range },
+      { label: 'Cursor range', wide: true, cell: range },
       { label: 'Committed', cell: (file) => h('a', { href: `#${path('ingest', 'runs', file.run_id)}` }, moment(file.committed_at)) },
     ],
   });
+}
+
+/** A cursor is often a time, and then shorter as one; anything else is shown as it is. */
+function cursor(value) {
+  if (value === null || value === undefined) return '…';
+  return /^\d{4}-\d\d-\d\dT/.test(value) ? h('span', { class: 'nowrap' }, moment(value, { exact: true })) : h('code', { class: 'break' }, value);
 }
 
 function schema(page, name) {

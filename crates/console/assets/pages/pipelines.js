@@ -3,7 +3,7 @@
 import { get, withQuery } from '../api.js';
 import { pipelineLink, refusal, runButtons, runLink } from '../actions.js';
 import { h } from '../dom.js';
-import { count, counted, duration, NONE, secondsBetween } from '../format.js';
+import { counted, duration, NONE, secondsBetween } from '../format.js';
 import { badge, choices, empty, heading, loading, moment, table, troubles } from '../parts.js';
 
 /** More pipelines than this are not read: the list would be too long to look at, and the polling too heavy. */
@@ -86,12 +86,9 @@ function pipelineTable(page, rows, refresh) {
     key: ({ name }) => name,
     columns: [
       { label: 'Pipeline', main: true, cell: (one) => [h('a', { class: 'break strong', href: pipelineLink(one.name) }, one.name), h('div', { class: 'muted break' }, one.owner)] },
-      { label: 'Status', cell: ({ status }) => badge(status) },
-      { label: 'SLA', cell: ({ sla_status }) => (sla_status ? badge(sla_status) : h('span', { class: 'muted' }, 'none')) },
-      { label: 'Schedule', cell: (one) => [one.schedule ? h('code', null, one.schedule) : h('span', { class: 'muted' }, 'by hand'), one.next_run_at && h('div', { class: 'muted' }, 'next ', moment(one.next_run_at))] },
+      { label: 'Status and SLA', cell: ({ status, sla_status }) => h('div', { class: 'badges' }, badge(status), sla_status ? badge(sla_status) : h('span', { class: 'muted' }, 'no SLA')) },
+      { label: 'Schedule', cell: (one) => [one.schedule ? h('code', { class: 'nowrap' }, one.schedule) : h('span', { class: 'muted' }, 'by hand'), one.next_run_at && h('div', { class: 'muted nowrap' }, 'next ', moment(one.next_run_at))] },
       { label: 'Last run', cell: ({ last_run }) => lastRun(last_run) },
-      { label: 'Rows', numeric: true, cell: ({ last_run }) => count(last_run?.rows) },
-      { label: 'Took', numeric: true, cell: ({ last_run }) => (last_run ? took(last_run) : NONE) },
       { label: '', wide: true, cell: (one) => h('div', { class: 'actions' }, runButtons(one, page, refresh, 'small')) },
     ],
   });
@@ -99,7 +96,10 @@ function pipelineTable(page, rows, refresh) {
 
 function lastRun(run) {
   if (!run) return h('span', { class: 'muted' }, 'never');
-  return [h('a', { href: runLink(run.id) }, moment(run.finished_at ?? run.started_at)), h('div', { class: 'muted' }, run.run_type)];
+  return [
+    h('span', { class: 'nowrap' }, h('a', { href: runLink(run.id) }, run.status === 'running' ? 'now' : moment(run.finished_at ?? run.started_at)), `, ${run.run_type}`),
+    h('div', { class: 'muted nowrap' }, `${counted(run.rows, 'row')} in ${took(run)}`),
+  ];
 }
 
 /** How long a run took; for one that is not over, how long it has been going. */

@@ -45,7 +45,7 @@ function content(page, name, data, pipeline, state) {
   const history = wanted === 'all' ? resource.history : resource.history.slice(-(Number(wanted) || 30));
   if (state.selected !== null && state.selected >= history.length) state.selected = null;
   const freshWithin = pipeline?.sla?.fresh_within_s ?? null;
-  return h('div', { key: resource.name },
+  return h('div', { class: 'stack', key: resource.name },
     known.length > 1 && h('nav', { class: 'pills', 'aria-label': 'Resource' }, h('ul', null, known.map((one) =>
       h('li', { key: one.name }, h('a', { href: qualityLink(name, one.name), 'aria-current': one === resource ? 'true' : undefined },
         mark(worst(one.history.at(-1)), `Last run: ${worst(one.history.at(-1))}`), h('span', { class: 'break' }, one.name)))))),
@@ -77,7 +77,7 @@ function plots(page, history, freshWithin, state) {
   const now = serverNow();
   const times = history.map(({ at }) => stamp(at, now, { seconds: false }));
   const changes = history.map(({ schema_changes: texts }, index) => ({ index, text: `${times[index]}: ${(texts ?? []).join('; ')}`, any: (texts ?? []).length > 0 })).filter(({ any }) => any);
-  const shown = { width, times, selected: state.selected, select: state.select, history };
+  const shown = { width, times, cursor: state };
   const of = (field) => history.map((run) => run[field] ?? null);
   return h('div', { class: 'plots', style: { 'grid-template-columns': `repeat(${columns}, minmax(0, 1fr))` } },
     figure('Rows per run', shown, { series: [{ name: 'Rows', kind: 'bar', values: of('rows') }], marks: changes, format: compact, say: count, whole: true, note: changes.length > 0 && `◆ schema change (${changes.length})` }),
@@ -110,8 +110,8 @@ function totals(of) {
   };
 }
 
-function figure(title, { width, times, selected, select }, { series, format, say, note, nothing, headline, limit = null, ...options }) {
-  const at = selected ?? times.length - 1;
+function figure(title, { width, times, cursor }, { series, format, say, note, nothing, headline, limit = null, ...options }) {
+  const at = cursor.selected ?? times.length - 1;
   const says = headline ?? ((index) => series.map(({ name, values }) => (series.length > 1 ? `${name} ${say(values[index])}` : say(values[index]))).join(', '));
   const blank = series.every(({ values }) => values.every((value) => value === null));
   const fitting = limit && series[0].values.some((value) => value !== null) ? limit : null;
@@ -119,7 +119,7 @@ function figure(title, { width, times, selected, select }, { series, format, say
     h('figcaption', null, h('span', { class: 'figure-title' }, title), h('span', { class: 'figure-value' }, blank ? NONE : says(at))),
     blank ? h('p', { class: 'figure-blank' }, nothing ?? 'No values in these runs.')
       : [
-        plot({ ...options, series, format, limit: fitting, width, times, selected, select, label: `${title}, ${counted(times.length, 'run')}. Latest: ${says(times.length - 1)}. Arrow keys move between runs.` }),
+        plot({ ...options, series, format, limit: fitting, width, times, cursor, label: `${title}, ${counted(times.length, 'run')}. Latest: ${says(times.length - 1)}. Arrow keys move between runs.` }),
         (series.length > 1 || note) && h('div', { class: 'figure-foot' }, series.length > 1 && legend(series), note && h('span', { class: 'event-note' }, note)),
       ]);
 }
@@ -150,8 +150,20 @@ function nulls(history, { selected }) {
         h('code', { class: 'break' }, name),
         shareStrip(shares, { selected, label: `${name}: ${percent(shares[at])} null in the run shown, ${percent(shares[0])} in the first` }),
         h('span', { class: 'null-share' }, percent(shares[at]))))),
+      withNulls.length > 0 && nullTable(history, withNulls),
       withNulls.length > 0 && without > 0 && h('p', { class: 'note' }, `${counted(without, 'more column')} without nulls.`),
     ], { note: 'Share of each run’s rows, oldest run on the left.' });
+}
+
+function nullTable(history, columns) {
+  return h('details', { class: 'note' }, h('summary', null, 'Nulls as a table'),
+    h('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': 'Nulls by run, scrolls sideways' },
+      h('table', { class: 'table fixed' },
+        h('thead', null, h('tr', null, h('th', { scope: 'col' }, 'Run'), h('th', { scope: 'col', class: 'numeric' }, 'Rows'),
+          columns.map(({ name }) => h('th', { scope: 'col', class: 'numeric', key: name }, name)))),
+        h('tbody', null, history.toReversed().map((run) => h('tr', { key: run.run_id },
+          h('th', { scope: 'row', class: 'nowrap' }, stamp(run.at, serverNow())), h('td', { class: 'numeric' }, count(run.rows)),
+          columns.map(({ name }) => h('td', { class: 'numeric', key: name }, count(run.nulls?.[name])))))))));
 }
 
 function checks(history) {
@@ -193,5 +205,5 @@ function historyTable(history) {
         h('td', { class: 'numeric nowrap' }, duration(run.lag_s)),
         [run.rescued, run.quarantined].map((value, index) => h('td', { class: 'numeric', key: `x${index}` }, count(value))),
         h('td', null, (run.schema_changes ?? []).join('; ') || NONE)))))),
-  { note: 'Every number that is drawn above.' });
+  { note: 'The numbers that are drawn above, newest run first.' });
 }

@@ -4,7 +4,7 @@ import { get, path, serverNow } from '../api.js';
 import { cancelDialog, pipelineLink, refusal, runButtons } from '../actions.js';
 import { h } from '../dom.js';
 import { bytes, compact, count, counted, duration, NONE, percent, secondsBetween, stamp } from '../format.js';
-import { badge, banner, button, empty, facts, heading, isMissing, loading, moment, progress, section, table, toast, troubles } from '../parts.js';
+import { badge, banner, button, empty, facts, heading, isMissing, loading, moment, progress, prose, section, table, toast, troubles } from '../parts.js';
 import { spark } from '../plot.js';
 
 const OVER = new Set(['succeeded', 'failed', 'gate_failed', 'stopped']);
@@ -63,7 +63,7 @@ function outcome(data) {
   }
   return banner({
     title: data.status === 'gate_failed' ? 'A quality rule was broken' : 'The run failed',
-    text: [data.error?.detail ?? 'The server gave no reason; its log has more.', h('span', { class: 'advice' }, advice(data))],
+    text: [prose(data.error?.detail ?? 'The server gave no reason; its log has more.'), h('span', { class: 'advice' }, prose(advice(data)))],
     code: data.error ?? {},
     action: data.status === 'gate_failed' && h('a', { class: 'button small', href: pipelineLink(data.pipeline, 'quality') }, 'See quality'),
   });
@@ -94,9 +94,9 @@ function tiles(data, speeds) {
   const elapsed = data.finished_at ? secondsBetween(data.started_at, data.finished_at) : Math.max(0, (serverNow() - Date.parse(data.started_at)) / 1000);
   const tile = (label, value, under, extra) => h('div', { class: 'tile', key: label }, h('dt', null, label), h('dd', null, value), under && h('dd', { class: 'tile-under' }, under), extra && h('dd', { class: 'tile-extra' }, extra));
   return h('dl', { class: 'tiles' },
-    tile('Rows', count(data.rows), expected ? `${percent(Math.min(1, data.rows / expected))} of ${compact(expected)} expected` : 'no total from the API'),
+    tile('Rows', count(data.rows), expected ? `${percent(Math.min(1, data.rows / expected))} of ${compact(expected)} expected` : 'no full total from the API'),
     tile('Rows per second', count(data.rows_per_second), running ? null : 'average', speeds.length > 1 && spark(speeds, { label: `Rows per second over the last ${counted(speeds.length, 'sample')}, now ${count(data.rows_per_second)}` })),
-    tile(running ? 'Running for' : 'Took', duration(elapsed), running ? `done in about ${eta === null ? '?' : duration(eta)}` : data.finished_at && `until ${stamp(data.finished_at, serverNow(), { seconds: false })}`),
+    tile(running ? 'Running for' : 'Took', duration(elapsed), running ? (eta === null ? 'no estimate yet' : `about ${duration(eta)} left`) : data.finished_at && `until ${stamp(data.finished_at, serverNow(), { seconds: false })}`),
     tile('Written', bytes(data.bytes), counted(data.files, 'file')),
     tile('Requests', count(data.requests), counted(data.retries, 'retry').replace('retrys', 'retries')),
     tile('Throttled', count(data.throttled), 'answers with 429'));
