@@ -28,13 +28,17 @@ const NAVIGATION = [
   { title: 'Ingest', role: 'ingest', links: [['pipelines', 'Pipelines', '#/ingest/pipelines', 'pipe'], ['runs', 'Runs', '#/ingest/runs', 'runs']] },
 ];
 
+/** As in base.css: the page grows no wider. */
+const WIDEST = 1440;
+
 const main = document.getElementById('main');
 let page = null;
 let stage = null;
 
 /** One visit to one address: its feeds, its state, its view. */
 class Page {
-  constructor(params, query) {
+  constructor(address, params, query) {
+    this.address = address;
     this.params = params;
     this.query = query;
     this.feeds = [];
@@ -62,7 +66,7 @@ class Page {
   /** Width that content can use, in CSS pixels. */
   get width() {
     const style = getComputedStyle(main);
-    return main.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
+    return Math.min(WIDEST, main.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight));
   }
 
   /** Remembers a choice in the address without leaving the page. */
@@ -146,6 +150,12 @@ function notFound(opened) {
 
 function open(first) {
   const { parts, query } = parse(location.hash);
+  const address = parts.join('\n');
+  if (page?.address === address && !page.closed) {
+    page.query = query;
+    page.render();
+    return;
+  }
   page?.close();
   let area = null;
   let build = notFound;
@@ -157,7 +167,7 @@ function open(first) {
       break;
     }
   }
-  page = new Page(params, query);
+  page = new Page(address, params, query);
   navigation(area);
   clear();
   build(page, parts);

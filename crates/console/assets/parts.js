@@ -22,6 +22,7 @@ const STATES = {
   passed: ['Passed', 'check', 'good'],
   warned: ['Warned', 'warning', 'warn'],
   quarantined: ['Quarantined', 'diamond', 'warn'],
+  unchecked: ['No checks', 'ring', 'idle'],
   ready: ['Ready', 'check', 'good'],
   not_ready: ['Not ready', 'cross', 'bad'],
 };

@@ -42,14 +42,14 @@ pub fn router() -> Router {
 
 async fn document(headers: HeaderMap) -> Response {
     match Assets::get(DOCUMENT) {
-        Some(file) => serve(DOCUMENT, &file, &headers),
+        Some(file) => serve(DOCUMENT, file, &headers),
         None => not_found("/"),
     }
 }
 
 async fn below(Path(path): Path<String>, uri: Uri, headers: HeaderMap) -> Response {
     if let Some(file) = asset(&path) {
-        return serve(&path, &file, &headers);
+        return serve(&path, file, &headers);
     }
     // The address as it was sent: its parts are still percent-encoded, as the fragment wants them.
     let sent = uri.path().strip_prefix("/console/").unwrap_or_default();
@@ -79,12 +79,12 @@ fn content_type(path: &str) -> Option<&'static str> {
     }
 }
 
-fn serve(path: &str, file: &EmbeddedFile, headers: &HeaderMap) -> Response {
+fn serve(path: &str, file: EmbeddedFile, headers: &HeaderMap) -> Response {
     let etag = etag(&file.metadata.sha256_hash());
     let mut response = if is_current(headers, &etag) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
-        let mut full = Response::new(Body::from(file.data.clone().into_owned()));
+        let mut full = Response::new(Body::from(file.data));
         if let Some(kind) = content_type(path) {
             full.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
         }

@@ -90,7 +90,7 @@ function components(list) {
       columns: [
         { label: 'Component', main: true, cell: ({ name }) => name },
         { label: 'Role', cell: ({ role }) => role },
-        { label: 'Address', cell: ({ address }) => h('code', { class: 'break' }, address) },
+        { label: 'Address', cell: ({ address }) => h('code', { class: 'address' }, address) },
         { label: 'State', cell: ({ ready }) => badge(ready ? 'ready' : 'not_ready') },
         { label: 'Detail', wide: true, cell: ({ detail }) => (detail ? prose(detail) : null) },
       ],

@@ -168,7 +168,7 @@ function columnsTable({ name, columns }) {
     key: (column) => column.name,
     columns: [
       { label: 'Column', main: true, cell: (column) => h('code', { class: 'break' }, column.name) },
-      { label: 'Type', cell: (column) => h('code', { class: 'break' }, column.type) },
+      { label: 'Type', wide: true, cell: (column) => h('code', { class: 'break' }, column.type) },
       { label: 'Null', cell: (column) => (column.nullable ? 'may be null' : h('span', { class: 'muted' }, 'never')) },
     ],
   });

@@ -88,7 +88,7 @@ function pipelineTable(page, rows, refresh) {
       { label: 'Pipeline', main: true, cell: (one) => [h('a', { class: 'break strong', href: pipelineLink(one.name) }, one.name), h('div', { class: 'muted break' }, one.owner)] },
       { label: 'Status and SLA', cell: ({ status, sla_status }) => h('div', { class: 'badges' }, badge(status), sla_status ? badge(sla_status) : h('span', { class: 'muted' }, 'no SLA')) },
       { label: 'Schedule', cell: (one) => [one.schedule ? h('code', { class: 'nowrap' }, one.schedule) : h('span', { class: 'muted' }, 'by hand'), one.next_run_at && h('div', { class: 'muted nowrap' }, 'next ', moment(one.next_run_at))] },
-      { label: 'Last run', cell: ({ last_run }) => lastRun(last_run) },
+      { label: 'Last run', wide: true, cell: ({ last_run }) => lastRun(last_run) },
       { label: '', wide: true, cell: (one) => h('div', { class: 'actions' }, runButtons(one, page, refresh, 'small')) },
     ],
   });

@@ -48,7 +48,7 @@ function content(page, name, data, pipeline, state) {
   return h('div', { class: 'stack', key: resource.name },
     known.length > 1 && h('nav', { class: 'pills', 'aria-label': 'Resource' }, h('ul', null, known.map((one) =>
       h('li', { key: one.name }, h('a', { href: qualityLink(name, one.name), 'aria-current': one === resource ? 'true' : undefined },
-        mark(worst(one.history.at(-1)), `Last run: ${worst(one.history.at(-1))}`), h('span', { class: 'break' }, one.name)))))),
+        mark(worst(one.history.at(-1))), h('span', { class: 'break' }, one.name)))))),
     h('div', { class: 'toolbar' },
       selection(history, state),
       choices('Runs shown', WINDOWS, wanted, (value) => { state.selected = null; page.choose('runs', value === '30' ? null : value); })),
@@ -67,8 +67,9 @@ function selection(history, { selected }) {
     ` · ${counted(run.rows, 'row')} · `, badge(worst(run)));
 }
 
+/** The worst result among a run's checks. */
 function worst({ checks }) {
-  return SEVERITY.find((status) => checks.some((check) => check.status === status)) ?? 'passed';
+  return SEVERITY.find((status) => checks.some((check) => check.status === status)) ?? 'unchecked';
 }
 
 function plots(page, history, freshWithin, state) {
