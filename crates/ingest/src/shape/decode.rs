@@ -131,6 +131,31 @@ impl Decoder {
     }
 }
 
+/// Rows written by us earlier, read back by their shape, without adding system columns: they are among the shape's own.
+///
+/// # Errors
+/// What the parser says of the JSON, or a value that does not fit what was written.
+pub fn decode_stored(shape: &Arc<Shape>, json: &[u8]) -> Result<RecordBatch, String> {
+    let mut rows = RowBuffer::of(shape);
+    let mut context = Context {
+        rescued: Vec::new(),
+        row: 0,
+        drifted: false,
+        dropped: 0,
+        policy: SchemaPolicy::Discard,
+        exclude: &[],
+    };
+    super::parse(json, Page { rows: &mut rows, context: &mut context })?;
+    if let Some(rescue) = context.rescued.first() {
+        return Err(format!("a value of `{}` is not of its type: {}", rescue.path.join("."), rescue.json));
+    }
+    let count = rows.rows;
+    let (fields, arrays) = rows.finish().map_err(|error| error.to_string())?;
+    let options = RecordBatchOptions::new().with_row_count(Some(count));
+    RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options)
+        .map_err(|error| error.to_string())
+}
+
 /// One JSON object a row of what was rescued from it.
 fn rescued_column(rescued: Vec<Rescue>, rows: usize) -> (StringArray, u64) {
     let mut texts: Vec<Option<String>> = vec![None; if rescued.is_empty() { 0 } else { rows }];

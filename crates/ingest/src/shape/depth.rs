@@ -1,11 +1,11 @@
 //! Refuses documents nested so deeply that parsing them would exhaust the stack.
 
 /// Levels of objects and lists that a document may have.
-pub(super) const LIMIT: usize = 64;
+pub(crate) const LIMIT: usize = 64;
 
 /// Whether the document is nested deeper than [`LIMIT`]. Most documents are cleared by counting brackets in blocks,
 /// strings included, which costs a fraction of the parse; only where that bound is too high are strings told apart.
-pub(super) fn too_deep(json: &[u8]) -> bool {
+pub(crate) fn too_deep(json: &[u8]) -> bool {
     let mut depth = 0_usize;
     for block in json.chunks(256) {
         let opened = block.iter().filter(|byte| matches!(**byte, b'[' | b'{')).count();

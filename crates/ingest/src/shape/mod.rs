@@ -13,7 +13,8 @@ use arrow_schema::{DataType, Field, Fields, Schema, TimeUnit};
 use serde::{Deserialize, Serialize};
 
 pub use child::{child_rows, flatten};
-pub use decode::{Decoded, Decoder, Meta};
+pub use decode::{Decoded, Decoder, Meta, decode_stored};
+pub(crate) use depth::too_deep;
 pub use infer::{Inference, infer};
 pub use time::{parse_date, parse_timestamp};
 
@@ -248,6 +249,17 @@ impl Shape {
             Column { kind, ..column }
         });
         Self { columns: columns.collect() }
+    }
+
+    /// The shape of a file: these columns, those from the parent or the partition, and the system columns.
+    #[must_use]
+    pub fn stored(&self, include: &[String]) -> Self {
+        let mut columns = self.columns.clone();
+        let text = |name: &String| Column { name: name.clone(), kind: Kind::String };
+        columns.extend(include.iter().map(text));
+        let system = [Kind::Timestamp, Kind::String, Kind::String, Kind::Json];
+        columns.extend(SYSTEM.iter().zip(system).map(|(name, kind)| Column { name: (*name).into(), kind }));
+        Self { columns }
     }
 
     /// The column of that name.

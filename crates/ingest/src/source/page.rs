@@ -6,6 +6,7 @@ use serde_json::Value;
 use sonic_rs::{JsonValueTrait, PointerNode, PointerTree};
 
 use super::body::{self, Body};
+use crate::shape::too_deep;
 use crate::spec::ResponseFormat;
 
 /// Where things are in a response.
@@ -65,6 +66,9 @@ impl Paths {
         if document.is_empty() || &document[..] == b"null" {
             return Ok(Page { records: Bytes::from_static(b"[]"), ..Page::default() });
         }
+        if too_deep(document) {
+            return Err("the document is nested deeper than 64 levels".into());
+        }
         let records_path = self.records.as_deref().filter(|path| *path != "$");
         let in_body = |path: &Option<String>| path.clone().filter(|path| !path.starts_with("header:"));
         let wanted = [
@@ -85,7 +89,15 @@ impl Paths {
         let mut found: [Option<sonic_rs::LazyValue<'_>>; 5] = Default::default();
         let is_object = document.first() == Some(&b'{');
         if is_object && !places.is_empty() {
-            let values = sonic_rs::get_many(document, &tree).map_err(|error| broken(document, &error))?;
+            let values = match sonic_rs::get_many(&document[..], &tree) {
+                Ok(values) => values,
+                // A path may lead through a null: then each is looked up by itself.
+                Err(_) if is_whole(document) => {
+                    let one = |path: &String| sonic_rs::get_from_slice(document, pointer(path).iter()).ok();
+                    wanted.iter().flatten().map(one).collect()
+                }
+                Err(error) => return Err(broken(document, &error)),
+            };
             for (place, value) in places.into_iter().zip(values) {
                 found[place] = value.filter(|value| !value.is_null());
             }
@@ -137,15 +149,19 @@ fn broken(document: &[u8], error: &sonic_rs::Error) -> String {
     format!("the body is no whole JSON document ({words}); it has {} bytes and starts with `{start}`", document.len())
 }
 
+fn is_whole(document: &[u8]) -> bool {
+    sonic_rs::from_slice::<serde::de::IgnoredAny>(document).is_ok()
+}
+
 fn missing(document: &[u8], path: &str) -> Result<Page, String> {
     let first = path.split('.').next().unwrap_or(path);
     let keys: Vec<String> =
-        sonic_rs::to_object_iter(document).map_while(Result::ok).map(|(k, _)| k.to_string()).collect();
+        sonic_rs::to_object_iter(document as &[u8]).map_while(Result::ok).map(|(k, _)| k.to_string()).collect();
     // An envelope that has the place but nothing there is an empty page.
     if keys.iter().any(|key| key == first) {
         return Ok(Page { records: Bytes::from_static(b"[]"), ..Page::default() });
     }
-    if sonic_rs::from_slice::<serde::de::IgnoredAny>(document).is_err() {
+    if !is_whole(document) {
         return Err(format!("the body is no whole JSON document; it has {} bytes", document.len()));
     }
     Err(format!("the body has no `{path}`, only {}; correct `records`", keys.join(", ")))
@@ -154,7 +170,7 @@ fn missing(document: &[u8], path: &str) -> Result<Page, String> {
 /// The only list of objects in an envelope, or the envelope itself as one row.
 fn only_list(document: &Bytes) -> Bytes {
     let mut lists = Vec::new();
-    for (_, value) in sonic_rs::to_object_iter(document).map_while(Result::ok) {
+    for (_, value) in sonic_rs::to_object_iter(&document[..]).map_while(Result::ok) {
         let text = value.as_raw_str();
         let inside = text.strip_prefix('[').map(str::trim_start);
         if inside.is_some_and(|inside| inside.starts_with(['{', ']'])) {
