@@ -8,5 +8,6 @@ pub mod quality;
 pub mod shape;
 pub mod source;
 pub mod spec;
+pub mod write;
 
 pub use error::{CODES, Error};

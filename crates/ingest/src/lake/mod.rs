@@ -29,6 +29,7 @@ use tessera_store::journal::Journal;
 use tessera_store::lease::{Lease, LeaseError};
 use tessera_store::objects::{Objects, ObjectsError, S3Access};
 
+pub(crate) use cursor::column;
 pub use cursor::{Cursor, CursorColumn};
 pub use manifest::{DataFile, Manifest, ResourceCommit, ResourceState, State, VERSION};
 pub use rows::{RowReader, align};
