@@ -1,0 +1,169 @@
+//! What surrounds every handler: the request's id and span, its deadline, its line in the log, its metrics, and the
+//! last word on problems.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use futures::FutureExt;
+use http::{HeaderMap, HeaderValue, Method, Uri};
+use opentelemetry::propagation::TextMapPropagator;
+use opentelemetry_http::HeaderExtractor;
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+use tessera_kernel::Ids;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, Span};
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+
+use super::Config;
+use super::problem::Problem;
+use crate::{Error, Metrics};
+
+const REQUEST_ID: &str = "x-request-id";
+const MAX_REQUEST_ID_BYTES: usize = 128;
+
+/// The id of the request, in its extensions, its span, its answer and its problem.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestId(pub String);
+
+/// In the extensions of every request: cancelled when the process stops taking requests. A handler whose answer has no
+/// end watches it.
+#[derive(Clone, Debug)]
+pub struct Draining(pub CancellationToken);
+
+struct Edge {
+    ids: Arc<dyn Ids>,
+    metrics: Metrics,
+    request_timeout_s: u64,
+    draining: CancellationToken,
+}
+
+/// Puts the edge around all routes of a process.
+pub fn wrap(
+    router: Router,
+    config: &Config,
+    ids: Arc<dyn Ids>,
+    metrics: Metrics,
+    draining: CancellationToken,
+) -> Router {
+    let edge = Arc::new(Edge { ids, metrics, request_timeout_s: config.request_timeout_s, draining });
+    router
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(DefaultBodyLimit::max(config.body_limit_bytes))
+        .layer(middleware::from_fn_with_state(edge, around))
+}
+
+async fn not_found(uri: Uri) -> Problem {
+    Error::RouteNotFound(uri.path().to_owned()).into()
+}
+
+async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
+    Error::MethodNotAllowed { method: method.to_string(), path: uri.path().to_owned() }.into()
+}
+
+async fn around(State(edge): State<Arc<Edge>>, mut request: Request, next: Next) -> Response {
+    let request_id = given_id(request.headers()).unwrap_or_else(|| format!("req_{}", edge.ids.next().simple()));
+    let method = label_of(request.method());
+    let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
+    request.extensions_mut().insert(RequestId(request_id.clone()));
+    request.extensions_mut().insert(Draining(edge.draining.clone()));
+
+    let span = span_of(&request, method, &route, &request_id);
+    let began = Instant::now();
+    let in_flight = edge.metrics.request_began();
+    let deadline = Duration::from_secs(edge.request_timeout_s);
+    let answer = AssertUnwindSafe(tokio::time::timeout(deadline, next.run(request)))
+        .catch_unwind()
+        .instrument(span.clone())
+        .await;
+    let response = match answer {
+        Ok(Ok(response)) => response,
+        Ok(Err(_)) => Problem::from(Error::RequestTimeout(edge.request_timeout_s)).into_response(),
+        Err(panic) => Problem::from(Error::Panicked(message_of(panic.as_ref()))).into_response(),
+    };
+    drop(in_flight);
+    let took = began.elapsed();
+    edge.metrics.request_ended(method, &route, response.status().as_u16(), took);
+    span.in_scope(|| finish(response, &request_id, took))
+}
+
+/// Logs the answer once, and completes it with the request's id.
+fn finish(mut response: Response, request_id: &str, took: Duration) -> Response {
+    let status = response.status().as_u16();
+    let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    Span::current().record("http.status", status);
+    let problem = response.extensions_mut().remove::<Problem>();
+    match &problem {
+        Some(problem) if status >= 500 => {
+            Span::current().record("otel.status_code", "ERROR");
+            tracing::error!(http.took_ms = took_ms, error.code = problem.code, error.detail = %problem.detail, "failed");
+        }
+        Some(problem) => tracing::info!(http.took_ms = took_ms, error.code = problem.code, "refused"),
+        None => tracing::info!(http.took_ms = took_ms, "answered"),
+    }
+    if let Some(problem) = problem {
+        // The handler's own headers, such as `allow`, stay; the length is that of the new body.
+        let body = problem.body(Some(request_id));
+        response.headers_mut().insert(http::header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+        *response.body_mut() = body.into();
+    }
+    if let Ok(value) = HeaderValue::from_str(request_id) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    response
+}
+
+fn span_of(request: &Request, method: &'static str, route: &str, request_id: &str) -> Span {
+    let span = tracing::info_span!(
+        "request",
+        otel.name = format!("{method} {route}"),
+        otel.kind = "server",
+        otel.status_code = tracing::field::Empty,
+        request.id = request_id,
+        http.method = method,
+        http.route = route,
+        http.status = tracing::field::Empty,
+    );
+    if request.headers().contains_key("traceparent") {
+        let parent = TraceContextPropagator::new().extract(&HeaderExtractor(request.headers()));
+        // Refused only where no trace layer is there to take it.
+        let _ = span.set_parent(parent);
+    }
+    span
+}
+
+/// The caller's id, where it is fit to be logged.
+fn given_id(headers: &HeaderMap) -> Option<String> {
+    let id = headers.get(REQUEST_ID)?.to_str().ok()?;
+    let fit = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte));
+    (fit && !id.is_empty() && id.len() <= MAX_REQUEST_ID_BYTES).then(|| id.to_owned())
+}
+
+/// Methods as labels: a closed set, since a caller may send any word.
+fn label_of(method: &Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "PATCH" => "PATCH",
+        "DELETE" => "DELETE",
+        "OPTIONS" => "OPTIONS",
+        _ => "other",
+    }
+}
+
+fn message_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,177 @@
+//! A process's life: bind, serve what the components bring, stop in order.
+//!
+//! Start: ports are bound ([`bind`]) before anything is built, so a taken port stops nothing half way. Stop: unready →
+//! drain requests → stop loops; each step has a deadline, and what is late is abandoned and named in the log.
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use tessera_kernel::{Clock, Ids};
+use tokio::net::TcpListener;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::http::{Config, edge};
+use crate::{Component, Error, Metrics, Task};
+
+mod status;
+
+use status::Status;
+
+const LISTEN_SETTING: &str = "http.listen";
+const LISTEN_REMEDY: &str = "--listen or TESSERA__HTTP__LISTEN";
+
+/// A role with the components that fill it.
+pub struct Role {
+    /// Its name: `ingest`, `console`.
+    pub name: &'static str,
+    /// Its parts.
+    pub components: Vec<Component>,
+}
+
+/// All that a process is to run.
+pub struct Plan {
+    /// The bound port.
+    pub listener: TcpListener,
+    /// What to serve on it.
+    pub roles: Vec<Role>,
+    /// Limits and deadlines.
+    pub http: Config,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// New ids.
+    pub ids: Arc<dyn Ids>,
+    /// The registry that the components registered in.
+    pub metrics: Metrics,
+}
+
+/// Takes the address to listen on, or says which setting to change.
+pub async fn bind(address: &str) -> Result<TcpListener, Error> {
+    TcpListener::bind(address).await.map_err(|error| match error.kind() {
+        ErrorKind::AddrInUse => {
+            Error::PortTaken { setting: LISTEN_SETTING, address: address.to_owned(), remedy: LISTEN_REMEDY }
+        }
+        _ => Error::BadAddress {
+            setting: LISTEN_SETTING,
+            address: address.to_owned(),
+            reason: error.to_string(),
+            remedy: LISTEN_REMEDY,
+        },
+    })
+}
+
+/// Makes a folder where it is missing and writes a file in it to see that it can.
+pub fn check_folder(setting: &'static str, remedy: &'static str, path: &Path) -> Result<(), Error> {
+    let probe = path.join(format!(".tessera-write-check-{}", std::process::id()));
+    let tried = std::fs::create_dir_all(path)
+        .and_then(|()| std::fs::write(&probe, b""))
+        .and_then(|()| std::fs::remove_file(&probe));
+    let reason = |error: std::io::Error| error.to_string();
+    tried.map_err(|error| Error::UnwritableFolder { setting, path: path.to_owned(), reason: reason(error), remedy })
+}
+
+/// A process that serves.
+#[derive(Debug)]
+pub struct Running {
+    address: SocketAddr,
+    status: Arc<Status>,
+    draining: CancellationToken,
+    stopping: CancellationToken,
+    server: JoinHandle<()>,
+    tasks: JoinSet<()>,
+    http: Config,
+}
+
+/// Starts the loops and serves the routes. It answers by the time this returns.
+pub fn start(plan: Plan) -> Result<Running, Error> {
+    let address = plan.listener.local_addr().map_err(|error| Error::BadAddress {
+        setting: LISTEN_SETTING,
+        address: plan.http.listen.clone(),
+        reason: error.to_string(),
+        remedy: LISTEN_REMEDY,
+    })?;
+    let (draining, stopping) = (CancellationToken::new(), CancellationToken::new());
+    let mut status = Status::new(address, plan.clock.now(), plan.metrics.clone());
+    let mut router = Router::new();
+    let mut loops = Vec::new();
+    for role in plan.roles {
+        for component in role.components {
+            router = router.merge(component.router);
+            let failed = status.add(role.name, component.name, component.path, component.ready, component.openapi);
+            loops.extend(component.tasks.into_iter().map(|task| (component.name, task, failed.clone())));
+        }
+    }
+    let status = Arc::new(status);
+    let mut tasks = JoinSet::new();
+    for (component, task, failed) in loops {
+        tasks.spawn(watch(component, task, failed, stopping.clone()));
+    }
+    let router = router.merge(status::routes(status.clone()));
+    let router = edge::wrap(router, &plan.http, plan.ids, plan.metrics, draining.clone());
+    let server = tokio::spawn(serve(plan.listener, router, draining.clone()));
+    status.started.set();
+    Ok(Running { address, status, draining, stopping, server, tasks, http: plan.http })
+}
+
+async fn serve(listener: TcpListener, router: Router, draining: CancellationToken) {
+    let served = axum::serve(listener, router).with_graceful_shutdown(async move { draining.cancelled().await });
+    if let Err(error) = served.await {
+        tracing::error!(%error, "the listener failed");
+    }
+}
+
+/// Runs one loop to its end. An end that was not asked for makes the component unready.
+async fn watch(component: &'static str, task: Task, failed: crate::ReadyFlag, stopping: CancellationToken) {
+    let ended = tokio::spawn((task.run)(stopping.clone())).await;
+    let reason = match ended {
+        Ok(Ok(())) if stopping.is_cancelled() => return,
+        Ok(Ok(())) => "ended on its own".to_owned(),
+        Ok(Err(reason)) => reason,
+        Err(_) => "panicked".to_owned(),
+    };
+    tracing::error!(component.name = component, task.name = task.name, error.detail = %reason, "a loop ended");
+    failed.unset(format!("its loop `{}` has ended; restart the process and read its log", task.name));
+}
+
+impl Running {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What runs and where, for a person: one line a role.
+    pub fn address_table(&self) -> String {
+        self.status.address_table()
+    }
+
+    /// Stops in order: unready, drain requests, stop loops. Returns whether all of it was in time.
+    pub async fn stop(mut self) -> bool {
+        self.status.started.unset("stopping");
+        self.draining.cancel();
+        let drain = Duration::from_secs(self.http.drain_deadline_s);
+        let drained = tokio::time::timeout(drain, &mut self.server).await.is_ok();
+        if !drained {
+            tracing::warn!(http.drain_deadline_s = self.http.drain_deadline_s, "requests were cut off");
+            self.server.abort();
+        }
+        self.stopping.cancel();
+        let stop = Duration::from_secs(self.http.stop_deadline_s);
+        let all_ended = async { while self.tasks.join_next().await.is_some() {} };
+        let stopped = tokio::time::timeout(stop, all_ended).await.is_ok();
+        if !stopped {
+            tracing::warn!(
+                http.stop_deadline_s = self.http.stop_deadline_s,
+                tasks = self.tasks.len(),
+                "loops were cut off"
+            );
+        }
+        drained && stopped
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,136 @@
+//! A process of made-up components, over real sockets.
+
+use axum::routing::get;
+use serde_json::{Value, json};
+use tessera_kernel::{ErrorKind, FixedIds, SystemClock};
+use tokio::sync::oneshot;
+
+use super::*;
+use crate::{ProductError, Ready};
+
+async fn plan(components: Vec<Component>) -> Plan {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    Plan {
+        listener: bind("127.0.0.1:0").await.unwrap(),
+        roles: vec![Role { name: "shop", components }],
+        http: Config { drain_deadline_s: 5, stop_deadline_s: 5, ..Config::default() },
+        metrics: Metrics::new(clock.clone()),
+        clock,
+        ids: Arc::new(FixedIds::default()),
+    }
+}
+
+async fn fetch(running: &Running, path: &str) -> (u16, Value) {
+    let answer = reqwest::get(format!("http://{}{path}", running.address())).await.unwrap();
+    let status = answer.status().as_u16();
+    let text = answer.text().await.unwrap();
+    (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+}
+
+#[tokio::test]
+async fn a_process_tells_what_runs_and_whether_it_is_ready() {
+    let (flag, ready) = Ready::flag("reading the catalogue");
+    let openapi = json!({ "paths": { "/shop": {} }, "components": { "schemas": { "Shop": {} } } });
+    let router = Router::new().route("/shop", get(async || "open"));
+    let shop = Component::new("counter", "/shop").router(router).ready(ready).openapi(openapi);
+    let running = start(plan(vec![shop]).await).unwrap();
+    let base = format!("http://{}", running.address());
+
+    assert_eq!(fetch(&running, "/healthz").await, (200, json!({ "status": "ok" })));
+    let waiting = json!({ "ready": false, "waiting_for": { "counter": "reading the catalogue" } });
+    assert_eq!(fetch(&running, "/readyz").await, (503, waiting));
+    flag.set();
+    assert_eq!(fetch(&running, "/readyz").await, (200, json!({ "ready": true, "waiting_for": {} })));
+    let (_, components) = fetch(&running, "/components").await;
+    let expected = json!([{
+        "name": "counter", "role": "shop", "address": format!("{base}/shop"), "ready": true, "detail": null,
+    }]);
+    assert_eq!(components["components"], expected);
+    assert_eq!(components["version"], crate::VERSION);
+    let (_, openapi) = fetch(&running, "/openapi.json").await;
+    assert_eq!(openapi["paths"], json!({ "/shop": {} }));
+    assert!(fetch(&running, "/metrics").await.1.as_str().unwrap().contains("tessera_http_requests_total"));
+    assert!(running.address_table().contains(&format!("shop     {base}/shop")), "{}", running.address_table());
+    assert!(running.stop().await);
+}
+
+#[tokio::test]
+async fn stopping_lets_requests_finish_and_then_loops() {
+    let (arrived, wait_arrived) = oneshot::channel();
+    let (release, released) = oneshot::channel::<()>();
+    let once = Arc::new(std::sync::Mutex::new(Some((arrived, released))));
+    let slow = Router::new().route(
+        "/slow",
+        get(move || {
+            let once = once.lock().unwrap().take();
+            async move {
+                let (arrived, released) = once.unwrap();
+                arrived.send(()).unwrap();
+                released.await.unwrap();
+                "done"
+            }
+        }),
+    );
+    let (ended, wait_ended) = oneshot::channel();
+    let task = Task::new("sweep", async move |token: CancellationToken| {
+        token.cancelled().await;
+        ended.send(()).map_err(|()| "nobody waits".to_owned())
+    });
+    let running = start(plan(vec![Component::new("counter", "/").router(slow).task(task)]).await).unwrap();
+    let address = running.address();
+    let request = tokio::spawn(async move { reqwest::get(format!("http://{address}/slow")).await });
+    wait_arrived.await.unwrap();
+    let stopping = tokio::spawn(running.stop());
+    // The listener closes before the request that is under way ends.
+    while tokio::net::TcpStream::connect(address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    release.send(()).unwrap();
+    assert_eq!(request.await.unwrap().unwrap().text().await.unwrap(), "done");
+    assert!(stopping.await.unwrap());
+    wait_ended.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_loop_that_ends_makes_its_component_unready() {
+    let task = Task::new("sweep", async |_| Err("the broom broke".to_owned()));
+    let running = start(plan(vec![Component::new("counter", "/").task(task)]).await).unwrap();
+    let waiting = loop {
+        let (status, body) = fetch(&running, "/readyz").await;
+        if status == 503 {
+            break body;
+        }
+    };
+    assert!(waiting["waiting_for"]["counter"].as_str().unwrap().contains("`sweep` has ended"), "{waiting}");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_loop_that_does_not_listen_is_cut_off() {
+    let task = Task::new("deaf", async |_| std::future::pending().await);
+    let mut plan = plan(vec![Component::new("counter", "/").task(task)]).await;
+    plan.http.stop_deadline_s = 0;
+    assert!(!start(plan).unwrap().stop().await);
+}
+
+#[tokio::test]
+async fn a_taken_port_names_the_setting() {
+    let taken = bind("127.0.0.1:0").await.unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let error = bind(&address).await.unwrap_err();
+    assert_eq!((error.kind(), error.code()), (ErrorKind::Unavailable, "service.port_taken"));
+    assert!(error.to_string().starts_with(&format!("setting `http.listen`: {address} is taken")), "{error}");
+    let error = bind("nowhere").await.unwrap_err().to_string();
+    assert!(error.contains("cannot listen on `nowhere`"), "{error}");
+}
+
+#[test]
+fn a_folder_is_made_or_refused_by_name() {
+    let scratch = tempfile::tempdir().unwrap();
+    let deep = scratch.path().join("a/b");
+    check_folder("store.data_dir", "--data", &deep).unwrap();
+    assert_eq!(std::fs::read_dir(&deep).unwrap().count(), 0);
+    std::fs::write(scratch.path().join("file"), b"").unwrap();
+    let error = check_folder("store.data_dir", "--data", &scratch.path().join("file/x")).unwrap_err().to_string();
+    assert!(error.contains("store.data_dir") && error.contains("file/x") && error.contains("--data"), "{error}");
+}

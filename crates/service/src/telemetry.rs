@@ -1,0 +1,265 @@
+//! Logs to stderr and traces to an OTLP endpoint.
+//!
+//! Logs are JSON where nobody watches (stderr is no terminal) and text where somebody does. Traces leave in batches from
+//! a thread of their own, over the workspace's one HTTP client, when an endpoint is set; [`Telemetry::flush`] sends
+//! what is left.
+
+use std::future::Future;
+use std::io::IsTerminal;
+use std::pin::Pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_http::{HttpClient, HttpError};
+use opentelemetry_otlp::{SpanExporter, WithExportConfig, WithHttpConfig};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use serde::{Deserialize, Deserializer, Serialize, de};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
+
+use crate::config::Section;
+use crate::{Error, VERSION, client};
+
+/// How long one export, and the last flush, may take.
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
+/// An answer of a collector above this is not read on.
+const MAX_ANSWER_BYTES: usize = 1 << 20;
+const TRACES_PATH: &str = "/v1/traces";
+
+/// `[telemetry]`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Which log lines: a level, or directives such as `info,tessera_ingest=debug`. `RUST_LOG` sets it too.
+    pub log: Filter,
+    /// How log lines look.
+    pub format: Format,
+    /// Where traces go, such as `http://localhost:4318`. `OTEL_EXPORTER_OTLP_ENDPOINT` sets it too.
+    pub otlp_endpoint: Option<Endpoint>,
+    /// The service's name in traces.
+    pub service_name: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { log: Filter("info".into()), format: Format::Auto, otlp_endpoint: None, service_name: "tessera".into() }
+    }
+}
+
+impl Section for Config {
+    const NAME: &'static str = "telemetry";
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// Text on a terminal, JSON elsewhere.
+    Auto,
+    /// One JSON object a line.
+    Json,
+    /// For reading.
+    Text,
+}
+
+/// Log directives that have been parsed once.
+#[derive(Clone, Debug, Serialize)]
+pub struct Filter(String);
+
+impl<'de> Deserialize<'de> for Filter {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        match EnvFilter::try_new(&text) {
+            Ok(_) => Ok(Self(text)),
+            Err(error) => {
+                Err(de::Error::custom(format!("{error}; give a level such as `info`, or `info,tessera_ingest=debug`")))
+            }
+        }
+    }
+}
+
+/// An `http://` or `https://` URL.
+#[derive(Clone, Debug, Serialize)]
+pub struct Endpoint(String);
+
+impl<'de> Deserialize<'de> for Endpoint {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let uri = text.parse::<http::Uri>().ok().filter(|uri| matches!(uri.scheme_str(), Some("http" | "https")));
+        match uri.and_then(|uri| uri.host().map(|_| ())) {
+            Some(()) => Ok(Self(text)),
+            None => Err(de::Error::custom("not a URL; give one such as http://localhost:4318")),
+        }
+    }
+}
+
+impl Endpoint {
+    /// The URL that traces are posted to; an endpoint that already names it is taken as it is.
+    fn traces(&self) -> String {
+        let base = self.0.trim_end_matches('/');
+        if base.ends_with(TRACES_PATH) { base.to_owned() } else { format!("{base}{TRACES_PATH}") }
+    }
+}
+
+/// The telemetry of this process, to be flushed before it ends.
+#[derive(Debug)]
+pub struct Telemetry {
+    traces: Option<SdkTracerProvider>,
+}
+
+impl Telemetry {
+    /// Starts to log and, where an endpoint is set, to trace. Called on the runtime that will send the traces, once in
+    /// the life of a process, by the binary: a second call is refused.
+    pub fn start(config: &Config) -> Result<Self, Error> {
+        let traces = config.otlp_endpoint.as_ref().map(|endpoint| tracer_provider(config, endpoint)).transpose()?;
+        let filter = EnvFilter::try_new(&config.log.0).map_err(|error| Error::Telemetry(error.to_string()))?;
+        tracing_subscriber::registry()
+            .with(filter)
+            .with(log_layer(config.format))
+            .with(traces.as_ref().map(trace_layer))
+            .try_init()
+            .map_err(|error| Error::Telemetry(error.to_string()))?;
+        Ok(Self { traces })
+    }
+
+    /// Sends what is left. Gives up after a few seconds: a collector that is away must not keep the process.
+    pub async fn flush(self) {
+        let Some(traces) = self.traces else { return };
+        let flushed = tokio::task::spawn_blocking(move || traces.shutdown_with_timeout(EXPORT_TIMEOUT)).await;
+        if let Ok(Err(error)) = flushed {
+            tracing::warn!(%error, "the last traces were not sent");
+        }
+    }
+}
+
+fn log_layer<S>(format: Format) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: tracing::Subscriber + for<'span> LookupSpan<'span>,
+{
+    let terminal = std::io::stderr().is_terminal();
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(terminal);
+    match format {
+        Format::Text => layer.boxed(),
+        Format::Auto if terminal => layer.boxed(),
+        Format::Auto | Format::Json => layer.json().flatten_event(true).with_span_list(false).boxed(),
+    }
+}
+
+fn trace_layer<S>(provider: &SdkTracerProvider) -> impl Layer<S> + use<S>
+where
+    S: tracing::Subscriber + for<'span> LookupSpan<'span>,
+{
+    tracing_opentelemetry::layer().with_tracer(provider.tracer("tessera"))
+}
+
+fn tracer_provider(config: &Config, endpoint: &Endpoint) -> Result<SdkTracerProvider, Error> {
+    let exporter = SpanExporter::builder()
+        .with_http()
+        .with_http_client(Exporting { client: client::build()?, runtime: tokio::runtime::Handle::current() })
+        .with_endpoint(endpoint.traces())
+        .with_timeout(EXPORT_TIMEOUT)
+        .build()
+        .map_err(|error| Error::Telemetry(format!("`otlp_endpoint` cannot be used: {error}")))?;
+    let resource = Resource::builder()
+        .with_service_name(config.service_name.clone())
+        .with_attribute(opentelemetry::KeyValue::new("service.version", VERSION))
+        .build();
+    Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
+}
+
+/// The exporter's way out. It is called on the exporter's own thread, so the exchange itself runs on our runtime.
+#[derive(Debug)]
+struct Exporting {
+    client: reqwest::Client,
+    runtime: tokio::runtime::Handle,
+}
+
+type Exchange<'a> = Pin<Box<dyn Future<Output = Result<http::Response<Bytes>, HttpError>> + Send + 'a>>;
+
+impl HttpClient for Exporting {
+    fn send_bytes<'a, 'b>(&'a self, request: http::Request<Bytes>) -> Exchange<'b>
+    where
+        'a: 'b,
+        Self: 'b,
+    {
+        let client = self.client.clone();
+        let exchange = self.runtime.spawn(async move { send(client, request).await });
+        Box::pin(async move { exchange.await? })
+    }
+}
+
+async fn send(client: reqwest::Client, request: http::Request<Bytes>) -> Result<http::Response<Bytes>, HttpError> {
+    let mut request = reqwest::Request::try_from(request)?;
+    *request.timeout_mut() = Some(EXPORT_TIMEOUT);
+    let mut answer = client.execute(request).await?;
+    let mut response = http::Response::builder().status(answer.status());
+    if let Some(headers) = response.headers_mut() {
+        *headers = std::mem::take(answer.headers_mut());
+    }
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await? {
+        if body.len() + chunk.len() > MAX_ANSWER_BYTES {
+            return Err(format!("the collector's answer is over {MAX_ANSWER_BYTES} bytes").into());
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(response.body(body.into())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::routing::post;
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn spans_reach_an_otlp_receiver() {
+        let (posted, mut received) = mpsc::channel::<(Option<String>, Bytes)>(8);
+        let receive = move |headers: http::HeaderMap, body: Bytes| async move {
+            let kind = headers.get("content-type").and_then(|kind| kind.to_str().ok()).map(str::to_owned);
+            posted.send((kind, body)).await.unwrap();
+        };
+        let app = Router::new().route("/v1/traces", post(receive));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = Endpoint(format!("http://{}/", listener.local_addr().unwrap()));
+        tokio::spawn(axum::serve(listener, app).into_future());
+
+        let provider = tracer_provider(&Config::default(), &endpoint).unwrap();
+        let subscriber = tracing_subscriber::registry().with(trace_layer(&provider));
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info_span!("weigh_anchor", ship = "mosaic").in_scope(|| tracing::info!("aweigh"));
+        });
+        Telemetry { traces: Some(provider) }.flush().await;
+
+        let (kind, body) = received.recv().await.unwrap();
+        assert_eq!(kind.as_deref(), Some("application/x-protobuf"));
+        for text in ["weigh_anchor", "mosaic", "tessera", VERSION] {
+            let found = body.windows(text.len()).any(|window| window == text.as_bytes());
+            assert!(found, "`{text}` is in the span that was posted");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_collector_that_is_away_does_not_keep_the_process() {
+        let endpoint = Endpoint("http://127.0.0.1:1/v1/traces".into());
+        let provider = tracer_provider(&Config::default(), &endpoint).unwrap();
+        let subscriber = tracing_subscriber::registry().with(trace_layer(&provider));
+        tracing::subscriber::with_default(subscriber, || tracing::info_span!("lost").in_scope(|| ()));
+        tokio::time::timeout(EXPORT_TIMEOUT * 4, Telemetry { traces: Some(provider) }.flush()).await.unwrap();
+    }
+
+    #[test]
+    fn the_traces_path_is_added_once() {
+        for given in ["http://c:4318", "http://c:4318/", "http://c:4318/v1/traces"] {
+            assert_eq!(Endpoint(given.into()).traces(), "http://c:4318/v1/traces");
+        }
+        assert!(serde_json::from_str::<Endpoint>("\"localhost:4318\"").is_err());
+        assert!(serde_json::from_str::<Filter>("\"loud=what=now\"").is_err());
+    }
+}
