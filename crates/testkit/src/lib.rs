@@ -1,1 +1,19 @@
-//! Servers for tests: PostgreSQL, S3; a real clock or a virtual one; a scratch folder.
+//! For tests: a real PostgreSQL, a real S3 server, the real binary, a scratch folder.
+//!
+//! Everything listens on a free port of this machine, lives in a temporary folder, and goes away when its handle is
+//! dropped or the test dies. What is missing fails the test and says what to install; nothing is skipped.
+#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot set its stage fails there and then")]
+
+pub mod bin;
+pub mod postgres;
+pub mod s3;
+mod scratch;
+mod wire;
+
+pub use scratch::ScratchDir;
+
+/// A port that was free a moment ago.
+pub fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port on 127.0.0.1");
+    listener.local_addr().expect("the address of a bound port").port()
+}

@@ -1,0 +1,167 @@
+//! Records in SQLite or PostgreSQL, chosen by URL: `sqlite:data/shop.db`, `postgres://user@host/db`.
+//!
+//! One SQL text serves both engines: `$1` parameters, `ON CONFLICT … DO UPDATE`, `RETURNING`, partial unique indexes and
+//! CTEs are common to them; times are integer microseconds, ids native UUIDs. [`each_engine!`](crate::each_engine) writes
+//! the calls once. SQLite has one file per product (WAL, `synchronous = FULL`: what is committed survives a power cut),
+//! PostgreSQL one schema per product.
+
+use std::path::Path;
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions, PgPool, Pool, Postgres, Sqlite, SqlitePool, Transaction};
+
+mod error;
+mod migrate;
+
+pub use error::{CODES, Error};
+pub use migrate::Migration;
+
+/// Connections per process; SQLite writes one at a time, so more would only wait.
+const MAX_CONNECTIONS: u32 = 8;
+/// How long to wait for a free connection.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long SQLite waits for another process's write.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A product's database. Cheap to clone.
+#[derive(Clone, Debug)]
+pub enum Db {
+    /// Embedded, one file.
+    Sqlite(SqlitePool),
+    /// A server, one schema.
+    Postgres(PgPool),
+}
+
+/// Runs one body on whichever engine it is: `each_engine!(db, |pool| sqlx::query(SQL).bind(id).execute(pool).await)`.
+///
+/// The body is compiled once for each engine, so statements, `FromRow` types and binds are written once. It must have the
+/// same type for both: end an `execute` with `.map(|done| done.rows_affected())` or `.map(drop)`.
+#[macro_export]
+macro_rules! each_engine {
+    ($db:expr, |$pool:ident| $body:expr) => {
+        match $db {
+            $crate::sql::Db::Sqlite($pool) => $body,
+            $crate::sql::Db::Postgres($pool) => $body,
+        }
+    };
+}
+
+/// What differs between the engines below the SQL text.
+pub trait Engine: sqlx::Database {
+    /// How a transaction that will write begins.
+    const BEGIN_WRITE: &'static str;
+}
+
+impl Engine for Sqlite {
+    /// Takes the write lock at once: a read lock that is upgraded later fails instead of waiting.
+    const BEGIN_WRITE: &'static str = "BEGIN IMMEDIATE";
+}
+
+impl Engine for Postgres {
+    const BEGIN_WRITE: &'static str = "BEGIN";
+}
+
+/// Begins a transaction that will write. It is rolled back unless it is committed.
+pub async fn begin_write<E: Engine>(pool: &Pool<E>) -> Result<Transaction<'static, E>, Error> {
+    Ok(pool.begin_with(E::BEGIN_WRITE).await?)
+}
+
+impl Db {
+    /// Opens the database at `url` for `product` and brings it up to the last of `migrations`. Processes that start
+    /// together migrate one after the other. The schema on PostgreSQL is called `product`: lower-case letters, digits
+    /// and underscores.
+    pub async fn open(url: &str, product: &'static str, migrations: &[Migration]) -> Result<Self, Error> {
+        let db = match url.split(':').next() {
+            Some("sqlite") => Self::Sqlite(open_sqlite(url).await?),
+            Some("postgres" | "postgresql") => Self::Postgres(open_postgres(url, product).await?),
+            _ => return Err(Error::BadUrl { url: without_password(url), reason: "no such engine".to_owned() }),
+        };
+        migrate::run(&db, product, migrations).await?;
+        Ok(db)
+    }
+
+    /// Waits for what is under way and closes all connections.
+    pub async fn close(&self) {
+        each_engine!(self, |pool| pool.close().await);
+    }
+
+    /// Whether the engine answers.
+    pub async fn ping(&self) -> Result<(), Error> {
+        each_engine!(self, |pool| sqlx::query("SELECT 1").execute(pool).await.map(drop))?;
+        Ok(())
+    }
+}
+
+async fn open_sqlite(url: &str) -> Result<SqlitePool, Error> {
+    let bad_url = |error: sqlx::Error| Error::BadUrl { url: url.to_owned(), reason: error.to_string() };
+    let options = SqliteConnectOptions::from_str(url)
+        .map_err(bad_url)?
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(BUSY_TIMEOUT)
+        .disable_statement_logging();
+    let cannot_open = |reason: String| Error::Open { url: url.to_owned(), reason };
+    if let Some(folder) = options.get_filename().parent().filter(|folder| *folder != Path::new("")) {
+        std::fs::create_dir_all(folder).map_err(|error| cannot_open(error.to_string()))?;
+    }
+    // A database in memory belongs to its connection.
+    let in_memory = url.contains(":memory:") || url.contains("mode=memory");
+    let pool = SqlitePoolOptions::new()
+        .max_connections(if in_memory { 1 } else { MAX_CONNECTIONS })
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .acquire_timeout(ACQUIRE_TIMEOUT);
+    pool.connect_with(options).await.map_err(|error| cannot_open(error.to_string()))
+}
+
+async fn open_postgres(url: &str, product: &'static str) -> Result<PgPool, Error> {
+    let bad_url = |error: sqlx::Error| Error::BadUrl { url: without_password(url), reason: error.to_string() };
+    let options = PgConnectOptions::from_str(url)
+        .map_err(bad_url)?
+        .options([("search_path", product)])
+        .application_name("tessera")
+        .disable_statement_logging();
+    let pool = PgPoolOptions::new().max_connections(MAX_CONNECTIONS).acquire_timeout(ACQUIRE_TIMEOUT);
+    let cannot_open = |error: sqlx::Error| Error::Open { url: without_password(url), reason: error.to_string() };
+    pool.connect_with(options).await.map_err(cannot_open)
+}
+
+/// A URL fit for a message.
+fn without_password(text: &str) -> String {
+    let Ok(mut url) = url::Url::parse(text) else {
+        return text.split('@').next_back().unwrap_or_default().to_owned();
+    };
+    if url.password().is_some() && url.set_password(Some("***")).is_err() {
+        return format!("{}:…", url.scheme());
+    }
+    url.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_url_that_names_no_engine_is_refused() {
+        for url in ["mysql://root:hunter2@db/x", "shop.db", ""] {
+            let error = Db::open(url, "shop", &[]).await.unwrap_err();
+            assert_eq!(error.code(), "store.bad_url");
+            assert!(error.to_string().contains("sqlite:") && !error.to_string().contains("hunter2"), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_path_that_cannot_be_opened_is_named() {
+        let scratch = tempfile::tempdir().unwrap();
+        std::fs::write(scratch.path().join("file"), b"x").unwrap();
+        let url = format!("sqlite:{}/file/shop.db", scratch.path().display());
+        let error = Db::open(&url, "shop", &[]).await.unwrap_err();
+        assert_eq!(error.code(), "store.open");
+        assert!(error.to_string().contains(&url), "{error}");
+    }
+}
