@@ -13,6 +13,7 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A builder with our defaults, for those who change some of them. TLS trusts the roots compiled in, so building it
 /// reads no files.
+#[expect(clippy::disallowed_methods, reason = "this is the place that the ban points to")]
 pub fn builder() -> reqwest::ClientBuilder {
     reqwest::Client::builder()
         .user_agent(user_agent())

@@ -4,6 +4,7 @@
 //! a thread of their own, over the workspace's one HTTP client, when an endpoint is set; [`Telemetry::flush`] sends
 //! what is left.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::io::IsTerminal;
 use std::pin::Pin;
@@ -21,7 +22,7 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
-use crate::config::Section;
+use crate::config::{Secret, Section};
 use crate::{Error, VERSION, client};
 
 /// How long one export, and the last flush, may take.
@@ -40,18 +41,27 @@ pub struct Config {
     pub format: Format,
     /// Where traces go, such as `http://localhost:4318`. `OTEL_EXPORTER_OTLP_ENDPOINT` sets it too.
     pub otlp_endpoint: Option<Endpoint>,
+    /// Headers for the endpoint, `name=value` with commas between. `OTEL_EXPORTER_OTLP_HEADERS` sets it too.
+    pub otlp_headers: Secret,
     /// The service's name in traces.
     pub service_name: String,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { log: Filter("info".into()), format: Format::Auto, otlp_endpoint: None, service_name: "tessera".into() }
+        Self {
+            log: Filter("info".into()),
+            format: Format::Auto,
+            otlp_endpoint: None,
+            otlp_headers: Secret::default(),
+            service_name: "tessera".into(),
+        }
     }
 }
 
 impl Section for Config {
     const NAME: &'static str = "telemetry";
+    const SECRETS: &'static [&'static str] = &["otlp_headers"];
 }
 
 /// How log lines look.
@@ -161,6 +171,7 @@ fn tracer_provider(config: &Config, endpoint: &Endpoint) -> Result<SdkTracerProv
         .with_http()
         .with_http_client(Exporting { client: client::build()?, runtime: tokio::runtime::Handle::current() })
         .with_endpoint(endpoint.traces())
+        .with_headers(headers(config.otlp_headers.reveal()))
         .with_timeout(EXPORT_TIMEOUT)
         .build()
         .map_err(|error| Error::Telemetry(format!("`otlp_endpoint` cannot be used: {error}")))?;
@@ -169,6 +180,11 @@ fn tracer_provider(config: &Config, endpoint: &Endpoint) -> Result<SdkTracerProv
         .with_attribute(opentelemetry::KeyValue::new("service.version", VERSION))
         .build();
     Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
+}
+
+fn headers(text: &str) -> HashMap<String, String> {
+    let pairs = text.split(',').filter_map(|pair| pair.split_once('='));
+    pairs.map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned())).collect()
 }
 
 /// The exporter's way out. It is called on the exporter's own thread, so the exchange itself runs on our runtime.
@@ -220,25 +236,26 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn spans_reach_an_otlp_receiver() {
-        let (posted, mut received) = mpsc::channel::<(Option<String>, Bytes)>(8);
+        let (posted, mut received) = mpsc::channel::<(http::HeaderMap, Bytes)>(8);
         let receive = move |headers: http::HeaderMap, body: Bytes| async move {
-            let kind = headers.get("content-type").and_then(|kind| kind.to_str().ok()).map(str::to_owned);
-            posted.send((kind, body)).await.unwrap();
+            posted.send((headers, body)).await.unwrap();
         };
         let app = Router::new().route("/v1/traces", post(receive));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = Endpoint(format!("http://{}/", listener.local_addr().unwrap()));
         tokio::spawn(axum::serve(listener, app).into_future());
 
-        let provider = tracer_provider(&Config::default(), &endpoint).unwrap();
+        let config = Config { otlp_headers: Secret::new("x-tenant=7, x-b=c=d"), ..Config::default() };
+        let provider = tracer_provider(&config, &endpoint).unwrap();
         let subscriber = tracing_subscriber::registry().with(trace_layer(&provider));
         tracing::subscriber::with_default(subscriber, || {
             tracing::info_span!("weigh_anchor", ship = "mosaic").in_scope(|| tracing::info!("aweigh"));
         });
         Telemetry { traces: Some(provider) }.flush().await;
 
-        let (kind, body) = received.recv().await.unwrap();
-        assert_eq!(kind.as_deref(), Some("application/x-protobuf"));
+        let (headers, body) = received.recv().await.unwrap();
+        assert_eq!(headers["content-type"], "application/x-protobuf");
+        assert_eq!((headers["x-tenant"].as_bytes(), headers["x-b"].as_bytes()), (&b"7"[..], &b"c=d"[..]));
         for text in ["weigh_anchor", "mosaic", "tessera", VERSION] {
             let found = body.windows(text.len()).any(|window| window == text.as_bytes());
             assert!(found, "`{text}` is in the span that was posted");

@@ -2,7 +2,7 @@
 //!
 //! Everything listens on a free port of this machine, lives in a temporary folder, and goes away when its handle is
 //! dropped or the test dies. What is missing fails the test and says what to install; nothing is skipped.
-#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot set its stage fails there and then")]
+#![expect(clippy::expect_used, reason = "a test that cannot set its stage fails there and then")]
 
 pub mod bin;
 pub mod postgres;

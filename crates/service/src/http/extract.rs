@@ -78,7 +78,7 @@ impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
             return Err(Error::IdempotencyKey("missing").into());
         };
         match value.to_str() {
-            Ok(key) if key.is_empty() => Err(Error::IdempotencyKey("empty").into()),
+            Ok("") => Err(Error::IdempotencyKey("empty").into()),
             Ok(key) if key.len() > MAX_KEY_BYTES => Err(Error::IdempotencyKey("too long").into()),
             Ok(key) if key.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(Self(key.to_owned())),
             _ => Err(Error::IdempotencyKey("not visible ASCII").into()),

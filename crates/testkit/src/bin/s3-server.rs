@@ -41,11 +41,15 @@ async fn main() {
     let address = listener.local_addr().expect("the address of a bound port");
     println!("{address}");
     std::io::stdout().flush().expect("stdout");
+    let (gone, parent_gone) = tokio::sync::oneshot::channel();
     std::thread::spawn(|| {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
-        std::process::exit(0);
+        let _ = gone.send(());
     });
-    axum::serve(listener, app).await.expect("a listener that works");
+    tokio::select! {
+        served = axum::serve(listener, app).into_future() => served.expect("a listener that works"),
+        _ = parent_gone => {}
+    }
 }
 
 async fn set_fault(State(server): State<Server>, axum::Json(fault): axum::Json<Option<Fault>>) {

@@ -1,4 +1,5 @@
 //! The test servers do what the tests rely on.
+#![expect(clippy::unwrap_used, reason = "in a test it is the assertion")]
 
 mod bin;
 mod postgres;

@@ -95,7 +95,7 @@ async fn post_order(body: &'static str) -> (StatusCode, Value) {
 #[tokio::test]
 async fn an_unknown_path_is_a_problem() {
     let (status, headers, body) = get_path("/nowhere").await;
-    assert_eq!((status, &headers["content-type"]), (StatusCode::NOT_FOUND, &HeaderValue::from(CONTENT)));
+    assert_eq!((status, &headers["content-type"]), (StatusCode::NOT_FOUND, &CONTENT));
     let expected = json!({
         "type": "urn:tessera:error:service.route_not_found", "title": "not found", "status": 404,
         "code": "service.route_not_found",

@@ -1,0 +1,9 @@
+//! The one binary: command line, table of roles, `up`.
+//!
+//! This is the only crate that sees every product. [`roles`] is the one table of what there is to run, [`settings`] the
+//! one list of what there is to set.
+
+pub mod cli;
+pub mod roles;
+pub mod settings;
+pub mod up;

@@ -1,0 +1,33 @@
+//! The table of roles: each row is a part of Tessera that can run alone (`tessera serve ROLE`); `up` runs all of them.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use tessera_service::config::Config;
+use tessera_service::{Component, Deps};
+
+/// What a row gives: its components, ready to be started.
+pub type Building<'a> = Pin<Box<dyn Future<Output = anyhow::Result<Vec<Component>>> + Send + 'a>>;
+
+/// A row of the table.
+#[derive(Clone, Copy)]
+pub struct Role {
+    /// As in `tessera serve ROLE`.
+    pub name: &'static str,
+    /// What it does, in a few words.
+    pub about: &'static str,
+    /// Opens its stores and makes its components. Ports are bound by now, nothing is started.
+    pub build: for<'a> fn(&'a Config, &'a Deps) -> Building<'a>,
+}
+
+/// Every role.
+pub const ROLES: &[Role] = &[Role { name: "console", about: "the web pages", build: console }];
+
+/// The row of that name.
+pub fn find(name: &str) -> Option<Role> {
+    ROLES.iter().copied().find(|role| role.name == name)
+}
+
+fn console<'a>(_: &'a Config, _: &'a Deps) -> Building<'a> {
+    Box::pin(async { Ok(vec![Component::new("console", "/")]) })
+}

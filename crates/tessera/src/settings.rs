@@ -1,0 +1,70 @@
+//! The settings of the binary: which sections there are, and which flags set what.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::{Deserialize, Serialize};
+use tessera_service::config::{Config, Loader, Section};
+use tessera_service::{Error, http, telemetry};
+
+/// The flags of every command that serves, and of `config print`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Flags {
+    /// The config file (TOML); `tessera config print` shows what can be in it
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The folder for embedded stores [default: ./data]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// The address to listen on [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub listen: Option<String>,
+}
+
+/// `[store]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Store {
+    /// The folder for embedded stores.
+    pub data_dir: PathBuf,
+}
+
+impl Store {
+    /// The name of `data_dir` in messages.
+    pub const DATA_DIR: &'static str = "store.data_dir";
+    /// What changes it.
+    pub const DATA_DIR_REMEDY: &'static str = "--data or TESSERA__STORE__DATA_DIR";
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self { data_dir: "./data".into() }
+    }
+}
+
+impl Section for Store {
+    const NAME: &'static str = "store";
+}
+
+/// Loads the settings: defaults, `--config` file, environment, flags. Every section of the binary is listed here.
+pub fn load(flags: &Flags, environment: impl IntoIterator<Item = (String, String)>) -> Result<Config, Error> {
+    Loader::new()
+        .section::<http::Config>()
+        .section::<Store>()
+        .section::<telemetry::Config>()
+        .alias("RUST_LOG", "telemetry.log")
+        .alias("OTEL_EXPORTER_OTLP_ENDPOINT", "telemetry.otlp_endpoint")
+        .alias("OTEL_EXPORTER_OTLP_HEADERS", "telemetry.otlp_headers")
+        .file(flags.config.clone())
+        .environment(environment)
+        .flag("http.listen", "--listen", flags.listen.clone())
+        .flag(Store::DATA_DIR, "--data", flags.data.as_ref().map(|path| path.to_string_lossy().into_owned()))
+        .load()
+}
+
+/// The environment, as far as it is text.
+pub fn environment() -> Vec<(String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}

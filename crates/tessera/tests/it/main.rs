@@ -1,0 +1,11 @@
+//! The real binary from outside, and the rules of the house. One test binary, since each link is heavy.
+#![expect(clippy::unwrap_used, reason = "in a test it is the assertion")]
+
+mod config;
+mod layering;
+mod up;
+
+/// The binary under test.
+fn tessera() -> &'static std::path::Path {
+    std::path::Path::new(env!("CARGO_BIN_EXE_tessera"))
+}
