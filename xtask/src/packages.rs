@@ -1,0 +1,57 @@
+//! What the tests need from the machine beyond rustup and a C compiler, and how to get it.
+
+use std::path::{Path, PathBuf};
+
+use crate::step;
+
+/// A Debian package, and the programs of which one shows that it is there.
+struct Package {
+    name: &'static str,
+    programs: &'static [&'static str],
+    needed_for: &'static str,
+}
+
+const NEEDED: &[Package] = &[
+    Package { name: "postgresql", programs: &["postgres"], needed_for: "the stores, and loading" },
+    Package { name: "chromium", programs: &["chromium", "chromium-browser", "google-chrome"], needed_for: "the pages" },
+    Package { name: "chromium-driver", programs: &["chromedriver"], needed_for: "the pages" },
+];
+
+/// Installs what is missing where it may (Debian, as root); otherwise says what to run.
+pub(crate) fn install_missing() -> Result<(), String> {
+    let missing: Vec<&Package> = NEEDED.iter().filter(|package| !is_here(package)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<&str> = missing.iter().map(|package| package.name).collect();
+    if is_root() && find("apt-get").is_some() {
+        step::run(step::command("apt-get").args(["update", "-q"]))?;
+        let mut install = step::command("apt-get");
+        install.args(["install", "-y", "-q", "--no-install-recommends"]).args(&names);
+        return step::run(install.env("DEBIAN_FRONTEND", "noninteractive"));
+    }
+    let reasons: Vec<String> =
+        missing.iter().map(|package| format!("{} (for {})", package.name, package.needed_for)).collect();
+    Err(format!(
+        "the tests need {}; install with:\n  sudo apt-get update && sudo apt-get install -y --no-install-recommends {}",
+        reasons.join(", "),
+        names.join(" ")
+    ))
+}
+
+fn is_here(package: &Package) -> bool {
+    package.programs.iter().any(|program| find(program).is_some())
+}
+
+/// A program in `PATH`, or where Debian keeps PostgreSQL's servers.
+fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let servers = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let folders = std::env::split_paths(&path).chain(servers.map(|entry| entry.path().join("bin")));
+    folders.map(|folder| folder.join(program)).find(|path| path.is_file())
+}
+
+fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata(Path::new("/proc/self")).is_ok_and(|process| process.uid() == 0)
+}
