@@ -199,7 +199,8 @@ fn codes(text: &str) -> Vec<String> {
 }
 
 fn listed_codes(text: &str) -> Option<Vec<String>> {
-    let (_, rest) = text.split_once("const CODES: &[&str] =")?;
+    let (_, rest) = text.split_once("const CODES:")?;
+    let (_, rest) = rest.split_once('=')?;
     Some(literals(rest.split_once(';')?.0))
 }
 
