@@ -115,9 +115,9 @@ pub enum Error {
     /// The handler took longer than allowed.
     #[error("no answer within {0} s (setting `http.request_timeout_s`)")]
     RequestTimeout(u64),
-    /// A handler panicked.
-    #[error("the handler panicked: {0}")]
-    Panicked(String),
+    /// A handler panicked; the log has the place and the message.
+    #[error("the handler panicked")]
+    Panicked,
 }
 
 /// Every code of [`Error`]; each has a page in `docs/errors/`.
@@ -146,7 +146,7 @@ impl ProductError for Error {
         match self {
             Self::RouteNotFound(_) => ErrorKind::NotFound,
             Self::RequestTimeout(_) => ErrorKind::Timeout,
-            Self::Panicked(_) | Self::Client(_) | Self::Telemetry(_) => ErrorKind::Internal,
+            Self::Panicked | Self::Client(_) | Self::Telemetry(_) => ErrorKind::Internal,
             Self::PortTaken { .. } | Self::UnwritableFolder { .. } => ErrorKind::Unavailable,
             _ => ErrorKind::Invalid,
         }
@@ -170,7 +170,7 @@ impl ProductError for Error {
             Self::BadCursor(_) => "service.bad_cursor",
             Self::IdempotencyKey(_) => "service.bad_idempotency_key",
             Self::RequestTimeout(_) => "service.request_timeout",
-            Self::Panicked(_) => "service.internal",
+            Self::Panicked => "service.internal",
         }
     }
 

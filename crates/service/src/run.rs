@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::http::{Config, edge};
 use crate::{Component, Error, Metrics, Task};
 
+mod serve;
 mod status;
 
 use status::Status;
@@ -112,16 +113,9 @@ pub fn start(plan: Plan) -> Result<Running, Error> {
     }
     let router = router.merge(status::routes(status.clone()));
     let router = edge::wrap(router, &plan.http, plan.ids, plan.metrics, draining.clone());
-    let server = tokio::spawn(serve(plan.listener, router, draining.clone()));
+    let server = tokio::spawn(serve::serve(plan.listener, router, draining.clone()));
     status.started.set();
     Ok(Running { address, status, draining, stopping, server, tasks, http: plan.http })
-}
-
-async fn serve(listener: TcpListener, router: Router, draining: CancellationToken) {
-    let served = axum::serve(listener, router).with_graceful_shutdown(async move { draining.cancelled().await });
-    if let Err(error) = served.await {
-        tracing::error!(%error, "the listener failed");
-    }
 }
 
 /// Runs one loop to its end. An end that was not asked for makes the component unready.
@@ -156,6 +150,7 @@ impl Running {
         let drained = tokio::time::timeout(drain, &mut self.server).await.is_ok();
         if !drained {
             tracing::warn!(http.drain_deadline_s = self.http.drain_deadline_s, "requests were cut off");
+            // Its connections are its own, and end with it.
             self.server.abort();
         }
         self.stopping.cancel();

@@ -133,6 +133,7 @@ impl Telemetry {
             .with(traces.as_ref().map(trace_layer))
             .try_init()
             .map_err(|error| Error::Telemetry(error.to_string()))?;
+        std::panic::set_hook(Box::new(log_panic));
         Ok(Self { traces })
     }
 
@@ -144,6 +145,13 @@ impl Telemetry {
             tracing::warn!(%error, "the last traces were not sent");
         }
     }
+}
+
+/// A panic is a line of the log like any other, so that stderr stays JSON where it is read by machines.
+fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
+    let place = panic.location().map(ToString::to_string).unwrap_or_default();
+    let message = panic.payload_as_str().unwrap_or("no message");
+    tracing::error!(panic.place = place, panic.message = message, "panicked");
 }
 
 fn log_layer<S>(format: Format) -> Box<dyn Layer<S> + Send + Sync>

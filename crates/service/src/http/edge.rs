@@ -1,7 +1,6 @@
 //! What surrounds every handler: the request's id and span, its deadline, its line in the log, its metrics, and the
 //! last word on problems.
 
-use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -86,7 +85,7 @@ async fn around(State(edge): State<Arc<Edge>>, mut request: Request, next: Next)
     let response = match answer {
         Ok(Ok(response)) => response,
         Ok(Err(_)) => Problem::from(Error::RequestTimeout(edge.request_timeout_s)).into_response(),
-        Err(panic) => Problem::from(Error::Panicked(message_of(panic.as_ref()))).into_response(),
+        Err(_) => Problem::from(Error::Panicked).into_response(),
     };
     drop(in_flight);
     let took = began.elapsed();
@@ -158,11 +157,6 @@ fn label_of(method: &Method) -> &'static str {
         "OPTIONS" => "OPTIONS",
         _ => "other",
     }
-}
-
-fn message_of(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
 }
 
 #[cfg(test)]

@@ -92,6 +92,24 @@ async fn stopping_lets_requests_finish_and_then_loops() {
 }
 
 #[tokio::test]
+async fn connections_without_a_request_do_not_hold_up_the_stop() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut plan = plan(vec![Component::new("counter", "/")]).await;
+    plan.http.drain_deadline_s = 3600;
+    let running = start(plan).unwrap();
+    let connect = async || tokio::net::TcpStream::connect(running.address()).await.unwrap();
+    let (mut silent, mut half, mut kept) = (connect().await, connect().await, connect().await);
+    half.write_all(b"GET /hea").await.unwrap();
+    kept.write_all(b"GET /healthz HTTP/1.1\r\nhost: here\r\n\r\n").await.unwrap();
+    let mut answer = [0; 4096];
+    assert!(kept.read(&mut answer).await.unwrap() > 0);
+    assert!(running.stop().await);
+    for stream in [&mut silent, &mut half, &mut kept] {
+        assert!(matches!(stream.read(&mut answer).await, Ok(0) | Err(_)));
+    }
+}
+
+#[tokio::test]
 async fn a_loop_that_ends_makes_its_component_unready() {
     let task = Task::new("sweep", async |_| Err("the broom broke".to_owned()));
     let running = start(plan(vec![Component::new("counter", "/").task(task)]).await).unwrap();
