@@ -29,5 +29,5 @@ pub fn find(name: &str) -> Option<Role> {
 }
 
 fn console<'a>(_: &'a Config, _: &'a Deps) -> Building<'a> {
-    Box::pin(async { Ok(vec![Component::new("console", "/")]) })
+    Box::pin(async { Ok(vec![Component::new("console", "/").router(tessera_console::router())]) })
 }

@@ -46,6 +46,8 @@ async fn it_starts_tells_where_and_stops_on_either_signal() {
         let base = base(&process);
         assert_eq!(get(&format!("{base}/healthz")).await, (200, r#"{"status":"ok"}"#.to_owned()));
         assert_eq!(get(&format!("{base}/readyz")).await.0, 200);
+        let (status, page) = get(&format!("{base}/")).await;
+        assert!(status == 200 && page.contains("<html"), "{page}");
         let components: Value = serde_json::from_str(&get(&format!("{base}/components")).await.1).unwrap();
         let roles: Vec<&str> =
             components["components"].as_array().unwrap().iter().map(|c| c["role"].as_str().unwrap()).collect();
