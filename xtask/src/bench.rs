@@ -6,7 +6,7 @@ use crate::step;
 pub(crate) fn run(name: &str, arguments: &[&str]) -> Result<(), String> {
     let script = step::root().join("bench").join(name).join("run.sh");
     if !script.is_file() {
-        return Err(format!("there is no benchmark `{name}`; there are: {}", names().join(", ")));
+        return Err(format!("there is no benchmark `{name}`; there are: [{}]", names().join(", ")));
     }
     step::run(step::command("bash").arg(script).args(arguments))
 }

@@ -151,7 +151,7 @@ impl Loader {
         }
         let section_name = key.split('.').next().unwrap_or(key);
         let Some(section) = self.sections.get(section_name) else { return Ok(()) };
-        let mut refused = String::new();
+        let mut refusals: Vec<String> = Vec::new();
         for value in &candidates.0 {
             let mut trial = config.values.clone();
             names::put(&mut trial, key, value.clone());
@@ -161,10 +161,12 @@ impl Loader {
                     config.origins.insert(key.to_owned(), origin);
                     return Ok(());
                 }
-                // The last reading is the closest to what the field wants, so its refusal says the most.
-                Err(reason) => refused = reason,
+                Err(reason) => refusals.push(reason),
             }
         }
+        // The most telling refusal is of a reading whose type was right.
+        let telling = refusals.iter().find(|reason| !reason.starts_with("invalid type"));
+        let refused = telling.or(refusals.first()).cloned().unwrap_or_default();
         let written = candidates.0.first().map(|value| config.shown(key, value)).unwrap_or_default();
         let reason = if config.is_secret(key) { "it does not fit this setting".to_owned() } else { refused };
         Err(Error::BadSetting { origin: origin.to_string(), key: key.to_owned(), value: written, reason })

@@ -122,6 +122,9 @@ fn unknown_keys_are_refused_with_the_nearest_known_one() {
 fn bad_values_name_their_setting_and_origin() {
     let message = refusal(None, &[("TESSERA__SHOP__LIMIT", "many")]);
     assert!(message.contains("environment TESSERA__SHOP__LIMIT: setting `shop.limit` cannot be \"many\""), "{message}");
+    assert!(message.contains("invalid type: string \"many\", expected u32"), "{message}");
+    let message = refusal(None, &[("TESSERA__SHOP__LIMIT", "-1")]);
+    assert!(message.contains("invalid value: integer `-1`, expected u32"), "{message}");
     let message = refusal(Some("[shop]\nlimit = -1\n"), &[]);
     assert!(message.contains("setting `shop.limit` cannot be -1"), "{message}");
     let message = refusal(Some("[shop]\nlimit = = 1\n"), &[]);

@@ -49,6 +49,14 @@ fn an_unknown_variable_is_refused() {
 }
 
 #[test]
+fn a_variable_with_a_bad_value_says_why() {
+    let finished = print(&[], &[("OTEL_EXPORTER_OTLP_ENDPOINT", "localhost:4318")]);
+    let expected = "environment OTEL_EXPORTER_OTLP_ENDPOINT: setting `telemetry.otlp_endpoint` cannot be \
+        \"localhost:4318\": not a URL; give one such as http://localhost:4318";
+    assert!(finished.code() == Some(2) && finished.stderr.contains(expected), "{finished:?}");
+}
+
+#[test]
 fn the_version_is_printed() {
     let finished = Process::tessera(tessera(), ["version"]).wait();
     assert_eq!((finished.code(), finished.stdout), (Some(0), format!("tessera {VERSION}\n")));
