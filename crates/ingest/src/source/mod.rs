@@ -25,6 +25,7 @@ pub use cassette::{Cassette, Tape};
 use limit::{Limiter, asked_pause};
 pub(crate) use page::link;
 pub use page::{Page, Paths};
+pub(crate) use paginate::{add_parameters, passed};
 pub use paginate::{Place, Plan};
 
 use crate::Error;

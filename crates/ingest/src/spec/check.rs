@@ -40,6 +40,9 @@ pub fn check(pipeline: &Pipeline) -> Result<(), Fault> {
     let mut earlier = BTreeMap::new();
     for resource in &pipeline.resources {
         check_name(&["resources", &resource.name], &resource.name, "")?;
+        if resource.name == "run" {
+            return fault(&["resources", "run"], "`run` stands for the run in references; choose another name".into());
+        }
         if earlier.contains_key(resource.name.as_str()) {
             return fault(
                 &["resources", &resource.name],
@@ -171,6 +174,7 @@ fn check_resource(pipeline: &Pipeline, resource: &Resource, earlier: &BTreeMap<&
     let mut parents = BTreeSet::new();
     for reference in references(resource) {
         match reference.split_once('.') {
+            Some(("run", field)) if matches!(field, "id" | "started_at" | "date") => {}
             Some((parent, _)) => {
                 if parent == name || !earlier.contains_key(parent) {
                     let there: Vec<&str> = earlier.keys().copied().collect();
@@ -265,7 +269,8 @@ pub(crate) fn references(resource: &Resource) -> BTreeSet<String> {
 
 /// The resource whose rows this one is read for.
 pub(crate) fn parent(resource: &Resource) -> Option<String> {
-    references(resource).iter().find_map(|reference| Some(reference.split_once('.')?.0.to_owned()))
+    let of_reference = |reference: &String| Some(reference.split_once('.')?.0.to_owned()).filter(|name| name != "run");
+    references(resource).iter().find_map(of_reference)
 }
 
 pub(crate) fn effective_paginator<'a>(pipeline: &'a Pipeline, resource: &'a Resource) -> &'a Paginator {

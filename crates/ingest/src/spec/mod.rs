@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use tessera_kernel::Timestamp;
 
 pub use check::check;
-pub(crate) use check::{effective_paginator, follows_a_cursor, parent, primary_key, write_mode};
+pub(crate) use check::{effective_paginator, parent, primary_key, references, write_mode};
 pub(crate) use env::is_secret_name;
 pub use env::{Environment, Secrets};
 pub use load::{Loaded, json_schema, load, load_file};

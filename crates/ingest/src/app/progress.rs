@@ -1,0 +1,98 @@
+//! A run as it can be watched from outside: counters that the run moves and others read.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use crate::source::Traffic;
+
+/// A run under way.
+#[derive(Debug, Default)]
+pub struct Progress {
+    resources: Mutex<Vec<std::sync::Arc<ResourceProgress>>>,
+}
+
+/// One resource of it.
+#[derive(Debug, Default)]
+pub struct ResourceProgress {
+    /// Its name.
+    pub name: String,
+    /// Rows written, those of a run before that was resumed included.
+    pub rows: AtomicU64,
+    /// The API's own total; 0 where it gives none.
+    pub expected: AtomicU64,
+    /// Bytes of complete files.
+    pub bytes: AtomicU64,
+    /// Complete files.
+    pub files: AtomicU64,
+    /// Requests.
+    pub traffic: Traffic,
+    /// It has begun.
+    pub began: AtomicBool,
+    /// It is done.
+    pub done: AtomicBool,
+    /// It failed.
+    pub failed: AtomicBool,
+}
+
+/// A resource's progress at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ResourceView {
+    /// Its name.
+    pub name: String,
+    /// waiting, running, done or failed.
+    pub status: String,
+    /// Rows so far.
+    pub rows: u64,
+    /// The API's own total.
+    pub expected_rows: Option<u64>,
+    /// Bytes of complete files.
+    pub bytes: u64,
+    /// Complete files.
+    pub files: u64,
+    /// Requests sent.
+    pub requests: u64,
+    /// Requests sent again.
+    pub retries: u64,
+    /// Answers 429.
+    pub throttled: u64,
+}
+
+impl Progress {
+    /// Adds a resource, in the order in which they are shown.
+    pub fn add(&self, name: &str) -> std::sync::Arc<ResourceProgress> {
+        let added = std::sync::Arc::new(ResourceProgress { name: name.to_owned(), ..ResourceProgress::default() });
+        self.resources.lock().unwrap_or_else(PoisonError::into_inner).push(added.clone());
+        added
+    }
+
+    /// All resources at this moment.
+    pub fn view(&self) -> Vec<ResourceView> {
+        self.resources.lock().unwrap_or_else(PoisonError::into_inner).iter().map(|resource| resource.view()).collect()
+    }
+}
+
+impl ResourceProgress {
+    fn view(&self) -> ResourceView {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let is = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
+        let status = match (is(&self.failed), is(&self.done), is(&self.began)) {
+            (true, ..) => "failed",
+            (_, true, _) => "done",
+            (_, _, true) => "running",
+            _ => "waiting",
+        };
+        ResourceView {
+            name: self.name.clone(),
+            status: status.into(),
+            rows: read(&self.rows),
+            expected_rows: Some(read(&self.expected)).filter(|expected| *expected > 0),
+            bytes: read(&self.bytes),
+            files: read(&self.files),
+            requests: read(&self.traffic.requests),
+            retries: read(&self.traffic.retries),
+            throttled: read(&self.traffic.throttled),
+        }
+    }
+}

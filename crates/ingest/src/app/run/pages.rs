@@ -1,0 +1,306 @@
+//! The pages of a resource in their order, fetched and decoded several at a time.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+
+use futures::StreamExt;
+use futures::stream::FuturesOrdered;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::checkpoint::Position;
+use super::shaper::{Content, Shaper};
+use super::units::{Unit, request};
+use crate::Error;
+use crate::app::progress::ResourceProgress;
+use crate::shape::Meta;
+use crate::source::{Answer, Client, Paths, Place, Plan, passed};
+use crate::spec::{Paginator, Pipeline, Resource};
+
+/// A page in its turn.
+#[derive(Debug)]
+pub struct PageItem {
+    /// Number of its unit.
+    pub unit: usize,
+    /// What follows it.
+    pub next: Place,
+    /// The API's total, as this page tells it.
+    pub total: Option<u64>,
+    /// What every row carries.
+    pub meta: Meta,
+    /// The rows.
+    pub content: Content,
+}
+
+impl PageItem {
+    /// Where the stream goes on after this page.
+    pub fn position_after(&self) -> Position {
+        match &self.next {
+            Place::End => Position { unit: self.unit + 1, place: Place::Start },
+            place => Position { unit: self.unit, place: place.clone() },
+        }
+    }
+}
+
+/// What all page requests of a resource share.
+pub struct Reading {
+    /// Asks the API.
+    pub client: Arc<Client>,
+    /// The pipeline.
+    pub pipeline: Arc<Pipeline>,
+    /// The resource's place in it.
+    pub index: usize,
+    /// How pages follow each other.
+    pub paginator: Paginator,
+    /// Where things are in a response.
+    pub paths: Arc<Paths>,
+    /// The shape.
+    pub shaper: Arc<Shaper>,
+    /// The run.
+    pub run_id: String,
+    /// Counters.
+    pub progress: Arc<ResourceProgress>,
+    /// The streams.
+    pub units: Vec<Unit>,
+}
+
+impl Reading {
+    /// The resource that is read.
+    pub fn resource(&self) -> &Resource {
+        &self.pipeline.resources[self.index]
+    }
+}
+
+/// Stops the readers when the one who takes the pages goes away.
+struct Task(JoinHandle<()>);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Starts reading; the pages come out in order, from `start` on.
+pub fn read(reading: Arc<Reading>, start: Position) -> PageStream {
+    let (out, pages) = mpsc::channel(2);
+    let task = tokio::spawn(async move {
+        if let Err(error) = drive(&reading, start, &out).await {
+            // Whoever no longer listens does not need to know.
+            let _ = out.send(Err(error)).await;
+        }
+    });
+    PageStream { pages, _task: Task(task) }
+}
+
+/// The pages of a resource, in order.
+pub struct PageStream {
+    pages: mpsc::Receiver<Result<PageItem, Error>>,
+    _task: Task,
+}
+
+impl PageStream {
+    /// The next page; none at the end.
+    pub async fn next(&mut self) -> Option<Result<PageItem, Error>> {
+        self.pages.recv().await
+    }
+}
+
+type Out = mpsc::Sender<Result<PageItem, Error>>;
+
+/// Reads units side by side and hands their pages on one unit after the other.
+async fn drive(reading: &Arc<Reading>, start: Position, out: &Out) -> Result<(), Error> {
+    let width = usize::from(reading.pipeline.source.concurrency);
+    let left = reading.units.len().saturating_sub(start.unit);
+    let at_once = left.clamp(1, width);
+    let pages_each = width.div_ceil(at_once);
+    let mut next = start.unit;
+    let mut active: VecDeque<(mpsc::Receiver<Result<PageItem, Error>>, Task)> = VecDeque::new();
+    loop {
+        while active.len() < at_once && next < reading.units.len() {
+            let (sender, receiver) = mpsc::channel(1);
+            let place = if next == start.unit { start.place.clone() } else { Place::Start };
+            let (reading, unit) = (Arc::clone(reading), next);
+            let task = tokio::spawn(async move {
+                if let Err(error) = read_unit(&reading, unit, place, pages_each, &sender).await {
+                    let _ = sender.send(Err(error)).await;
+                }
+            });
+            active.push_back((receiver, Task(task)));
+            next += 1;
+        }
+        let Some((mut first, _task)) = active.pop_front() else { return Ok(()) };
+        while let Some(page) = first.recv().await {
+            let failed = page.is_err();
+            if out.send(page).await.is_err() || failed {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Reads one unit from a place on.
+async fn read_unit(reading: &Arc<Reading>, unit: usize, place: Place, ahead: usize, out: &Out) -> Result<(), Error> {
+    let first = request(&reading.client, &reading.pipeline, reading.resource(), &reading.units[unit])?;
+    let plan = Arc::new(Plan::new(reading.paginator.clone(), first));
+    let mut repeats = Repeats::default();
+    // The first page is waited for: it tells how many there are.
+    let mut page = fetch(reading, &plan, unit, place).await?;
+    if !plan.is_parallel() || ahead == 1 {
+        loop {
+            repeats.check(reading, &page)?;
+            let next = page.item.next.clone();
+            if out.send(Ok(page.item)).await.is_err() || next == Place::End {
+                return Ok(());
+            }
+            repeats.check_place(reading, &next)?;
+            page = fetch(reading, &plan, unit, next).await?;
+        }
+    }
+    let mut last = page.last.clone();
+    let mut ahead_of = page.item.next.clone();
+    repeats.check(reading, &page)?;
+    if out.send(Ok(page.item)).await.is_err() || ahead_of == Place::End {
+        return Ok(());
+    }
+    let mut fetching = FuturesOrdered::new();
+    let mut expected = ahead_of.clone();
+    loop {
+        while fetching.len() < ahead && last.as_ref().is_none_or(|last| !passed(&ahead_of, last)) {
+            let (reading, plan, place) = (Arc::clone(reading), Arc::clone(&plan), ahead_of.clone());
+            let task = tokio::spawn(async move { fetch(&reading, &plan, unit, place).await });
+            fetching.push_back(Abort(task));
+            ahead_of = plan_ahead(reading, &ahead_of);
+        }
+        let Some(page) = fetching.next().await else { return Ok(()) };
+        let page = page?;
+        repeats.check(reading, &page)?;
+        if let Some(now) = page.last.clone() {
+            last = Some(match last {
+                Some(before) if passed(&before, &now) => before,
+                _ => now,
+            });
+        }
+        let next = page.item.next.clone();
+        expected = plan_ahead(reading, &expected);
+        if out.send(Ok(page.item)).await.is_err() || next == Place::End {
+            return Ok(());
+        }
+        if next != expected {
+            // The API gives smaller pages than asked for: what was asked ahead does not join on.
+            fetching = FuturesOrdered::new();
+            ahead_of = next.clone();
+            expected = next;
+        }
+    }
+}
+
+fn plan_ahead(reading: &Reading, place: &Place) -> Place {
+    match (&reading.paginator, place) {
+        (Paginator::Page { .. }, Place::Page(page)) => Place::Page(page + 1),
+        (Paginator::Offset { limit, .. }, Place::Offset(offset)) => Place::Offset(offset + limit),
+        _ => Place::End,
+    }
+}
+
+/// A task that ends with whoever waits for it.
+struct Abort(JoinHandle<Result<Fetched, Error>>);
+
+impl std::future::Future for Abort {
+    type Output = Result<Fetched, Error>;
+    fn poll(mut self: std::pin::Pin<&mut Self>, context: &mut std::task::Context<'_>) -> std::task::Poll<Self::Output> {
+        std::pin::Pin::new(&mut self.0)
+            .poll(context)
+            .map(|joined| joined.unwrap_or_else(|error| Err(Error::Internal(error.to_string()))))
+    }
+}
+
+impl Drop for Abort {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+struct Fetched {
+    item: PageItem,
+    rows: usize,
+    /// Beginning and end of the rows, to recognise a page that repeats.
+    sample: Vec<u8>,
+    last: Option<Place>,
+}
+
+async fn fetch(reading: &Arc<Reading>, plan: &Plan, unit: usize, place: Place) -> Result<Fetched, Error> {
+    let Some(request) = plan.request(&reading.client, &place)? else {
+        return Err(Error::Internal("a request past the end".into()));
+    };
+    let format = reading.resource().format;
+    let answer = reading.client.fetch(&request, &reading.paths, format, &reading.progress.traffic).await?;
+    let values = &reading.units[unit].values;
+    let include = reading.resource().include.values();
+    let meta = Meta {
+        extracted_at: answer.fetched_at.micros(),
+        run_id: reading.run_id.clone(),
+        source: answer.source.clone(),
+        include: include.map(|reference| values.get(reference).cloned().unwrap_or_default()).collect(),
+    };
+    let around = Answer { page: crate::source::Page { records: bytes::Bytes::new(), ..answer.page.clone() }, ..answer.clone() };
+    let sample = sample(&answer.page.records);
+    let (shaper, for_rows) = (Arc::clone(&reading.shaper), meta.clone());
+    let taken = tokio::task::spawn_blocking(move || shaper.take(answer, &for_rows)).await;
+    let taken = taken.map_err(|error| Error::Internal(format!("decoding a page failed: {error}")))?;
+    let content = taken.map_err(|detail| Error::BadResponse {
+        resource: reading.resource().name.clone(),
+        url: reading.client.public(&request.url),
+        detail: format!("the rows are no readable JSON: {detail}"),
+    })?;
+    let rows = match &content {
+        Content::Raw(_, inference) => inference.rows,
+        Content::Rows(decoded) => decoded.batch.num_rows(),
+    };
+    let (next, last) = (plan.next(&place, &around, rows), plan.last(&around, rows));
+    let item = PageItem { unit, next, total: around.page.total, meta, content };
+    Ok(Fetched { item, rows, sample, last })
+}
+
+/// The first and the last four kilobytes.
+fn sample(records: &[u8]) -> Vec<u8> {
+    let ends = 4096;
+    let mut sample = records[..records.len().min(ends)].to_vec();
+    sample.extend_from_slice(&records[records.len().saturating_sub(ends)..]);
+    sample.extend_from_slice(&records.len().to_le_bytes());
+    sample
+}
+
+/// Finds pages that repeat for ever.
+#[derive(Default)]
+struct Repeats {
+    before: Vec<u8>,
+    places: HashSet<String>,
+}
+
+impl Repeats {
+    fn check(&mut self, reading: &Reading, page: &Fetched) -> Result<(), Error> {
+        if page.rows > 0 && page.sample == self.before {
+            return Err(Error::Loop {
+                resource: reading.resource().name.clone(),
+                detail: format!(
+                    "a page is the same as the one before it ({} rows); the API may not know the paginator's parameters: correct `paginator`",
+                    page.rows
+                ),
+            });
+        }
+        self.before.clone_from(&page.sample);
+        Ok(())
+    }
+
+    fn check_place(&mut self, reading: &Reading, place: &Place) -> Result<(), Error> {
+        let (Place::Token(text) | Place::Url(text)) = place else { return Ok(()) };
+        if self.places.insert(text.clone()) {
+            return Ok(());
+        }
+        let shown: String = reading.client.redact(text).chars().take(120).collect();
+        Err(Error::Loop {
+            resource: reading.resource().name.clone(),
+            detail: format!("the next page `{shown}` was there before: the API goes in circles; correct `paginator.next`"),
+        })
+    }
+}
