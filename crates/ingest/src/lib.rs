@@ -2,6 +2,7 @@
 //!
 //! Rooms are named after the stages of a run: [`spec`] says what is wanted.
 
+pub mod app;
 pub mod demo_api;
 mod error;
 pub mod lake;

@@ -1,0 +1,2 @@
+//! First pipelines.
+pub mod detect;

@@ -1,0 +1,3 @@
+//! The use cases: one file or folder for each.
+
+pub mod init;
