@@ -100,6 +100,12 @@ pub fn detect(sample: &Sample<'_>) -> Detected {
     }
 }
 
+/// Rows at a path of a response, where it has a list there. An empty list without a telling name is found by this only.
+pub(crate) fn lookup_rows(sample: &Sample<'_>, records: &str) -> Option<usize> {
+    let parsed = body::parse(sample.headers, sample.body).ok().filter(|_| (200..300).contains(&sample.status))?;
+    lookup(&parsed.value, records)?.as_array().map(Vec::len)
+}
+
 /// [`detect`] for a body that is parsed already; JSON Lines and CSV come as a list.
 pub(crate) fn detect_document(url: &Url, headers: &HeaderMap, body: &Value, format: ResponseFormat) -> Detected {
     let mut found = Detected { format, ..Detected::unreadable(String::new()) };

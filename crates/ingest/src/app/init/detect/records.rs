@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::{normal, same_origin};
+use super::{normal, same_origin, words};
 
 /// Objects nested deeper than this hold details, not rows.
 const MAX_DEPTH: usize = 4;
@@ -51,12 +51,12 @@ const NO_ROWS: [&str; 14] = [
     "fields",
     "sort",
 ];
-/// Parts of names that envelopes use for themselves.
-const ENVELOPE: [&str; 40] = [
-    "total", "count", "page", "next", "prev", "limit", "offset", "cursor", "token", "link", "more", "size", "meta",
-    "status", "success", "message", "code", "version", "error", "took", "timed", "self", "first", "last", "skip",
-    "start", "from", "object", "type", "kind", "etag", "request", "time", "ok", "url", "href", "has", "context",
-    "odata", "copyright",
+/// Words that envelopes use for themselves.
+const ENVELOPE: [&str; 50] = [
+    "total", "count", "page", "next", "prev", "previous", "limit", "offset", "cursor", "token", "link", "more", "size",
+    "meta", "metadata", "status", "success", "message", "code", "version", "error", "took", "timed", "self", "first",
+    "last", "skip", "start", "from", "to", "object", "type", "kind", "etag", "request", "time", "ok", "url", "href",
+    "has", "context", "odata", "copyright", "max", "num", "found", "result", "per", "perpage", "hasmore",
 ];
 
 struct Candidate {
@@ -107,8 +107,10 @@ fn collect(fields: &Map<String, Value>, above: &str, depth: usize, segment: &str
 }
 
 fn is_envelope(key: &str) -> bool {
-    let key = normal(key);
-    ENVELOPE.iter().any(|part| key.contains(part))
+    words(key).iter().any(|word| {
+        let singular = word.strip_suffix('s').filter(|_| word != "status").unwrap_or(word);
+        ENVELOPE.contains(&singular) || ENVELOPE.contains(&word.as_str())
+    })
 }
 
 /// A path segment that names one thing: a number or a UUID.
@@ -135,7 +137,8 @@ fn links_in(fields: &Map<String, Value>, asked: &Url) -> Option<Vec<(String, Url
     let links: Vec<(String, Url)> =
         fields.iter().filter_map(|(name, value)| Some((name.clone(), endpoint(value, asked)?))).collect();
     // Most entries must be links: one link among many fields is a field of a document.
-    let mostly = !links.is_empty() && links.len() * 5 >= fields.len() * 4;
+    let templates = fields.values().filter(|value| is_template(value)).count();
+    let mostly = !links.is_empty() && (links.len() + templates) * 5 >= fields.len() * 4;
     let others = links.into_iter().filter(|(name, url)| {
         !NOT_ENDPOINTS.contains(&normal(name).as_str()) && url.path().trim_end_matches('/') != asked.path().trim_end_matches('/')
     });
@@ -143,12 +146,21 @@ fn links_in(fields: &Map<String, Value>, asked: &Url) -> Option<Vec<(String, Url
     (mostly && !others.is_empty()).then_some(others)
 }
 
+fn link_text(value: &Value) -> Option<&str> {
+    match value {
+        Value::String(text) => Some(text),
+        Value::Object(link) => link.get("href").or_else(|| link.get("url"))?.as_str(),
+        _ => None,
+    }
+}
+
+/// A link with a hole, such as `/orders/{id}`.
+fn is_template(value: &Value) -> bool {
+    link_text(value).is_some_and(|text| text.contains("/{") && !text.contains("{?"))
+}
+
 fn endpoint(value: &Value, asked: &Url) -> Option<Url> {
-    let text = match value {
-        Value::String(text) => text,
-        Value::Object(link) => link.get("href").or_else(|| link.get("url"))?.as_str()?,
-        _ => return None,
-    };
+    let text = link_text(value)?;
     // RFC 6570: an optional query is left out; a link that needs a value leads nowhere yet.
     let text = text.split("{?").next().unwrap_or(text).split("{&").next().unwrap_or(text);
     let is_link = text.starts_with("http://") || text.starts_with("https://") || text.starts_with('/');
