@@ -8,13 +8,14 @@ use regex::Regex;
 use reqwest::Client;
 use url::Url;
 
+use super::detect::MAX_LINES;
 use super::find::{self, Found};
 use super::probe::Prober;
 use super::survey::{Learned, Verdict, survey};
 use super::write::DraftResource;
 use super::{InitOptions, below, draft_of, parse_url};
 use crate::Error;
-use crate::spec::{Auth, KeyPlace, Paginator, Pipeline};
+use crate::spec::{Auth, KeyPlace, Paginator, Pipeline, ResponseFormat};
 
 /// A list of an API.
 #[derive(Clone, Debug, PartialEq)]
@@ -66,12 +67,16 @@ pub async fn discover(
                 Verdict::List(found) => {
                     rows = found.total_rows;
                     let whole = draft.resource.paginator.as_ref().is_none_or(|p| *p == Paginator::None);
-                    rows = rows.or_else(|| whole.then_some(found.rows as u64));
+                    // Of lines only the first are counted.
+                    let counted = found.format == ResponseFormat::Json || found.rows < MAX_LINES;
+                    rows = rows.or_else(|| (whole && counted).then_some(found.rows as u64));
                     cursor = found.cursor.map(|cursor| cursor.column).or(cursor);
                 }
                 Verdict::Single => note = Some("one object".into()),
                 Verdict::Index => note = Some("leads to further endpoints".into()),
-                Verdict::Refused(status) => note = Some(format!("answered {status}: the credentials were not accepted")),
+                Verdict::Refused(status) => {
+                    note = Some(format!("answered {status}: the credentials were not accepted"))
+                }
                 Verdict::Unreadable(reason) => note = Some(reason),
                 Verdict::Spent => note = Some("not asked: the limit of requests was reached".into()),
             },
@@ -96,7 +101,9 @@ type Candidate = (DraftResource, Option<Url>);
 /// What the API says of itself; nothing when it says nothing.
 async fn described(prober: &mut Prober<'_>, base: &Url, pipeline: &Pipeline) -> Result<Vec<Candidate>, Error> {
     let found = match find::endpoints(prober, base).await {
-        Ok(Found::Outdated(_) | Found::List) | Err(Error::NotFound(_) | Error::Credentials { .. }) => return Ok(vec![]),
+        Ok(Found::Outdated(_) | Found::List) | Err(Error::NotFound(_) | Error::Credentials { .. }) => {
+            return Ok(vec![]);
+        }
         Ok(found) => found,
         Err(error) => return Err(error),
     };

@@ -99,7 +99,8 @@ fn places(asked: &Url, answer: &Answer) -> Vec<Url> {
     };
     let page = String::from_utf8_lossy(&answer.body);
     if page.trim_start().starts_with('<') {
-        let link = r#"["']([^"'\s<>]*(?:openapi|swagger|api-docs|schema)[^"'\s<>]*\.(?:json|ya?ml)|[^"'\s<>]*/api-docs)["']"#;
+        let link =
+            r#"["']([^"'\s<>]*(?:openapi|swagger|api-docs|schema)[^"'\s<>]*\.(?:json|ya?ml)|[^"'\s<>]*/api-docs)["']"#;
         let links = Regex::new(link).ok();
         let links = links.iter().flat_map(|links| links.captures_iter(&page)).take(MAX_PAGE_LINKS);
         links.for_each(|link| add(asked.join(&link[1]).ok()));

@@ -23,8 +23,8 @@ use crate::spec::{Auth, Environment, KeyPlace, Paginator, Resource};
 use detect::{Detected, words};
 use find::Found;
 use probe::Prober;
-use survey::{Learned, Verdict, detail_of, share_size, survey};
-use write::{Draft, DraftResource, literal};
+use survey::{DetailLink, Learned, Verdict, detail_of, share_size, survey};
+use write::{Draft, DraftResource, holds_reference, literal};
 
 /// What `init` is told beside the URL.
 #[derive(Clone, Debug)]
@@ -64,7 +64,12 @@ pub struct InitReport {
 /// # Errors
 /// [`Error::Spec`] for a URL or a header that cannot be used, [`Error::Credentials`] when the API refuses us,
 /// [`Error::Unreachable`] when it does not answer, [`Error::NotFound`] with everything that was tried.
-pub async fn init(url: &str, options: &InitOptions, environment: &Environment, client: &Client) -> Result<InitReport, Error> {
+pub async fn init(
+    url: &str,
+    options: &InitOptions,
+    environment: &Environment,
+    client: &Client,
+) -> Result<InitReport, Error> {
     let asked = parse_url(url)?;
     let headers = resolved_headers(&options.headers, environment)?;
     let mut prober = Prober::new(client, asked.clone(), headers, vec![], options.max_requests.max(1));
@@ -76,7 +81,14 @@ pub async fn init(url: &str, options: &InitOptions, environment: &Environment, c
         (draft.auth, draft.headers) = auth_of(&options.headers);
         draft.auth_notes.clear();
     }
-    draft.resources = ask_all(&mut prober, &asked, draft.resources, probes, described, &mut notes).await?;
+    let asked_all = ask_all(&mut prober, draft.resources, probes, described, &mut notes).await?;
+    draft.resources = asked_all.resources;
+    if asked_all.from_root {
+        draft.from_root();
+    }
+    if asked_all.open && !prober.has_credentials() && !matches!(draft.auth, Auth::None) {
+        draft.leave_out_auth();
+    }
     if draft.resources.is_empty() {
         return Err(Error::NotFound(format!(
             "no list endpoint was found from {asked}; give the URL of one list, or of an OpenAPI document; asked: {}",
@@ -206,7 +218,7 @@ fn draft_of(
             .find(|name| used.insert(name.clone()))
             .unwrap_or_default();
         for (param, value) in url.query_pairs() {
-            let value = if is_secret(&param) {
+            let value = if is_secret(&param) || holds_reference(&value) {
                 format!("${{{}}}", words(&format!("{name}_{param}")).join("_").to_uppercase())
             } else {
                 literal(&value)
@@ -249,15 +261,23 @@ fn below(base: &Url, url: &Url) -> String {
     if path.is_empty() { "/".into() } else { path.to_owned() }
 }
 
+/// What asking gave.
+struct Asked {
+    resources: Vec<DraftResource>,
+    /// Links in the rows count from the host's root on.
+    from_root: bool,
+    /// Lists were read, and none was refused.
+    open: bool,
+}
+
 /// Asks every endpoint, one after the other, and keeps those that rows can be read from.
 async fn ask_all(
     prober: &mut Prober<'_>,
-    asked: &Url,
     drafts: Vec<DraftResource>,
     probes: Vec<Option<Url>>,
     described: bool,
     notes: &mut Vec<String>,
-) -> Result<Vec<DraftResource>, Error> {
+) -> Result<Asked, Error> {
     let mut learned = Learned::default();
     let mut kept: Vec<(DraftResource, Option<(Url, Box<Detected>)>)> = Vec::new();
     let mut refused = None;
@@ -271,7 +291,8 @@ async fn ask_all(
         match survey(prober, &url, &mut draft, &mut learned).await {
             Verdict::List(detected) => kept.push((draft, Some((url, detected)))),
             Verdict::Refused(status) if described => {
-                let hint = if prober.has_credentials() { "check the header" } else { "give --header to ask with credentials" };
+                let hint =
+                    if prober.has_credentials() { "check the header" } else { "give --header to ask with credentials" };
                 notes.push(format!("{url} answered {status}, so this is what the document says, not tried; {hint}"));
                 refused = Some(status);
                 kept.push((draft, None));
@@ -297,28 +318,34 @@ async fn ask_all(
         }
     }
     if unasked > 0 {
-        notes.push(format!("{unasked} endpoints were not asked: the limit of requests was reached; raise --max-requests"));
+        notes.push(format!(
+            "{unasked} endpoints were not asked: the limit of requests was reached; raise --max-requests"
+        ));
     }
+    let open = refused.is_none() && kept.iter().any(|(_, found)| found.is_some());
     let mut resources = Vec::new();
+    let mut from_root = false;
     for (mut draft, found) in kept {
-        let mut detail = None;
-        if let Some((url, detected)) = &found {
-            share_size(&mut draft, detected, &learned);
-            detail = detail_of(detected, url).filter(|_| !described);
-            if let Some((column, first)) = detail.take_if(|_| !detected.thin) {
-                let path = below(&base_of(asked, std::iter::once(&first)), &first);
-                let name = &draft.resource.name;
-                draft.suggestions.push(format!("`{column}` leads to each row's own document, such as {path}; to read them:"));
-                draft.suggestions.push(format!("- {{ name: {name}_detail, path: \"{{{name}.{column}}}\", records: $ }}"));
-            }
-        }
         let name = draft.resource.name.clone();
+        let link = found.as_ref().filter(|_| !described).and_then(|(url, detected)| detail_of(detected, url));
+        let link = link.filter(|link| is_plain(&link.column));
+        let is_thin = found.as_ref().is_some_and(|(_, detected)| detected.thin);
+        if let Some((_, detected)) = &found {
+            share_size(&mut draft, detected, &learned);
+        }
+        if let Some(DetailLink { column, first, .. }) = link.as_ref().filter(|link| !is_thin && !link.from_root) {
+            draft
+                .suggestions
+                .push(format!("`{column}` leads to each row's own document, such as {}; to read them:", shown(first)));
+            draft.suggestions.push(format!("- {{ name: {name}_detail, path: \"{{{name}.{column}}}\", records: $ }}"));
+        }
         resources.push(draft);
-        if let Some((column, first)) = detail.filter(|(column, _)| is_plain(column)) {
+        if let Some(DetailLink { column, first, from_root: rooted }) = link.filter(|_| is_thin) {
+            from_root |= rooted;
             resources.push(detail_resource(prober, &name, &column, &first).await);
         }
     }
-    Ok(resources)
+    Ok(Asked { resources, from_root, open })
 }
 
 fn is_plain(column: &str) -> bool {

@@ -69,7 +69,13 @@ pub(super) enum Silence {
 }
 
 impl<'a> Prober<'a> {
-    pub(super) fn new(client: &'a Client, home: Url, headers: HeaderMap, query: Vec<(String, String)>, requests: u32) -> Self {
+    pub(super) fn new(
+        client: &'a Client,
+        home: Url,
+        headers: HeaderMap,
+        query: Vec<(String, String)>,
+        requests: u32,
+    ) -> Self {
         Self { client, home, headers, query, left: requests, tried: vec![] }
     }
 
@@ -130,7 +136,10 @@ impl<'a> Prober<'a> {
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| cause(&error.without_url()))? {
             if body.len() + chunk.len() > MAX_BODY_BYTES {
-                return Err(format!("the body is larger than {} MiB; name an endpoint with pages", MAX_BODY_BYTES >> 20));
+                return Err(format!(
+                    "the body is larger than {} MiB; name an endpoint with pages",
+                    MAX_BODY_BYTES >> 20
+                ));
             }
             body.extend_from_slice(&chunk);
         }

@@ -42,7 +42,12 @@ pub(super) enum Verdict {
 }
 
 /// Asks `url` and writes what it tells into `draft`.
-pub(super) async fn survey(prober: &mut Prober<'_>, url: &Url, draft: &mut DraftResource, learned: &mut Learned) -> Verdict {
+pub(super) async fn survey(
+    prober: &mut Prober<'_>,
+    url: &Url,
+    draft: &mut DraftResource,
+    learned: &mut Learned,
+) -> Verdict {
     let answer = match prober.get(url).await {
         Ok(answer) => answer,
         Err(Silence::Spent) => return Verdict::Spent,
@@ -79,9 +84,7 @@ fn apply(draft: &mut DraftResource, answer: &Answer, detected: &Detected) {
     let replaced = missing && (detected.paginator != Paginator::None || described == Paginator::None);
     resource.paginator = Some(if replaced { detected.paginator.clone() } else { described });
     resource.records = Some(detected.records.clone());
-    if detected.total.is_some() {
-        resource.total = detected.total.clone();
-    }
+    resource.total = detected.total.clone();
     if matches!(detected.format, ResponseFormat::Jsonl | ResponseFormat::Csv) {
         resource.format = detected.format;
     }
@@ -151,7 +154,13 @@ fn size_of(paginator: &mut Paginator) -> Option<(String, &mut u64)> {
 }
 
 /// Larger pages mean fewer requests: asks for one, and keeps what came.
-async fn try_size(prober: &mut Prober<'_>, url: &Url, draft: &mut DraftResource, first: &Detected, learned: &mut Learned) {
+async fn try_size(
+    prober: &mut Prober<'_>,
+    url: &Url,
+    draft: &mut DraftResource,
+    first: &Detected,
+    learned: &mut Learned,
+) {
     let Some((param, size)) = draft.resource.paginator.as_mut().and_then(size_of) else { return };
     if *size >= WANTED_SIZE || first.rows == 0 {
         return;
@@ -181,7 +190,13 @@ pub(super) fn share_size(draft: &mut DraftResource, detected: &Detected, learned
 }
 
 /// An API that filters by modification time has no rows from the year 2100 on.
-async fn try_since(prober: &mut Prober<'_>, url: &Url, draft: &mut DraftResource, first: &Detected, learned: &mut Learned) {
+async fn try_since(
+    prober: &mut Prober<'_>,
+    url: &Url,
+    draft: &mut DraftResource,
+    first: &Detected,
+    learned: &mut Learned,
+) {
     let Some(column) = first.cursor.as_ref().filter(|_| draft.resource.incremental.cursor().is_none()) else {
         if let (Incremental::On(cursor), Some(found)) = (&mut draft.resource.incremental, &first.cursor) {
             cursor.cursor = found.column.clone();
@@ -238,9 +253,18 @@ fn suggestion(column: &CursorColumn) -> String {
     )
 }
 
-/// A URL in a row that leads to the row's own document on the same host.
-pub(super) fn detail_of(detected: &Detected, asked: &Url) -> Option<(String, Url)> {
+/// A link in a row to the row's own document on the same host.
+pub(super) struct DetailLink {
+    pub(super) column: String,
+    /// Where the first row's leads.
+    pub(super) first: Url,
+    /// It names a path from the host's root on, such as `/api/v2/items/1/`, not a whole URL.
+    pub(super) from_root: bool,
+}
+
+pub(super) fn detail_of(detected: &Detected, asked: &Url) -> Option<DetailLink> {
     let column = detected.detail.clone()?;
     let text = super::detect::lookup(detected.first_row.as_ref()?, &column)?.as_str()?;
-    Url::parse(text).ok().filter(|url| same_origin(url, asked)).map(|url| (column, url))
+    let first = asked.join(text).ok().filter(|url| same_origin(url, asked))?;
+    Some(DetailLink { column, first, from_root: text.starts_with('/') })
 }

@@ -24,7 +24,9 @@ fn number(ask: &Ask, name: &str, otherwise: u64) -> u64 {
 
 fn rows(from: u64, count: u64) -> Vec<Value> {
     let to = (from + count).min(ROWS);
-    (from..to.max(from)).map(|n| json!({"id": n + 1, "updated_at": format!("2024-01-{:02}T00:00:00Z", n % 28 + 1)})).collect()
+    (from..to.max(from))
+        .map(|n| json!({"id": n + 1, "updated_at": format!("2024-01-{:02}T00:00:00Z", n % 28 + 1)}))
+        .collect()
 }
 
 /// Rows without what is older than `updated_since`.
@@ -36,7 +38,9 @@ fn filtered(ask: &Ask, rows: Vec<Value>) -> Vec<Value> {
 async fn by_page(ask: Ask) -> Json<Value> {
     let (page, size) = (number(&ask, "page", 1), number(&ask, "per_page", 20).min(100));
     let data = filtered(&ask, rows((page - 1) * size, size));
-    Json(json!({"data": data, "meta": {"page": page, "per_page": size, "total": ROWS, "total_pages": ROWS.div_ceil(size)}}))
+    Json(
+        json!({"data": data, "meta": {"page": page, "per_page": size, "total": ROWS, "total_pages": ROWS.div_ceil(size)}}),
+    )
 }
 
 async fn by_offset(ask: Ask) -> Json<Value> {
@@ -166,15 +170,17 @@ async fn a_filter_by_time_is_tried_out() {
 }
 
 /// A root that names lists; lists of names and links; documents behind the links.
-fn creatures(asked: Arc<AtomicUsize>) -> Router {
-    let list = |State(asked): State<Arc<AtomicUsize>>, Path(kind): Path<String>, headers: HeaderMap, ask: Ask| async move {
+fn creatures(asked: Arc<AtomicUsize>, whole_links: bool) -> Router {
+    let list = move |State(asked): State<Arc<AtomicUsize>>, Path(kind): Path<String>, headers: HeaderMap, ask: Ask| async move {
         asked.fetch_add(1, Ordering::SeqCst);
         let total: u64 = if kind == "kinds" { 18 } else { 1200 };
         let host = headers["host"].to_str().unwrap().to_owned();
         let (offset, limit) = (number(&ask, "offset", 0), number(&ask, "limit", 20));
         let base = format!("http://{host}/api/v2/{kind}/");
+        let row_base = if whole_links { base.clone() } else { format!("/api/v2/{kind}/") };
         let last = (offset + limit).min(total);
-        let rows: Vec<Value> = (offset..last).map(|n| json!({"name": format!("n{n}"), "url": format!("{base}{n}/")})).collect();
+        let rows: Vec<Value> =
+            (offset..last).map(|n| json!({"name": format!("n{n}"), "url": format!("{row_base}{n}/")})).collect();
         let next = (last < total).then(|| format!("{base}?offset={last}&limit={limit}"));
         Json(json!({"count": total, "next": next, "previous": null, "results": rows}))
     };
@@ -195,7 +201,7 @@ fn creatures(asked: Arc<AtomicUsize>) -> Router {
 
 #[tokio::test]
 async fn a_root_gives_one_resource_each_with_its_details() {
-    let api = start(creatures(Arc::default())).await;
+    let api = start(creatures(Arc::default(), true)).await;
     let report = init_at(&format!("{api}/api/v2/")).await.unwrap();
     let pipeline = loaded(&report);
     assert_eq!(pipeline.source.base_url, format!("{api}/api/v2"));
@@ -213,9 +219,19 @@ async fn a_root_gives_one_resource_each_with_its_details() {
 }
 
 #[tokio::test]
+async fn links_from_the_root_on_move_the_base_there() {
+    let api = start(creatures(Arc::default(), false)).await;
+    let report = init_at(&format!("{api}/api/v2/")).await.unwrap();
+    let pipeline = loaded(&report);
+    assert_eq!(pipeline.source.base_url, api);
+    let paths: Vec<&str> = pipeline.resources.iter().take(2).map(|r| r.path.as_str()).collect();
+    assert_eq!(paths, ["/api/v2/creatures/", "{creatures.url}"], "{}", report.yaml);
+}
+
+#[tokio::test]
 async fn never_asks_more_than_it_may() {
     let asked = Arc::new(AtomicUsize::new(0));
-    let api = start(creatures(asked.clone())).await;
+    let api = start(creatures(asked.clone(), true)).await;
     let options = InitOptions { max_requests: 7, ..InitOptions::default() };
     let report = init(&format!("{api}/api/v2/"), &options, &Environment::default(), &client()).await.unwrap();
     assert!(asked.load(Ordering::SeqCst) <= 7);
@@ -225,7 +241,8 @@ async fn never_asks_more_than_it_may() {
 
 async fn document(State(protected): State<bool>) -> Json<Value> {
     let row = json!({"type": "object", "properties": {"id": {"type": "integer"}, "updated_at": {"type": "string", "format": "date-time"}}});
-    let response = |schema: Value| json!({"200": {"description": "", "content": {"application/json": {"schema": schema}}}});
+    let response =
+        |schema: Value| json!({"200": {"description": "", "content": {"application/json": {"schema": schema}}}});
     let page = json!({"type": "object", "properties": {"data": {"type": "array", "items": row}}});
     let security = if protected { json!([{"token": []}]) } else { json!([]) };
     Json(json!({
@@ -254,9 +271,17 @@ async fn a_description_is_found_and_tried_out() {
     assert_eq!(names, ["by_page", "by_cursor", "parts"]);
     // The document says nothing of the cursor and of `results`; the answer does.
     let by_cursor = &pipeline.resources[1];
-    assert!(matches!(&by_cursor.paginator, Some(Paginator::Cursor { next, .. }) if next == "next_cursor"), "{}", report.yaml);
+    assert!(
+        matches!(&by_cursor.paginator, Some(Paginator::Cursor { next, .. }) if next == "next_cursor"),
+        "{}",
+        report.yaml
+    );
     assert_eq!(by_cursor.records.as_deref(), Some("results"));
-    assert!(matches!(&pipeline.resources[0].paginator, Some(Paginator::Page { size: Some(100), .. })), "{}", report.yaml);
+    assert!(
+        matches!(&pipeline.resources[0].paginator, Some(Paginator::Page { size: Some(100), .. })),
+        "{}",
+        report.yaml
+    );
     assert_eq!(pipeline.resources[2].path, "/by_page/{by_page.id}/parts");
 }
 
@@ -305,6 +330,14 @@ async fn a_protected_description_is_written_untried() {
 }
 
 #[tokio::test]
+async fn an_open_api_needs_no_credentials_whatever_it_describes() {
+    let api = start(every_kind().merge(Router::new().route("/openapi.json", get(document)).with_state(true))).await;
+    let report = init_at(&format!("{api}/openapi.json")).await.unwrap();
+    assert!(matches!(loaded(&report).source.auth, Auth::None), "{}", report.yaml);
+    assert!(report.yaml.contains("# auth: { type: bearer"), "{}", report.yaml);
+}
+
+#[tokio::test]
 async fn keys_in_the_query_become_variables() {
     let api = start(every_kind()).await;
     let report = init_at(&format!("{api}/by_page?api_key=hush-hush&status=open")).await.unwrap();
@@ -316,7 +349,8 @@ async fn keys_in_the_query_become_variables() {
 #[tokio::test]
 async fn errors_name_what_was_tried() {
     let old = || async { Json(json!({"swagger": "2.0", "paths": {}})) };
-    let api = start(Router::new().route("/old", get(old)).route("/one", get(|| async { Json(json!({"id": 1})) }))).await;
+    let api =
+        start(Router::new().route("/old", get(old)).route("/one", get(|| async { Json(json!({"id": 1})) }))).await;
     let message = |error: Error| error.to_string();
     let nothing = message(init_at(&format!("{api}/one")).await.unwrap_err());
     assert!(nothing.contains("/openapi.json: 404") && nothing.contains("give the URL"), "{nothing}");

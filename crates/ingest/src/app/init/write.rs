@@ -1,6 +1,6 @@
 //! A draft of a pipeline, and its text: YAML that says why each choice was made and what is left to set.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use regex::Regex;
 use serde::Serialize;
@@ -37,7 +37,21 @@ pub(super) struct DraftResource {
 
 /// `$` doubled, so that a text of the API never reads our environment.
 pub(super) fn literal(text: &str) -> String {
-    text.replace('$', "$$")
+    let mut out = String::with_capacity(text.len());
+    let mut letters = text.chars().peekable();
+    while let Some(letter) = letters.next() {
+        out.push(letter);
+        // A `$` at the end, as in `records: $`, starts no name.
+        if letter == '$' && letters.peek().is_some() {
+            out.push('$');
+        }
+    }
+    out
+}
+
+/// True for a text with `{name}` in it, which a pipeline takes for a value of a parent's row or of a partition.
+pub(super) fn holds_reference(text: &str) -> bool {
+    Regex::new(r"\{[A-Za-z0-9_.]+\}").is_ok_and(|reference| reference.is_match(text))
 }
 
 /// What most resources share, written once.
@@ -60,8 +74,9 @@ impl Draft {
         self.head(&mut out);
         shared.write(&mut out);
         out.line(0, "resources:");
+        let mut said = BTreeSet::new();
         for resource in &self.resources {
-            write_resource(&mut out, resource, &shared);
+            write_resource(&mut out, resource, &shared, &mut said);
         }
         out.line(0, "");
         out.comment(0, "Where the files go: a folder, file:///path or s3://bucket/prefix.");
@@ -75,7 +90,10 @@ impl Draft {
 
     fn head(&self, out: &mut Text) {
         out.comment(0, &format!("Written by `tessera ingest init` from {}.", self.origin));
-        out.comment(0, &format!("Next: `tessera ingest check {0}.yaml`, `preview {0}.yaml`, `run {0}.yaml`.", self.name));
+        out.comment(
+            0,
+            &format!("Next: `tessera ingest check {0}.yaml`, `preview {0}.yaml`, `run {0}.yaml`.", self.name),
+        );
         let variables = self.variables();
         if !variables.is_empty() {
             out.comment(0, &format!("Set in the environment first: {}.", variables.join(", ")));
@@ -112,9 +130,27 @@ impl Draft {
         out.line(1, &format!("{}: {}", keyed.resource.name, flow(&escaped(rules))));
     }
 
+    /// The API answered without credentials: what a description says of them stays as a comment.
+    pub(super) fn leave_out_auth(&mut self) {
+        let auth = format!("auth: {}", flow(&value_of(std::mem::take(&mut self.auth))));
+        self.auth_notes.push("The API answered without credentials; when it asks for them:".into());
+        self.auth_notes.push(auth);
+    }
+
+    /// Counts every path from the host's root on: links of the API do so too.
+    pub(super) fn from_root(&mut self) {
+        let Some(base) = url::Url::parse(&self.base_url.replace("$$", "$")).ok() else { return };
+        let folder = base.path().trim_end_matches('/').to_owned();
+        self.base_url = literal(&base.origin().ascii_serialization());
+        for draft in self.resources.iter_mut().filter(|draft| draft.resource.path.starts_with('/')) {
+            draft.resource.path.insert_str(0, &folder);
+        }
+    }
+
     /// Names of the environment variables that must be set.
     pub(super) fn variables(&self) -> Vec<String> {
-        let mut texts = vec![self.base_url.clone(), value_of(&self.auth).to_string(), value_of(&self.headers).to_string()];
+        let mut texts =
+            vec![self.base_url.clone(), value_of(&self.auth).to_string(), value_of(&self.headers).to_string()];
         for DraftResource { resource, .. } in &self.resources {
             texts.push(value_of(&resource.params).to_string());
             texts.push(value_of(&resource.headers).to_string());
@@ -154,7 +190,7 @@ fn verify(text: &str) -> Result<(), Error> {
 }
 
 impl Shared {
-    /// A value is shared when most resources have it, and more than one does.
+    /// A value is shared when at least half of the resources have it, and more than one does.
     fn of(resources: &[DraftResource]) -> Self {
         let all = || resources.iter().map(|draft| &draft.resource);
         let total = most_common(all().map(|r| r.total.clone()));
@@ -163,7 +199,8 @@ impl Shared {
             records: most_common(all().map(|r| r.records.clone())),
             // A resource cannot take a default back, so only a total that all have is shared.
             total: total.filter(|total| all().all(|r| r.total.as_ref() == Some(total))),
-            primary_key: most_common(all().map(|r| r.primary_key.clone().filter(|key| !key.is_empty()))).unwrap_or_default(),
+            primary_key: most_common(all().map(|r| r.primary_key.clone().filter(|key| !key.is_empty())))
+                .unwrap_or_default(),
         }
     }
 
@@ -194,12 +231,18 @@ fn most_common<T: PartialEq + Clone>(values: impl Iterator<Item = Option<T>>) ->
     let values: Vec<Option<T>> = values.collect();
     let count = |wanted: &T| values.iter().flatten().filter(|value| *value == wanted).count();
     let best = values.iter().flatten().rev().max_by_key(|value| count(value))?;
-    (count(best) > 1 && count(best) * 2 > values.len()).then(|| best.clone())
+    (count(best) > 1 && count(best) * 2 >= values.len()).then(|| best.clone())
 }
 
-fn write_resource(out: &mut Text, draft: &DraftResource, shared: &Shared) {
+fn write_resource(out: &mut Text, draft: &DraftResource, shared: &Shared, said: &mut BTreeSet<String>) {
     let resource = &draft.resource;
-    draft.notes.iter().for_each(|note| out.comment(1, note));
+    for note in &draft.notes {
+        // A reason is given once: the next resource's differs in its numbers only.
+        let reason: String = note.chars().filter(|c| !c.is_ascii_digit()).collect();
+        if note.starts_with(|c: char| c.is_ascii_digit()) || said.insert(reason) {
+            out.comment(1, note);
+        }
+    }
     out.line(1, &format!("- name: {}", scalar(&resource.name, false)));
     out.field(2, "path", &escaped(value_of(&resource.path)));
     if resource.method == Method::Post {
@@ -316,17 +359,29 @@ fn flow(value: &Value) -> String {
 
 /// A text as YAML: plain where no reader could take it for anything else, in double quotes otherwise.
 fn scalar(text: &str, in_flow: bool) -> String {
-    let more = if in_flow { "_-./" } else { "_-./:~@%+=" };
+    let more = if in_flow { "_-./" } else { "_-./:~@%+= " };
     let starts_well = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_' || c == '/' || c == '.');
-    let simple = text.chars().all(|c| c.is_ascii_alphanumeric() || more.contains(c)) && !text.ends_with(':');
+    let simple = text.chars().all(|c| c.is_ascii_alphanumeric() || more.contains(c))
+        && !text.ends_with([':', ' '])
+        && !text.contains(": ");
+    let is_span = text.len() < 9
+        && text.trim_end_matches(['s', 'm', 'h', 'd', 'w']).parse::<u32>().is_ok()
+        && text.parse::<u32>().is_err();
     let words = ["true", "false", "null", "yes", "no", "on", "off", "y", "n"];
-    let special = words.contains(&text.to_ascii_lowercase().as_str()) || text.parse::<f64>().is_ok() || text.starts_with(".i") || text.starts_with(".n");
-    if starts_well && simple && !special {
+    let special = words.contains(&text.to_ascii_lowercase().as_str())
+        || text.parse::<f64>().is_ok()
+        || text.starts_with(".i")
+        || text.starts_with(".n");
+    if (starts_well && simple && !special) || is_span {
         return text.to_owned();
     }
     // JSON's escapes are YAML's, except for these two line separators, which YAML would fold.
     let quoted = Value::from(text).to_string();
-    quoted.replace('\u{2028}', "\\u2028").replace('\u{2029}', "\\u2029").replace('\u{85}', "\\u0085").replace('\u{7f}', "\\u007f")
+    quoted
+        .replace('\u{2028}', "\\u2028")
+        .replace('\u{2029}', "\\u2029")
+        .replace('\u{85}', "\\u0085")
+        .replace('\u{7f}', "\\u007f")
 }
 
 #[cfg(test)]
@@ -357,13 +412,47 @@ mod tests {
 
     #[test]
     fn texts_of_the_api_come_back_as_they_were() {
-        let odd = ["$", "$top", "${HOME}", "a: b", "- x", "#c", "no", "1e3", "007", "", "ü \"q\" \\ \n\u{2028}", "@odata.nextLink", "{a}", "~", ".inf", "*a", "&a", "!t", "%x", "'", "a #b", "0x1f", "=", "<<", "2024-01-31"];
+        let odd = [
+            "$",
+            "$top",
+            "${HOME}",
+            "a: b",
+            "- x",
+            "#c",
+            "no",
+            "1e3",
+            "007",
+            "",
+            "ü \"q\" \\ \n\u{2028}",
+            "@odata.nextLink",
+            "{a}",
+            "~",
+            ".inf",
+            "*a",
+            "&a",
+            "!t",
+            "%x",
+            "'",
+            "a #b",
+            "0x1f",
+            "5m",
+            "+5m",
+            "two words",
+            " x",
+            "x ",
+            "a  b",
+            "k: ",
+            "=",
+            "<<",
+            "2024-01-31",
+        ];
         for text in odd {
             let mut first = resource("orders");
             first.records = Some(text.into());
             first.primary_key = Some(vec![text.into()]);
-            first.params.insert("p".into(), literal(text));
-            first.params.insert(text.replace('$', ""), "x".into());
+            let plain = text.replace(['{', '}'], "");
+            first.params.insert("p".into(), literal(&plain));
+            first.params.insert(plain.replace('$', ""), "x".into());
             first.paginator = Some(Paginator::Cursor {
                 param: text.into(),
                 next: text.into(),
@@ -375,7 +464,7 @@ mod tests {
             let loaded = load(&yaml, "t", &Environment::default()).unwrap_or_else(|e| panic!("{e}\n{yaml}"));
             let read = &loaded.pipeline.resources[0];
             assert_eq!(read.records.as_deref(), Some(text), "{yaml}");
-            assert_eq!(read.params["p"], text, "{yaml}");
+            assert_eq!(read.params["p"], plain, "{yaml}");
             assert!(matches!(&read.paginator, Some(Paginator::Cursor { next, .. }) if next == text), "{yaml}");
         }
     }
@@ -405,7 +494,8 @@ mod tests {
     #[test]
     fn secrets_are_placeholders_and_named_at_the_top() {
         let mut draft = draft(vec![resource("orders")]);
-        draft.auth = Auth::ApiKey { name: "X-Api-Key".into(), value: "${SHOP_API_KEY}".into(), place: KeyPlace::Header };
+        draft.auth =
+            Auth::ApiKey { name: "X-Api-Key".into(), value: "${SHOP_API_KEY}".into(), place: KeyPlace::Header };
         draft.base_url = "${SHOP_URL}".into();
         draft.resources[0].resource.incremental = Incremental::On(IncrementalCursor {
             cursor: "updated_at".into(),

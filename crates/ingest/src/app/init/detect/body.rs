@@ -9,8 +9,8 @@ use crate::spec::ResponseFormat;
 
 /// A sample larger than this after decompression is cut: findings need the first rows only.
 const MAX_UNPACKED_BYTES: u64 = 64 << 20;
-/// Lines that are looked at.
-const MAX_LINES: usize = 1_000;
+/// Lines of JSON Lines and CSV that are looked at.
+pub(crate) const MAX_LINES: usize = 1_000;
 
 pub(super) struct Parsed {
     pub(super) format: ResponseFormat,
@@ -86,7 +86,8 @@ fn table(body: &[u8]) -> Option<Value> {
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(body);
     let header = reader.headers().ok()?.clone();
     let rows = reader.records().take(MAX_LINES).map_while(Result::ok).map(|record| {
-        let fields = header.iter().zip(record.iter()).map(|(name, field)| (name.trim().to_owned(), typed(field.trim())));
+        let fields =
+            header.iter().zip(record.iter()).map(|(name, field)| (name.trim().to_owned(), typed(field.trim())));
         Value::Object(fields.collect::<Map<_, _>>())
     });
     Some(Value::Array(rows.collect()))

@@ -100,7 +100,8 @@ fn rank_cursor(column: &str) -> Option<(usize, bool)> {
     if has(&["created", "inserted", "creation"]) && !has(&["by"]) {
         return Some((10, false));
     }
-    (is_time && has(&["event", "timestamp", "ts", "occurred", "recorded", "logged", "published"])).then_some((11, false))
+    (is_time && has(&["event", "timestamp", "ts", "occurred", "recorded", "logged", "published"]))
+        .then_some((11, false))
 }
 
 /// What the values are, when all that are there are times of one kind.
@@ -146,9 +147,9 @@ pub(super) fn detail(rows: &[&Value], asked: &Url) -> Option<String> {
         let mut seen = HashSet::new();
         rows.iter().all(|row| {
             let Some(Value::String(text)) = super::lookup(row, column) else { return false };
-            let absolute = text.starts_with("http://") || text.starts_with("https://");
-            let leads = Url::parse(text).is_ok_and(|url| same_origin(&url, asked) && url.path() != asked.path());
-            absolute && leads && seen.insert(text)
+            let is_link = ["http://", "https://", "/"].iter().any(|start| text.starts_with(start));
+            let leads = asked.join(text).is_ok_and(|url| same_origin(&url, asked) && url.path() != asked.path());
+            is_link && leads && seen.insert(text)
         })
     })
 }

@@ -12,6 +12,7 @@ use url::Url;
 
 use crate::spec::{CursorFormat, Paginator, ResponseFormat};
 
+pub(crate) use body::MAX_LINES;
 pub(crate) use pages::{is_cursor_param, is_offset_param, is_page_param, is_size_param};
 
 /// One response of an API, and what was asked.

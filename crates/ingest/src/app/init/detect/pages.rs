@@ -35,8 +35,21 @@ struct Leaf<'a> {
 const PAGE_PARAMS: [&str; 8] = ["page", "p", "pagenumber", "pageno", "pagenum", "pageindex", "currentpage", "pg"];
 const OFFSET_PARAMS: [&str; 6] = ["offset", "skip", "startat", "startindex", "start", "from"];
 const SIZE_PARAMS: [&str; 15] = [
-    "limit", "perpage", "pagesize", "size", "top", "maxresults", "take", "count", "rows", "max", "pagelimit",
-    "resultsperpage", "itemsperpage", "maxitems", "n",
+    "limit",
+    "perpage",
+    "pagesize",
+    "size",
+    "top",
+    "maxresults",
+    "take",
+    "count",
+    "rows",
+    "max",
+    "pagelimit",
+    "resultsperpage",
+    "itemsperpage",
+    "maxitems",
+    "n",
 ];
 const CURSOR_PARAMS: [&str; 13] = [
     "cursor",
@@ -92,7 +105,10 @@ pub(super) fn find(url: &Url, headers: &HeaderMap, body: &Value, records: &str, 
     if paginator.is_none() {
         why.push(match &total {
             Some((path, all)) if *all > facts.rows => {
-                format!("paginator: nothing tells how to ask for the other {} rows that `{path}` counts", all - facts.rows)
+                format!(
+                    "paginator: nothing tells how to ask for the other {} rows that `{path}` counts",
+                    all - facts.rows
+                )
             }
             _ if facts.flag().is_some() => {
                 "paginator: the response says whether there is more, not how to ask for it".into()
@@ -198,18 +214,29 @@ impl<'a> Facts<'a> {
         if let Some((leaf, all)) = found {
             return Some((leaf.path.clone(), all));
         }
-        let names = ["X-Total-Count", "X-Total", "Total-Count", "X-WP-Total", "X-Pagination-Total-Count", "X-Total-Results"];
+        let names =
+            ["X-Total-Count", "X-Total", "Total-Count", "X-WP-Total", "X-Pagination-Total-Count", "X-Total-Results"];
         let (place, value) = self.header(&names)?;
         Some((place, value.parse().ok().filter(|all| fits(*all))?))
     }
 
     fn total_pages(&self) -> Option<(String, u64)> {
-        let keys =
-            ["totalpages", "pagecount", "lastpage", "numpages", "pagetotal", "pagestotal", "pages", "nbpages", "maxpage"];
+        let keys = [
+            "totalpages",
+            "pagecount",
+            "lastpage",
+            "numpages",
+            "pagetotal",
+            "pagestotal",
+            "pages",
+            "nbpages",
+            "maxpage",
+        ];
         if let Some((leaf, pages)) = self.number(&keys) {
             return Some((leaf.path.clone(), pages));
         }
-        let (place, value) = self.header(&["X-Total-Pages", "X-WP-TotalPages", "X-Page-Count", "X-Pagination-Page-Count"])?;
+        let (place, value) =
+            self.header(&["X-Total-Pages", "X-WP-TotalPages", "X-Page-Count", "X-Pagination-Page-Count"])?;
         Some((place, value.parse().ok()?))
     }
 
@@ -315,10 +342,12 @@ impl<'a> Facts<'a> {
             let value = self.asked_value(&name).and_then(|v| v.parse().ok()).filter(|size| *size > 0);
             return (Some(name), value);
         }
-        let keys = ["perpage", "pagesize", "itemsperpage", "resultsperpage", "limit", "size", "maxresults", "pagelimit"];
+        let keys =
+            ["perpage", "pagesize", "itemsperpage", "resultsperpage", "limit", "size", "maxresults", "pagelimit"];
         match self.number(&keys).filter(|(_, size)| *size > 0) {
             Some((leaf, size)) => (Some(leaf.name.to_owned()), Some(size)),
-            None => match self.header(&["X-Per-Page"]).and_then(|(_, size)| size.parse().ok()).filter(|size| *size > 0) {
+            None => match self.header(&["X-Per-Page"]).and_then(|(_, size)| size.parse().ok()).filter(|size| *size > 0)
+            {
                 Some(size) => (Some("per_page".into()), Some(size)),
                 None => (None, None),
             },
@@ -353,8 +382,10 @@ impl<'a> Facts<'a> {
             Some((_, 0)) => 0,
             _ => 1,
         };
-        let place = total_pages.as_ref().map(|(path, _)| path.clone()).or_else(|| now.map(|(leaf, _)| leaf.path.clone()));
-        let place = place.or_else(|| next.map(|(leaf, _)| leaf.path.clone())).or_else(|| header.map(|(place, _)| place));
+        let place =
+            total_pages.as_ref().map(|(path, _)| path.clone()).or_else(|| now.map(|(leaf, _)| leaf.path.clone()));
+        let place =
+            place.or_else(|| next.map(|(leaf, _)| leaf.path.clone())).or_else(|| header.map(|(place, _)| place));
         why.push(format!("paginator: `{}` speaks of page numbers, from {start} on", place.unwrap_or_default()));
         let total_pages = total_pages.map(|(path, _)| path);
         Some(Paginator::Page { param, size_param, size, start, total_pages })
@@ -390,10 +421,21 @@ impl<'a> Facts<'a> {
 
 fn names_next_link(leaf: &Leaf<'_>) -> bool {
     let names = [
-        "next", "nexturl", "nextlink", "nextpageurl", "nextpagelink", "odatanextlink", "nexthref", "nextpage", "nexturi",
-        "nextpageuri", "nextrecordsurl", "nextpath",
+        "next",
+        "nexturl",
+        "nextlink",
+        "nextpageurl",
+        "nextpagelink",
+        "odatanextlink",
+        "nexthref",
+        "nextpage",
+        "nexturi",
+        "nextpageuri",
+        "nextrecordsurl",
+        "nextpath",
     ];
-    names.contains(&leaf.key.as_str()) || (leaf.above == "next" && ["href", "url", "link", "uri"].contains(&leaf.key.as_str()))
+    names.contains(&leaf.key.as_str())
+        || (leaf.above == "next" && ["href", "url", "link", "uri"].contains(&leaf.key.as_str()))
 }
 
 /// The parameter that a cursor with this name goes back in; `None` when the name is no cursor's.
@@ -402,7 +444,9 @@ fn cursor_param(leaf: &Leaf<'_>) -> Option<String> {
     let below_next = ["next", "cursor", "cursors", "paging", "pagination", "pageinfo", "page", "meta"];
     let above = below_next.contains(&leaf.above.as_str());
     match leaf.key.as_str() {
-        "nextcursor" | "nextpagetoken" | "nextpagecursor" | "nextmarker" | "nextbookmark" => Some(without_next(leaf.name)),
+        "nextcursor" | "nextpagetoken" | "nextpagecursor" | "nextmarker" | "nextbookmark" => {
+            Some(without_next(leaf.name))
+        }
         "nextoffset" if !leaf.value.is_null() => Some(without_next(leaf.name)),
         "nexttoken" | "continuationtoken" | "bookmark" => Some(leaf.name.to_owned()),
         "endcursor" => Some("after".into()),

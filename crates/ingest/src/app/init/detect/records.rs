@@ -53,10 +53,56 @@ const NO_ROWS: [&str; 14] = [
 ];
 /// Words that envelopes use for themselves.
 const ENVELOPE: [&str; 50] = [
-    "total", "count", "page", "next", "prev", "previous", "limit", "offset", "cursor", "token", "link", "more", "size",
-    "meta", "metadata", "status", "success", "message", "code", "version", "error", "took", "timed", "self", "first",
-    "last", "skip", "start", "from", "to", "object", "type", "kind", "etag", "request", "time", "ok", "url", "href",
-    "has", "context", "odata", "copyright", "max", "num", "found", "result", "per", "perpage", "hasmore",
+    "total",
+    "count",
+    "page",
+    "next",
+    "prev",
+    "previous",
+    "limit",
+    "offset",
+    "cursor",
+    "token",
+    "link",
+    "more",
+    "size",
+    "meta",
+    "metadata",
+    "status",
+    "success",
+    "message",
+    "code",
+    "version",
+    "error",
+    "took",
+    "timed",
+    "self",
+    "first",
+    "last",
+    "skip",
+    "start",
+    "from",
+    "to",
+    "object",
+    "type",
+    "kind",
+    "etag",
+    "request",
+    "time",
+    "ok",
+    "url",
+    "href",
+    "has",
+    "context",
+    "odata",
+    "copyright",
+    "max",
+    "num",
+    "found",
+    "result",
+    "per",
+    "perpage",
+    "hasmore",
 ];
 
 struct Candidate {
@@ -119,7 +165,18 @@ fn is_id(segment: &str) -> bool {
 }
 
 const NOT_ENDPOINTS: [&str; 12] = [
-    "self", "next", "prev", "previous", "first", "last", "docs", "documentation", "schema", "openapi", "home", "profile",
+    "self",
+    "next",
+    "prev",
+    "previous",
+    "first",
+    "last",
+    "docs",
+    "documentation",
+    "schema",
+    "openapi",
+    "home",
+    "profile",
 ];
 
 /// Names that lead to other endpoints of the same host, when that is what the document is about.
@@ -140,7 +197,8 @@ fn links_in(fields: &Map<String, Value>, asked: &Url) -> Option<Vec<(String, Url
     let templates = fields.values().filter(|value| is_template(value)).count();
     let mostly = !links.is_empty() && (links.len() + templates) * 5 >= fields.len() * 4;
     let others = links.into_iter().filter(|(name, url)| {
-        !NOT_ENDPOINTS.contains(&normal(name).as_str()) && url.path().trim_end_matches('/') != asked.path().trim_end_matches('/')
+        !NOT_ENDPOINTS.contains(&normal(name).as_str())
+            && url.path().trim_end_matches('/') != asked.path().trim_end_matches('/')
     });
     let others: Vec<_> = others.collect();
     (mostly && !others.is_empty()).then_some(others)

@@ -13,7 +13,10 @@ fn rows(count: u64) -> Vec<Value> {
 }
 
 fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-    pairs.iter().map(|(k, v)| (http::HeaderName::from_bytes(k.as_bytes()).unwrap(), HeaderValue::from_static(v))).collect()
+    pairs
+        .iter()
+        .map(|(k, v)| (http::HeaderName::from_bytes(k.as_bytes()).unwrap(), HeaderValue::from_static(v)))
+        .collect()
 }
 
 fn detect_with(url: &str, pairs: &[(&'static str, &'static str)], body: impl AsRef<[u8]>) -> Detected {
@@ -36,7 +39,10 @@ fn finds_the_records() {
         (json!({"data": {"items": rows(3), "total": 3}}), "data.items"),
         (json!({"_embedded": {"orders": rows(2)}, "_links": {"self": {"href": "/orders"}}}), "_embedded.orders"),
         (json!({"errors": [{"a": 1}], "things": rows(2)}), "things"),
-        (json!({"response": {"docs": rows(2), "numFound": 2}, "facets": [{"a": 1}, {"b": 2}, {"c": 3}]}), "response.docs"),
+        (
+            json!({"response": {"docs": rows(2), "numFound": 2}, "facets": [{"a": 1}, {"b": 2}, {"c": 3}]}),
+            "response.docs",
+        ),
         (json!({"data": [], "page": 1}), "data"),
     ];
     for (body, path) in cases {
@@ -57,7 +63,8 @@ fn a_detail_document_is_no_list() {
 
 #[test]
 fn an_index_names_endpoints() {
-    let body = json!({"pokemon": "https://api.example.com/api/v2/pokemon/", "berry": "https://api.example.com/api/v2/berry/"});
+    let body =
+        json!({"pokemon": "https://api.example.com/api/v2/pokemon/", "berry": "https://api.example.com/api/v2/berry/"});
     let Shape::Index(links) = detect_json("https://api.example.com/api/v2/", &body).shape else { panic!("no index") };
     assert_eq!(links.len(), 2);
     assert_eq!(links[0].1.path(), "/api/v2/pokemon/");
@@ -95,8 +102,14 @@ fn finds_every_paginator() {
         (json!({"data": data, "next": "https://api.example.com/v1/orders?after=abc"}), next_url("next")),
         (json!({"data": data, "links": {"next": "/v1/orders?after=abc"}}), next_url("links.next")),
         (json!({"data": data, "_links": {"next": {"href": "?after=abc"}}}), next_url("_links.next.href")),
-        (json!({"data": data, "paging": {"next": {"after": "x", "link": "https://api.example.com/v1/orders?after=x"}}}), next_url("paging.next.link")),
-        (json!({"value": data, "@odata.nextLink": "https://api.example.com/v1/orders?$skiptoken=9"}), next_url("@odata.nextLink")),
+        (
+            json!({"data": data, "paging": {"next": {"after": "x", "link": "https://api.example.com/v1/orders?after=x"}}}),
+            next_url("paging.next.link"),
+        ),
+        (
+            json!({"value": data, "@odata.nextLink": "https://api.example.com/v1/orders?$skiptoken=9"}),
+            next_url("@odata.nextLink"),
+        ),
         (json!({"data": data, "next_page_url": null}), next_url("next_page_url")),
         (json!({"count": 2, "next": null, "previous": null, "results": data}), next_url("next")),
         (
@@ -107,19 +120,34 @@ fn finds_every_paginator() {
             json!({"count": 50, "next": "https://api.example.com/v1/orders?page=2", "results": data}),
             page("page", None, None, 1, None),
         ),
-        (json!({"data": data, "next_cursor": "abc", "has_more": true}), cursor("cursor", "next_cursor", Some("has_more"))),
+        (
+            json!({"data": data, "next_cursor": "abc", "has_more": true}),
+            cursor("cursor", "next_cursor", Some("has_more")),
+        ),
         (json!({"data": data, "next_cursor": null}), cursor("cursor", "next_cursor", None)),
         (json!({"data": data, "next_cursor": 42}), cursor("cursor", "next_cursor", None)),
         (json!({"items": data, "nextPageToken": "abc"}), cursor("pageToken", "nextPageToken", None)),
         (json!({"items": data, "next_page_token": ""}), cursor("page_token", "next_page_token", None)),
         (json!({"items": data, "meta": {"next_cursor": "x"}}), cursor("cursor", "meta.next_cursor", None)),
-        (json!({"items": data, "pagination": {"next_token": "x"}}), cursor("next_token", "pagination.next_token", None)),
-        (json!({"items": data, "pageInfo": {"hasNextPage": true, "endCursor": "x"}}), cursor("after", "pageInfo.endCursor", Some("pageInfo.hasNextPage"))),
+        (
+            json!({"items": data, "pagination": {"next_token": "x"}}),
+            cursor("next_token", "pagination.next_token", None),
+        ),
+        (
+            json!({"items": data, "pageInfo": {"hasNextPage": true, "endCursor": "x"}}),
+            cursor("after", "pageInfo.endCursor", Some("pageInfo.hasNextPage")),
+        ),
         (json!({"records": data, "offset": "itr12/rec3"}), cursor("offset", "offset", None)),
         (json!({"data": data, "page": 1, "per_page": 2, "total": 9}), page("page", Some("per_page"), Some(2), 1, None)),
         (json!({"data": data, "current_page": 1, "last_page": 5}), page("page", None, None, 1, Some("last_page"))),
-        (json!({"data": data, "meta": {"page": 1, "total_pages": 5}}), page("page", None, None, 1, Some("meta.total_pages"))),
-        (json!({"content": data, "number": 0, "size": 2, "totalPages": 5, "totalElements": 9}), page("page", Some("size"), Some(2), 0, Some("totalPages"))),
+        (
+            json!({"data": data, "meta": {"page": 1, "total_pages": 5}}),
+            page("page", None, None, 1, Some("meta.total_pages")),
+        ),
+        (
+            json!({"content": data, "number": 0, "size": 2, "totalPages": 5, "totalElements": 9}),
+            page("page", Some("size"), Some(2), 0, Some("totalPages")),
+        ),
         (json!({"data": data, "next_page": 2}), page("page", None, None, 1, None)),
         (json!({"data": data, "offset": 0, "limit": 2, "total": 9}), offset("offset", "limit", 2)),
         (json!({"issues": data, "startAt": 0, "maxResults": 2, "total": 9}), offset("startAt", "maxResults", 2)),
@@ -143,7 +171,10 @@ fn finds_paginators_in_headers() {
         Paginator::LinkHeader { rel: "next".into(), size_param: Some("per_page".into()), size: Some(2) }
     );
     let counted = of(&[("link", "</v1/orders?page=2&per_page=2>; rel=next"), ("x-total-count", "31")]);
-    assert!(matches!(&counted.paginator, Paginator::Page { param, size: Some(2), .. } if param == "page"), "{counted:?}");
+    assert!(
+        matches!(&counted.paginator, Paginator::Page { param, size: Some(2), .. } if param == "page"),
+        "{counted:?}"
+    );
     assert_eq!(counted.total.as_deref(), Some("header:X-Total-Count"));
     assert_eq!(counted.total_rows, Some(31));
     let cursor = of(&[("x-next-cursor", "abc")]).paginator;
@@ -196,7 +227,10 @@ fn finds_the_column_that_grows() {
     assert_eq!(cursor(json!({"updated": 1_700_000_000_000_i64})), found("updated", CursorFormat::UnixMs, true));
     assert_eq!(cursor(json!({"modified": "2024-01-31"})), found("modified", CursorFormat::Date, true));
     assert_eq!(cursor(json!({"changed_at": "2024-01-31 10:00:00"})), found("changed_at", CursorFormat::Rfc3339, true));
-    assert_eq!(cursor(json!({"createdAt": "2024-01-31T10:00:00+0000"})), found("createdAt", CursorFormat::Rfc3339, false));
+    assert_eq!(
+        cursor(json!({"createdAt": "2024-01-31T10:00:00+0000"})),
+        found("createdAt", CursorFormat::Rfc3339, false)
+    );
     assert_eq!(
         cursor(json!({"attributes": {"updated_at": "2024-01-31T10:00:00Z"}})),
         found("attributes.updated_at", CursorFormat::Rfc3339, true)
@@ -216,7 +250,11 @@ fn finds_the_way_to_the_details() {
 
 #[test]
 fn reads_other_formats() {
-    let csv = detect_with(ORDERS, &[("content-type", "text/csv")], "id,name,updated_at\n1,a,2024-01-31\n2,\"b,c\",2024-02-01\n");
+    let csv = detect_with(
+        ORDERS,
+        &[("content-type", "text/csv")],
+        "id,name,updated_at\n1,a,2024-01-31\n2,\"b,c\",2024-02-01\n",
+    );
     assert_eq!((csv.format, csv.rows, csv.primary_key.as_slice()), (ResponseFormat::Csv, 2, &["id".to_owned()][..]));
     assert_eq!(csv.cursor.map(|c| c.format), Some(CursorFormat::Date));
     let lines = detect_with(ORDERS, &[], "{\"id\":1}\n{\"id\":2}\n{\"id\":");

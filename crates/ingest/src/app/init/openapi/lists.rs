@@ -8,7 +8,7 @@ use super::super::detect::{
     CursorColumn, Detected, Shape, detect_document, is_cursor_param, is_offset_param, is_page_param, is_size_param,
     normal, words,
 };
-use super::super::write::literal;
+use super::super::write::{holds_reference, literal};
 use super::schema::{Document, kind};
 use crate::spec::{CursorFormat, Incremental, IncrementalCursor, Method, Paginator, Resource, ResponseFormat, Span};
 
@@ -54,8 +54,18 @@ pub(super) fn find(document: &Document, base: &Url, pipeline: &str, notes: &mut 
             }
         }
     }
+    let read: Vec<String> = lists.iter().filter(|l| l.resource.method == Method::Get).map(|l| l.path.clone()).collect();
+    lists.retain(|list| {
+        let above = list.path.trim_end_matches('/').rsplit_once('/').map_or("", |(above, _)| above);
+        let twice = list.resource.method == Method::Post && read.iter().any(|path| path.trim_end_matches('/') == above);
+        if twice {
+            notes.push(format!("POST {} was left out: GET {above} lists the same rows", list.path));
+        }
+        !twice
+    });
     if singles > 0 {
-        notes.push(format!("{singles} operations that return single objects, files or nothing described were left out"));
+        notes
+            .push(format!("{singles} operations that return single objects, files or nothing described were left out"));
     }
     lists.sort_by_key(|list| list.path.matches('{').count());
     lists
@@ -129,7 +139,8 @@ fn detected(document: &Document, operation: &Value, asked: &Url) -> Option<(Dete
     let response = responses.iter().find(|(status, _)| good(status)).or_else(|| responses.get_key_value("default"))?.1;
     let response = document.resolve(response)?;
     let content = response.get("content")?.as_object()?;
-    let of_kind = |part: &[&str]| content.iter().find(|(kind, _)| part.iter().any(|part| kind.to_lowercase().contains(part)));
+    let of_kind =
+        |part: &[&str]| content.iter().find(|(kind, _)| part.iter().any(|part| kind.to_lowercase().contains(part)));
     let lines = of_kind(&["ndjson", "jsonl", "json-seq"]);
     let json = content.iter().find(|(kind, _)| kind.contains("json") && lines.is_none_or(|(l, _)| l != *kind));
     let mut next = asked.clone();
@@ -355,7 +366,7 @@ fn fill_required(resource: &mut Resource, parameters: &[Parameter<'_>], pipeline
         if asks(parameter.name, &["since", "after", "from", "gte"]) && resource.incremental.cursor().is_some() {
             continue;
         }
-        let known = parameter.value();
+        let known = parameter.value().filter(|value| !holds_reference(&value.to_string()));
         let ignored = ["accept", "authorization", "contenttype", "cookie"].contains(&normal(parameter.name).as_str());
         if ignored && parameter.place == "header" {
             continue;

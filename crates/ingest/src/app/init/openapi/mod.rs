@@ -49,14 +49,18 @@ pub(super) fn read(body: &[u8], url: &Url) -> Read {
         serde_saphyr::from_str_with_options(text, options).ok()
     };
     let Some(root) = root else { return Read::Other };
-    let version = |key: &str| root.get(key).map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned));
+    // An index of endpoints may have an entry of this name as well, which is a link.
+    let version = |key: &str| {
+        let version = root.get(key).map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned));
+        version.filter(|version| version.starts_with(|c: char| c.is_ascii_digit()))
+    };
     match (version("openapi"), version("swagger")) {
         (Some(version), _) if version.starts_with("3.") && root.get("paths").is_some_and(Value::is_object) => {
             Read::Document(Description { document: Document::new(root), url: url.clone() })
         }
-        (Some(version), _) if version.starts_with("3.") => {
-            Read::Outdated(format!("the OpenAPI document at {url} has no `paths`; give the URL of a list endpoint instead"))
-        }
+        (Some(version), _) if version.starts_with("3.") => Read::Outdated(format!(
+            "the OpenAPI document at {url} has no `paths`; give the URL of a list endpoint instead"
+        )),
         (Some(version), _) | (None, Some(version)) => Read::Outdated(format!(
             "{url} describes the API in version {version}, and 3.0 and 3.1 are read; convert it to OpenAPI 3, or give the URL of a list endpoint"
         )),

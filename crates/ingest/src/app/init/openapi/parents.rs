@@ -34,7 +34,8 @@ pub(super) fn connect(lists: Vec<List>, pipeline: &str) -> Vec<(DraftResource, O
                     true => field_for(known, original),
                     false => inherited.contains_key(clean).then(|| clean.clone()),
                 };
-                if let Some(field) = field.filter(|field| field.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')) {
+                if let Some(field) = field.filter(|field| field.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'))
+                {
                     replaced.insert(clean.clone(), format!("{}.{field}", draft.resource.name));
                 }
             }
@@ -63,7 +64,8 @@ pub(super) fn connect(lists: Vec<List>, pipeline: &str) -> Vec<(DraftResource, O
         }
         // A child's key is often unique within its parent only; together with the parent's it always is.
         if let Some(key) = resource.primary_key.as_mut().filter(|key| !key.is_empty() && !is_global(key)) {
-            let included: Vec<String> = resource.include.keys().filter(|column| !key.contains(column)).cloned().collect();
+            let included: Vec<String> =
+                resource.include.keys().filter(|column| !key.contains(column)).cloned().collect();
             key.splice(0..0, included);
         }
         let probe = (!asked_for_values && parameters.is_empty() && resource.method == Method::Get)
@@ -119,10 +121,9 @@ fn field_for(parent: &List, parameter: &str) -> Option<String> {
         return Some(column.clone());
     }
     let last = words(parameter).pop().unwrap_or_default();
-    row.keys()
-        .find(|column| normal(column) == last)
-        .cloned()
-        .or_else(|| Some(parent.detected.primary_key.first()?.clone()).filter(|_| parent.detected.primary_key.len() == 1))
+    row.keys().find(|column| normal(column) == last).cloned().or_else(|| {
+        Some(parent.detected.primary_key.first()?.clone()).filter(|_| parent.detected.primary_key.len() == 1)
+    })
 }
 
 /// A valid name that nobody has yet: the last fixed segment, with those before it when that is taken.

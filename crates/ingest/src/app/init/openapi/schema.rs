@@ -137,6 +137,8 @@ impl<'a> Example<'a> {
             "integer" | "number" if is_time && has(&["ms", "millis"]) => json!(1_700_000_000_000_i64),
             "integer" | "number" if is_time => json!(1_700_000_000),
             "integer" | "number" if is_offset_param(name) || name == "number" => json!(0),
+            // One row and more to come: a total is larger than what is here.
+            "integer" | "number" if has(&["total", "count", "found", "hits"]) => json!(2),
             "integer" | "number" => json!(1),
             "boolean" => json!(true),
             "string" => match format {

@@ -14,7 +14,9 @@ pub(super) fn auth(document: &Document, url: &Url, name: &str) -> (Auth, Vec<Str
     let variable = |what: &str| format!("${{{}_{what}}}", name.to_uppercase().replace('-', "_"));
     let mut found: Vec<(String, Auth, String)> = Vec::new();
     for (scheme_name, scopes) in asked {
-        let Some(scheme) = schemes.and_then(|s| s.get(&scheme_name)).and_then(|s| document.resolve(s)) else { continue };
+        let Some(scheme) = schemes.and_then(|s| s.get(&scheme_name)).and_then(|s| document.resolve(s)) else {
+            continue;
+        };
         if let Some((auth, note)) = of_scheme(scheme, &scopes, url, &variable) {
             if !found.iter().any(|(known, ..)| *known == scheme_name) {
                 found.push((scheme_name, auth, note));
@@ -51,7 +53,12 @@ fn asked_for(document: &Document) -> Vec<(String, Vec<String>)> {
         .collect()
 }
 
-fn of_scheme(scheme: &Value, scopes: &[String], url: &Url, variable: &dyn Fn(&str) -> String) -> Option<(Auth, String)> {
+fn of_scheme(
+    scheme: &Value,
+    scopes: &[String],
+    url: &Url,
+    variable: &dyn Fn(&str) -> String,
+) -> Option<(Auth, String)> {
     let text = |key: &str| scheme.get(key).and_then(Value::as_str).unwrap_or_default();
     let plain = |auth| Some((auth, String::new()));
     match text("type") {

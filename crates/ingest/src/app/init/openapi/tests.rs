@@ -95,6 +95,10 @@ paths:
                 properties:
                   total: { type: integer }
                   results: { type: array, items: { type: object, properties: { uuid: { type: string }, changed_at: { type: integer } } } }
+  /orders/search:
+    post:
+      responses:
+        "200": { description: ok, content: { application/json: { schema: { $ref: "#/components/schemas/OrderPage" } } } }
   /orders/create:
     post:
       responses: { "201": { description: made } }
@@ -129,6 +133,7 @@ fn reads_3_0_in_yaml() {
     let pipeline = pipeline(&described);
     assert_eq!(pipeline.source.base_url, "https://eu.shop.example.com/v1");
     assert_eq!(names(&pipeline), ["orders", "customers_search", "export", "items", "notes"]);
+    assert!(described.notes.iter().any(|note| note.starts_with("POST /orders/search was left out")));
     assert!(matches!(&pipeline.source.auth, Auth::ApiKey { name, place: KeyPlace::Query, .. } if name == "api$key"));
 
     let orders = &pipeline.resources[0];
@@ -212,7 +217,8 @@ fn modern() -> Value {
 
 #[test]
 fn reads_3_1_in_json() {
-    let described = description(&modern().to_string(), "http://localhost:8080/api/openapi.json").describe("modern", "s3://b/p");
+    let described =
+        description(&modern().to_string(), "http://localhost:8080/api/openapi.json").describe("modern", "s3://b/p");
     let pipeline = pipeline(&described);
     assert_eq!(pipeline.source.base_url, "http://localhost:8080/api");
     assert_eq!(names(&pipeline), ["events", "users", "files", "places", "logs", "bills"]);
@@ -229,7 +235,10 @@ fn reads_3_1_in_json() {
         }
     );
     let cursor = of("events").incremental.cursor().unwrap();
-    assert_eq!((cursor.cursor.as_str(), cursor.param.as_str(), cursor.format), ("updated", "since", CursorFormat::Unix));
+    assert_eq!(
+        (cursor.cursor.as_str(), cursor.param.as_str(), cursor.format),
+        ("updated", "since", CursorFormat::Unix)
+    );
     assert!(matches!(paginator("users"), Paginator::NextUrl { next, .. } if next == "links.next"));
     assert!(matches!(paginator("files"), Paginator::Cursor { param, .. } if param == "page_token"));
     assert!(matches!(paginator("places"), Paginator::Offset { .. }));
@@ -279,12 +288,19 @@ fn circles_end() {
 }
 
 #[test]
-fn an_example_that_names_our_environment_stays_text() {
-    let mut document = modern();
-    document["paths"]["/events"]["get"]["parameters"] =
-        json!([{"name": "q", "in": "query", "required": true, "schema": {"type": "string", "default": "${HOME}"}}]);
-    let described = description(&document.to_string(), "https://api.example.com/openapi.json").describe("m", "./lake");
-    assert_eq!(pipeline(&described).resources[0].params["q"], "${HOME}");
+fn an_example_never_reads_our_environment() {
+    let with = |default: &str| {
+        let mut document = modern();
+        document["paths"]["/events"]["get"]["parameters"] =
+            json!([{"name": "q", "in": "query", "required": true, "schema": {"type": "string", "default": default}}]);
+        let described =
+            description(&document.to_string(), "https://api.example.com/openapi.json").describe("m", "./lake");
+        (pipeline(&described).resources[0].params["q"].clone(), described.draft.variables())
+    };
+    assert_eq!(with("$HOME").0, "$HOME");
+    // A text that the pipeline would take for a reference is left to the user, under a name of ours.
+    let (_, variables) = with("${HOME}");
+    assert!(variables.contains(&"M_Q".to_owned()) && !variables.contains(&"HOME".to_owned()), "{variables:?}");
 }
 
 #[test]
@@ -293,6 +309,7 @@ fn says_which_versions_it_reads() {
     let Read::Outdated(detail) = read(br#"{"swagger": "2.0", "paths": {}}"#, &url) else { panic!("read") };
     assert!(detail.contains("2.0") && detail.contains("convert"), "{detail}");
     assert!(matches!(read(br#"{"openapi": "3.1.0"}"#, &url), Read::Outdated(_)));
+    assert!(matches!(read(br#"{"openapi": "/openapi.json", "orders": "/orders"}"#, &url), Read::Other));
     assert!(matches!(read(br#"{"data": []}"#, &url), Read::Other));
     assert!(matches!(read(b"<html>openapi</html>", &url), Read::Other));
     assert!(matches!(read(b"\xff\xfe openapi", &url), Read::Other));
