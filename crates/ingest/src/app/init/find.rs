@@ -91,11 +91,8 @@ fn nothing(prober: &Prober<'_>, asked: &Url, answer: &Answer, shape: &Shape) -> 
 fn places(asked: &Url, answer: &Answer) -> Vec<Url> {
     let mut places: Vec<Url> = Vec::new();
     let mut add = |url: Option<Url>| {
-        if let Some(url) = url.filter(|url| same_origin(url, asked) && url != asked) {
-            if !places.contains(&url) {
-                places.push(url);
-            }
-        }
+        let url = url.filter(|url| same_origin(url, asked) && url != asked && !places.contains(url));
+        places.extend(url);
     };
     let page = String::from_utf8_lossy(&answer.body);
     if page.trim_start().starts_with('<') {

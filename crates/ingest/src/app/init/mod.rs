@@ -84,7 +84,7 @@ pub async fn init(
     let asked_all = ask_all(&mut prober, draft.resources, probes, described, &mut notes).await?;
     draft.resources = asked_all.resources;
     if asked_all.from_root {
-        draft.from_root();
+        draft.count_paths_from_root();
     }
     if asked_all.open && !prober.has_credentials() && !matches!(draft.auth, Auth::None) {
         draft.leave_out_auth();
@@ -114,9 +114,9 @@ fn parse_url(url: &str) -> Result<Url, Error> {
 /// Headers with `${NAME}` replaced. A secret written out is refused, since it would end up in the file.
 fn resolved_headers(headers: &[(String, String)], environment: &Environment) -> Result<HeaderMap, Error> {
     let mut resolved = HeaderMap::new();
+    let Ok(pattern) = Regex::new(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}") else { return Ok(resolved) };
     for (name, text) in headers {
         let wrong = |detail: String| Error::Spec { place: format!("header `{name}`"), detail };
-        let Ok(pattern) = Regex::new(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}") else { continue };
         if is_secret(name) && !pattern.is_match(text) {
             let detail = "its value would be written into the file; set it in the environment and write ${NAME}";
             return Err(wrong(detail.into()));
@@ -261,6 +261,9 @@ fn below(base: &Url, url: &Url) -> String {
     if path.is_empty() { "/".into() } else { path.to_owned() }
 }
 
+/// A resource that stays, and what its endpoint told, if it was asked.
+type Kept = (DraftResource, Option<(Url, Box<Detected>)>);
+
 /// What asking gave.
 struct Asked {
     resources: Vec<DraftResource>,
@@ -279,7 +282,7 @@ async fn ask_all(
     notes: &mut Vec<String>,
 ) -> Result<Asked, Error> {
     let mut learned = Learned::default();
-    let mut kept: Vec<(DraftResource, Option<(Url, Box<Detected>)>)> = Vec::new();
+    let mut kept: Vec<Kept> = Vec::new();
     let mut refused = None;
     let mut unasked = 0;
     for (mut draft, probe) in drafts.into_iter().zip(probes) {

@@ -130,7 +130,6 @@ impl<'a> Prober<'a> {
         }
         let accept = "application/json, application/vnd.oai.openapi+json;q=0.9, application/x-ndjson;q=0.8, */*;q=0.5";
         let request = request.header(header::ACCEPT, HeaderValue::from_static(accept));
-        let request = request.header(header::USER_AGENT, concat!("tessera/", env!("CARGO_PKG_VERSION")));
         // The error's own text repeats the URL, which may hold a key.
         let mut response = request.send().await.map_err(|error| cause(&error.without_url()))?;
         let mut body = Vec::new();

@@ -104,7 +104,7 @@ fn every_kind() -> Router {
 }
 
 fn client() -> Client {
-    Client::builder().no_proxy().build().unwrap()
+    tessera_service::client::builder().no_proxy().build().unwrap()
 }
 
 async fn init_at(url: &str) -> Result<InitReport, Error> {

@@ -138,7 +138,7 @@ impl Draft {
     }
 
     /// Counts every path from the host's root on: links of the API do so too.
-    pub(super) fn from_root(&mut self) {
+    pub(super) fn count_paths_from_root(&mut self) {
         let Some(base) = url::Url::parse(&self.base_url.replace("$$", "$")).ok() else { return };
         let folder = base.path().trim_end_matches('/').to_owned();
         self.base_url = literal(&base.origin().ascii_serialization());

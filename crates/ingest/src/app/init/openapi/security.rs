@@ -17,11 +17,9 @@ pub(super) fn auth(document: &Document, url: &Url, name: &str) -> (Auth, Vec<Str
         let Some(scheme) = schemes.and_then(|s| s.get(&scheme_name)).and_then(|s| document.resolve(s)) else {
             continue;
         };
-        if let Some((auth, note)) = of_scheme(scheme, &scopes, url, &variable) {
-            if !found.iter().any(|(known, ..)| *known == scheme_name) {
-                found.push((scheme_name, auth, note));
-            }
-        }
+        let is_known = found.iter().any(|(known, ..)| *known == scheme_name);
+        let read = of_scheme(scheme, &scopes, url, &variable).filter(|_| !is_known);
+        found.extend(read.map(|(auth, note)| (scheme_name, auth, note)));
     }
     // What needs nobody at a browser comes first.
     found.sort_by_key(|(_, auth, _)| match auth {
