@@ -43,7 +43,7 @@ DEFAULTS: dict[str, Any] = {
     # When, and how often.
     "schedule": "0 * * * *",
     "timezone": "UTC",
-    "window": "interval",  # "interval": RUN_FROM and RUN_TO; "cursor": neither, the saved cursor decides
+    "window": "interval",  # "interval": RUN_FROM and RUN_TO; "cursor": neither, the saved cursors decide
     "backfill_window_days": 30,
     "retries": 4,
     "retry_delay_s": 60,
@@ -62,8 +62,8 @@ QUALITY_GATE_FAILED = 3
 BAD_USAGE = 2
 FINAL = {
     BAD_USAGE: "bad usage or configuration (exit code 2): correct the pipeline, the variables or the task definition",
-    QUALITY_GATE_FAILED: "a quality gate failed (exit code 3): the files are committed; look at "
-    "`tessera ingest quality`, correct the data or the rule, then clear this task",
+    QUALITY_GATE_FAILED: "a quality gate failed (exit code 3): that resource was not committed and its cursor "
+    "stays; look at `tessera ingest quality`, correct the data or the rule, then clear this task",
 }
 """Exit codes that the same run would end with again, so it is not retried, and what to do."""
 
