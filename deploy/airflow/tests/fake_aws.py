@@ -28,6 +28,7 @@ class FakeAws:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 target = self.headers.get("X-Amz-Target")
+                fake.agents.append(self.headers.get("User-Agent", ""))
                 status, kind, answer = 200, "application/x-amz-json-1.1", b"{}"
                 if target:
                     answer = json.dumps(fake.ecs(target.split(".")[-1], json.loads(body))).encode()
@@ -54,6 +55,7 @@ class FakeAws:
         self.exit_codes: list[int] = []  # of the next tasks; 0 when used up
         self.still_running: list[str] = []  # what ListTasks answers
         self.calls: list[tuple[str, dict[str, Any]]] = []
+        self.agents: list[str] = []  # which clients asked
         self.tasks: dict[str, int] = {}
         self.published: list[dict[str, str]] = []
         self.webhooks: list[dict[str, Any]] = []

@@ -133,14 +133,14 @@ def test_a_retry_waits_for_the_task_that_still_runs(dags, aws):
     assert aws.asked("DescribeTasks")[0]["tasks"] == aws.still_running
 
 
-def test_the_same_holds_when_the_wait_is_deferred(dags, aws, monkeypatch):
-    monkeypatch.setenv("AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE", "True")
+def test_the_same_holds_when_the_wait_is_deferred(dags, aws):
     dag = dags(**QUICK, retries=5)["tessera_ingest"]
     dag.get_task("ingest").deferrable = True
     aws.exit_codes = [3]
     _, dag_run = run(dag)
     assert str(dag_run.state) == "failed"
     assert len(aws.asked("RunTask")) == 1
+    assert any("aiobotocore" in agent for agent in aws.agents), "the triggerer's client has waited"
 
 
 def test_a_backfill_runs_its_windows_one_after_another(dags, aws):
