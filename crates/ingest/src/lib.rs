@@ -4,6 +4,7 @@
 
 pub mod app;
 pub mod demo_api;
+pub mod alerts;
 mod error;
 pub mod lake;
 pub mod quality;
