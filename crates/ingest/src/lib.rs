@@ -2,9 +2,9 @@
 //!
 //! Rooms are named after the stages of a run: [`spec`] says what is wanted.
 
+pub mod alerts;
 pub mod app;
 pub mod demo_api;
-pub mod alerts;
 mod error;
 pub mod lake;
 pub mod quality;

@@ -215,6 +215,10 @@ impl Alerter {
             Err(error) => return Try::Later(in_words(error), None),
         };
         let status = response.status();
+        // A client that follows a redirect asks with GET: a page for people would pass for an answer.
+        if redirected(&post.url, response.url()) || status.is_redirection() {
+            return Try::Refused(format!("{} sends the message to another address", post.channel.name()));
+        }
         if status.is_success() {
             return Try::Taken;
         }
@@ -233,6 +237,14 @@ impl Alerter {
         let later = [StatusCode::TOO_MANY_REQUESTS, StatusCode::REQUEST_TIMEOUT].contains(&status);
         if later || status.is_server_error() { Try::Later(reason, hint) } else { Try::Refused(reason) }
     }
+}
+
+fn redirected(asked: &str, answered: &url::Url) -> bool {
+    let bare = |mut url: url::Url| {
+        url.set_fragment(None);
+        url
+    };
+    url::Url::parse(asked).is_ok_and(|asked| bare(asked) != bare(answered.clone()))
 }
 
 /// The error and what caused it, without the URL.

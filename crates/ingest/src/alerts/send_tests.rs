@@ -61,7 +61,7 @@ impl Receiver {
 async fn take(State(receiver): State<Receiver>, uri: http::Uri, headers: HeaderMap, body: Bytes) -> Response {
     let answer = {
         let mut inner = receiver.0.lock().unwrap();
-        inner.got.push((uri.path().to_owned(), headers, serde_json::from_slice(&body).unwrap()));
+        inner.got.push((uri.path().to_owned(), headers, serde_json::from_slice(&body).unwrap_or_default()));
         inner.answers.pop_front()
     };
     match answer {
@@ -98,7 +98,7 @@ const ALL: [AlertEvent; 4] =
 
 fn alerter(slack: Option<Slack>, pagerduty: Option<PagerDuty>, webhook: Option<Webhook>) -> Alerter {
     let alerts = Alerts { slack, pagerduty, webhook, on: ALL.to_vec() };
-    let mut alerter = Alerter::new(&alerts, reqwest::Client::new(), Secrets::default());
+    let mut alerter = Alerter::new(&alerts, tessera_service::client::build().unwrap(), Secrets::default());
     alerter.limits.pause = Duration::from_millis(1);
     alerter
 }
@@ -220,6 +220,15 @@ async fn a_refusal_is_final_and_says_where_to_look() {
 }
 
 #[tokio::test]
+async fn a_redirect_to_a_page_is_no_delivery() {
+    let moved = Answer::With(302, vec![("location", "/login".into())], "");
+    let (_receiver, address) = Receiver::start([moved]).await;
+    let sent = alerter(slack_at(address), None, None).send(&alert(AlertEvent::RunFailed)).await;
+    let expected = "slack sends the message to another address; check `alerts.slack.webhook`";
+    assert_eq!(reason(&sent[0]), expected);
+}
+
+#[tokio::test]
 async fn three_tries_are_all() {
     let (receiver, address) = Receiver::start((0..9).map(|_| status(500))).await;
     let sent = alerter(None, pagerduty_at(address), None).send(&alert(AlertEvent::RunFailed)).await;
@@ -271,7 +280,7 @@ async fn secrets_are_struck_out_of_causes_and_answers() {
     let mut secrets = Secrets::default();
     secrets.add("api-token-1".into());
     let alerts = Alerts { slack: None, pagerduty: pagerduty_at(address), webhook: None, on: ALL.to_vec() };
-    let alerter = Alerter::new(&alerts, reqwest::Client::new(), secrets);
+    let alerter = Alerter::new(&alerts, tessera_service::client::build().unwrap(), secrets);
     let mut alert = alert(AlertEvent::RunFailed);
     alert.cause = "the API said: api-token-1 has expired".into();
     let sent = alerter.send(&alert).await;
