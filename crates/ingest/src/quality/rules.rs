@@ -91,9 +91,9 @@ impl RowRule {
             Some(column) => match &self.test {
                 Test::NotNull if column.null_count() == 0 => vec![],
                 Test::NotNull => (0..column.len()).filter(|row| column.is_null(*row)).collect(),
-                Test::Range { min, max } => failing(&column, |array, row| {
-                    number(array, row).is_none_or(|value| value >= *min && value <= *max)
-                }),
+                Test::Range { min, max } => {
+                    failing(&column, |array, row| number(array, row).is_none_or(|value| value >= *min && value <= *max))
+                }
                 Test::Accepted(values) => failing(&column, |array, row| values.contains(&text(array, row))),
                 Test::Matches(pattern) => failing(&column, |array, row| pattern.is_match(&text(array, row))),
             },
@@ -185,9 +185,10 @@ pub fn judge(rules: &QualityRules, facts: &Facts<'_>) -> Vec<Check> {
             Some(Cursor::At(at)) => {
                 (facts.now.since(at) <= within.0, format!("the newest row is of {at}; it may be {within} old"))
             }
-            Some(Cursor::Number(_)) | None => {
-                (false, "there is no time to tell by; give the resource an incremental cursor that is a time".to_owned())
-            }
+            Some(Cursor::Number(_)) | None => (
+                false,
+                "there is no time to tell by; give the resource an incremental cursor that is a time".to_owned(),
+            ),
         };
         add("fresh_within", None, whole(fresh), 0, detail);
     }
@@ -213,7 +214,13 @@ pub fn judge(rules: &QualityRules, facts: &Facts<'_>) -> Vec<Check> {
 }
 
 /// The report of a run on one table.
-pub fn report(profile: &Profile, facts: &Facts<'_>, checks: Vec<Check>, duplicates: u64, overlap: u64) -> QualityReport {
+pub fn report(
+    profile: &Profile,
+    facts: &Facts<'_>,
+    checks: Vec<Check>,
+    duplicates: u64,
+    overlap: u64,
+) -> QualityReport {
     let lag_s = match profile.cursor_max {
         Some(Cursor::At(at)) => Some(facts.now.since(at).as_secs()),
         _ => None,
@@ -226,10 +233,14 @@ pub fn report(profile: &Profile, facts: &Facts<'_>, checks: Vec<Check>, duplicat
         ));
     }
     if profile.in_the_future > 0 {
-        notes.push(format!("{} rows have a cursor in the future; the saved cursor stays at the run's start", profile.in_the_future));
+        notes.push(format!(
+            "{} rows have a cursor in the future; the saved cursor stays at the run's start",
+            profile.in_the_future
+        ));
     }
     if profile.dropped > 0 {
-        notes.push(format!("{} values of unknown columns were dropped by the schema policy `discard`", profile.dropped));
+        notes
+            .push(format!("{} values of unknown columns were dropped by the schema policy `discard`", profile.dropped));
     }
     QualityReport {
         rows: profile.rows,
@@ -274,7 +285,8 @@ mod tests {
         let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), vec![Arc::new(ids), Arc::new(states)]).unwrap();
         let broken = RowRules::new(&rules()).check(&batch);
         let words: Vec<String> = broken.iter().map(|b| format!("{} {:?}", b.label, b.rows)).collect();
-        let expected = ["not_null id [1]", "not_null gone [0, 1, 2]", "range id [2]", "accepted_values s [1]", "matches s [1]"];
+        let expected =
+            ["not_null id [1]", "not_null gone [0, 1, 2]", "range id [2]", "accepted_values s [1]", "matches s [1]"];
         assert_eq!(words, expected);
     }
 

@@ -25,8 +25,8 @@ pub use cassette::{Cassette, Tape};
 use limit::{Limiter, asked_pause};
 pub(crate) use page::link;
 pub use page::{Page, Paths};
-pub(crate) use paginate::{add_parameters, passed};
 pub use paginate::{Place, Plan};
+pub(crate) use paginate::{add_parameters, passed};
 
 use crate::Error;
 use crate::spec::{Auth, Budget, Loaded, ResponseFormat, Secrets, Source};

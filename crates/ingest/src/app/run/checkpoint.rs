@@ -162,7 +162,7 @@ impl Unfinished {
         Ok(found)
     }
 
-    async fn read(lake: &Lake, run_id: &str) -> Result<Option<Self>, Error> {
+    pub async fn read(lake: &Lake, run_id: &str) -> Result<Option<Self>, Error> {
         let journal = RunJournal::of(lake, run_id);
         let mut unfinished: Option<Self> = None;
         for number in journal.numbers(None).await? {

@@ -166,8 +166,8 @@ async fn read_unit(reading: &Arc<Reading>, unit: usize, place: Place, ahead: usi
     let mut expected = ahead_of.clone();
     loop {
         while fetching.len() < ahead && last.as_ref().is_none_or(|last| !passed(&ahead_of, last)) {
-            let (reading, plan, place) = (Arc::clone(reading), Arc::clone(&plan), ahead_of.clone());
-            let task = tokio::spawn(async move { fetch(&reading, &plan, unit, place).await });
+            let (shared, plan, place) = (Arc::clone(reading), Arc::clone(&plan), ahead_of.clone());
+            let task = tokio::spawn(async move { fetch(&shared, &plan, unit, place).await });
             fetching.push_back(Abort(task));
             ahead_of = plan_ahead(reading, &ahead_of);
         }
@@ -242,7 +242,8 @@ async fn fetch(reading: &Arc<Reading>, plan: &Plan, unit: usize, place: Place) -
         source: answer.source.clone(),
         include: include.map(|reference| values.get(reference).cloned().unwrap_or_default()).collect(),
     };
-    let around = Answer { page: crate::source::Page { records: bytes::Bytes::new(), ..answer.page.clone() }, ..answer.clone() };
+    let around =
+        Answer { page: crate::source::Page { records: bytes::Bytes::new(), ..answer.page.clone() }, ..answer.clone() };
     let sample = sample(&answer.page.records);
     let (shaper, for_rows) = (Arc::clone(&reading.shaper), meta.clone());
     let taken = tokio::task::spawn_blocking(move || shaper.take(answer, &for_rows)).await;
@@ -300,7 +301,9 @@ impl Repeats {
         let shown: String = reading.client.redact(text).chars().take(120).collect();
         Err(Error::Loop {
             resource: reading.resource().name.clone(),
-            detail: format!("the next page `{shown}` was there before: the API goes in circles; correct `paginator.next`"),
+            detail: format!(
+                "the next page `{shown}` was there before: the API goes in circles; correct `paginator.next`"
+            ),
         })
     }
 }

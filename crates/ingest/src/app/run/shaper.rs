@@ -3,8 +3,8 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::shape::{Decoded, Decoder, Inference, Meta, Shape, infer};
-use crate::spec::{ColumnType, Lists, Nested, Pipeline, Resource, SchemaPolicy};
 use crate::source::Answer;
+use crate::spec::{ColumnType, Lists, Nested, Pipeline, Resource, SchemaPolicy};
 
 /// Shared by all pages of a resource.
 #[derive(Debug)]
@@ -90,7 +90,8 @@ impl Shaper {
         if wider == **decoder.shape() {
             return false;
         }
-        *present = Some(Decoder::new(Arc::new(wider), self.policy, Arc::clone(&self.exclude), Arc::clone(&self.include)));
+        *present =
+            Some(Decoder::new(Arc::new(wider), self.policy, Arc::clone(&self.exclude), Arc::clone(&self.include)));
         true
     }
 

@@ -39,7 +39,12 @@ pub struct Bounds {
 }
 
 /// All streams of a resource, always in the same order for the same run.
-pub fn units(resource: &Resource, parents: Option<Vec<BTreeMap<String, String>>>, run_id: &str, bounds: Bounds) -> Vec<Unit> {
+pub fn units(
+    resource: &Resource,
+    parents: Option<Vec<BTreeMap<String, String>>>,
+    run_id: &str,
+    bounds: Bounds,
+) -> Vec<Unit> {
     let run = BTreeMap::from([
         ("run.id".to_owned(), run_id.to_owned()),
         ("run.started_at".to_owned(), bounds.started_at.to_string()),
@@ -56,13 +61,17 @@ pub fn units(resource: &Resource, parents: Option<Vec<BTreeMap<String, String>>>
     let spans = spans(resource.incremental.cursor(), bounds);
     filled
         .into_iter()
-        .flat_map(|values| spans.iter().map(move |(from, until)| Unit { values: values.clone(), from: *from, until: *until }))
+        .flat_map(|values| {
+            spans.iter().map(move |(from, until)| Unit { values: values.clone(), from: *from, until: *until })
+        })
         .collect()
 }
 
 fn product(left: &[BTreeMap<String, String>], right: &[BTreeMap<String, String>]) -> Vec<BTreeMap<String, String>> {
     left.iter()
-        .flat_map(|left| right.iter().map(move |right| left.iter().chain(right).map(|(k, v)| (k.clone(), v.clone())).collect()))
+        .flat_map(|left| {
+            right.iter().map(move |right| left.iter().chain(right).map(|(k, v)| (k.clone(), v.clone())).collect())
+        })
         .collect()
 }
 
@@ -92,7 +101,11 @@ fn spans(cursor: Option<&IncrementalCursor>, bounds: Bounds) -> Vec<(Option<Curs
 ///
 /// # Errors
 /// [`Error::Lake`] when a file cannot be read; [`Error::Spec`] when the parent has no such column.
-pub fn parent_values(resource: &Resource, parent: &str, files: &[StoredFile]) -> Result<Vec<BTreeMap<String, String>>, Error> {
+pub fn parent_values(
+    resource: &Resource,
+    parent: &str,
+    files: &[StoredFile],
+) -> Result<Vec<BTreeMap<String, String>>, Error> {
     let wanted: Vec<(String, String)> = references(resource)
         .into_iter()
         .filter_map(|reference| {
@@ -102,7 +115,8 @@ pub fn parent_values(resource: &Resource, parent: &str, files: &[StoredFile]) ->
         .collect();
     let (mut values, mut seen, mut known) = (Vec::new(), HashSet::new(), vec![false; wanted.len()]);
     for file in files {
-        let roots: Vec<String> = wanted.iter().map(|(_, path)| path.split('.').next().unwrap_or(path).to_owned()).collect();
+        let roots: Vec<String> =
+            wanted.iter().map(|(_, path)| path.split('.').next().unwrap_or(path).to_owned()).collect();
         let reader = file.read(Some(&roots)).map_err(|detail| Error::Lake { detail })?;
         for batch in reader {
             let batch = batch.map_err(|detail| Error::Lake { detail })?;
