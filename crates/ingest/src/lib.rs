@@ -4,6 +4,7 @@
 
 pub mod alerts;
 pub mod app;
+pub mod cli;
 pub mod demo_api;
 mod error;
 pub mod lake;

@@ -43,6 +43,11 @@ enum Command {
         #[command(flatten)]
         flags: Flags,
     },
+    /// Pull an API into a lake
+    Ingest {
+        #[command(subcommand)]
+        command: Box<tessera_ingest::cli::Command>,
+    },
     /// Show settings
     Config {
         #[command(subcommand)]
@@ -63,7 +68,11 @@ enum ConfigCommand {
 
 /// Reads the command line, does what it says, and gives the exit code.
 pub fn main() -> ExitCode {
-    match run(Cli::parse().command) {
+    let command = match Cli::parse().command {
+        Command::Ingest { command } => return crate::ingest::main(*command),
+        other => other,
+    };
+    match run(command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Setting(error)) => complain(&error.to_string(), 2),
         Err(Failure::Other(error)) => complain(&format!("{error:#}"), 1),
@@ -81,6 +90,7 @@ fn run(command: Command) -> Result<(), Failure> {
             say(&load(&flags)?.print());
             Ok(())
         }
+        Command::Ingest { .. } => Ok(()),
         Command::Version => {
             say(&format!("tessera {VERSION}\n"));
             Ok(())

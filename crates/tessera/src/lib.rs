@@ -4,6 +4,7 @@
 //! one list of what there is to set.
 
 pub mod cli;
+mod ingest;
 pub mod roles;
 pub mod settings;
 pub mod up;

@@ -171,21 +171,33 @@ impl Client {
         public_url(url, &self.secrets.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// A URL below the base, or an absolute one of an allowed host.
+    /// A URL below the base.
     ///
     /// # Errors
-    /// [`Error::BadResponse`] for a URL that leads to another host.
+    /// [`Error::BadResponse`] for what is no URL.
     pub fn resolve(&self, resource: &str, path: &str) -> Result<Url, Error> {
-        let wrong = |detail: String| Error::BadResponse { resource: resource.to_owned(), url: path.to_owned(), detail };
-        let base = Url::parse(&self.source.base_url).map_err(|error| wrong(error.to_string()))?;
-        if path.contains("://") {
-            let url = Url::parse(path).map_err(|error| wrong(format!("it is no URL: {error}")))?;
-            return self.allowed(url, &base).ok_or_else(|| {
-                wrong("it leads to another host, which would be shown our credentials; if that is right, add the host to source.allowed_hosts".into())
-            });
-        }
         let joined = format!("{}/{}", self.source.base_url.trim_end_matches('/'), path.trim_start_matches('/'));
-        Url::parse(&joined).map_err(|error| wrong(format!("it is no URL: {error}")))
+        Url::parse(&joined).map_err(|error| Self::no_url(resource, path, &error.to_string()))
+    }
+
+    /// A link found in a document: absolute, from the root of the host, or relative to the base.
+    ///
+    /// # Errors
+    /// [`Error::BadResponse`] for one that leads to another host, or is no URL.
+    pub fn follow(&self, resource: &str, link: &str) -> Result<Url, Error> {
+        let wrong = |detail: &str| Self::no_url(resource, link, detail);
+        let base = Url::parse(&self.source.base_url).map_err(|error| wrong(&error.to_string()))?;
+        if !link.contains("://") && !link.starts_with('/') {
+            return self.resolve(resource, link);
+        }
+        let url = base.join(link).map_err(|error| wrong(&format!("it is no URL: {error}")))?;
+        self.allowed(url, &base).ok_or_else(|| {
+            wrong("it leads to another host, which would be shown our credentials; if that is right, add the host to source.allowed_hosts")
+        })
+    }
+
+    fn no_url(resource: &str, url: &str, detail: &str) -> Error {
+        Error::BadResponse { resource: resource.to_owned(), url: url.to_owned(), detail: detail.to_owned() }
     }
 
     fn allowed(&self, url: Url, base: &Url) -> Option<Url> {

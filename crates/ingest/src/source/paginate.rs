@@ -90,7 +90,7 @@ impl Plan {
             }
             (Paginator::NextUrl { .. } | Paginator::LinkHeader { .. }, Place::Url(next)) => {
                 let url = self.first.url.join(next).map(|url| url.to_string()).unwrap_or_else(|_| next.clone());
-                request.url = client.resolve(&self.first.resource, &url)?;
+                request.url = client.follow(&self.first.resource, &url)?;
             }
             (Paginator::NextUrl { size_param, size, .. } | Paginator::LinkHeader { size_param, size, .. }, _) => {
                 owned.extend(size_of(size_param, *size));

@@ -164,6 +164,7 @@ impl Commit<'_> {
         let combined = self.combined(&incoming, write, replaced, &files, old.len()).await?;
         let (repeated, unique) = self.repeated(&incoming, rules, &combined, &files, old.len()).await?;
         let mut table = incoming.table.clone();
+        let mut gone = 0;
         let set_aside = rules.on_fail == OnFail::Quarantine && repeated > 0;
         let mut aside = match set_aside {
             true => Some(self.open_quarantine(&incoming.name, count)),
@@ -195,7 +196,7 @@ impl Commit<'_> {
             let to_quarantine = aside.as_mut().filter(|_| !is_old);
             let rewritten = self.rewrite(&incoming.name, file, stored, &losers, to_quarantine, count).await?;
             if !is_old {
-                table.profile.rows = table.profile.rows.saturating_sub(losers.len() as u64);
+                gone += losers.len() as u64;
             }
             added.extend(rewritten);
         }
@@ -212,7 +213,8 @@ impl Commit<'_> {
         let facts =
             Facts { profile: &table.profile, rows_total, newest, repeated, schema_changes: &schema_changes, now };
         let checks = judge(rules, &facts);
-        let report = report(&table.profile, &facts, checks, combined.duplicates, combined.overlap);
+        let mut report = report(&table.profile, &facts, checks, combined.duplicates, combined.overlap);
+        report.rows = table.profile.rows - gone;
         let cursor = self.advanced(
             parent.filter(|_| !incoming.is_child).and_then(|known| known.cursor),
             &table,

@@ -154,11 +154,10 @@ pub fn parent_values(
 /// [`Error::BadResponse`] when a parent's value leads to another host.
 pub fn request(client: &Client, pipeline: &Pipeline, resource: &Resource, unit: &Unit) -> Result<Request, Error> {
     let fill = |template: &str| fill(template, &unit.values, str::to_owned);
-    let path = match whole_url(&resource.path, unit) {
-        Some(url) => url.to_owned(),
-        None => self::fill(&resource.path, &unit.values, encode),
+    let mut url: Url = match whole_url(&resource.path, unit) {
+        Some(url) => client.follow(&resource.name, url)?,
+        None => client.resolve(&resource.name, &self::fill(&resource.path, &unit.values, encode))?,
     };
-    let mut url: Url = client.resolve(&resource.name, &path)?;
     let mut parameters: Vec<(String, String)> = Vec::new();
     for (name, value) in pipeline.source.params.iter().chain(&resource.params) {
         parameters.retain(|(known, _)| known != name);
@@ -197,7 +196,7 @@ pub fn request(client: &Client, pipeline: &Pipeline, resource: &Resource, unit: 
     Ok(request)
 }
 
-/// A path that is nothing but a parent's value, and that value is a URL or a path from the root.
+/// A path that is nothing but a parent's value: a link, as in a document.
 fn whole_url<'a>(path: &str, unit: &'a Unit) -> Option<&'a str> {
     let reference = path.strip_prefix('{')?.strip_suffix('}')?;
     unit.values.get(reference).map(String::as_str)
