@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::{Context, Exit, PipelineArgs, http, render};
+use super::{Context, Exit, PipelineArgs, http, out, out_json, render};
 use crate::Error;
 use crate::app::history::histories;
 use crate::app::init::{self, InitOptions};
@@ -126,11 +126,6 @@ enum QualityFormat {
     Html,
 }
 
-fn json<T: serde::Serialize>(value: &T) -> Result<Exit, Error> {
-    println!("{}", serde_json::to_string_pretty(value).map_err(|error| Error::Internal(error.to_string()))?);
-    Ok(Exit::Done)
-}
-
 fn write(path: &PathBuf, text: &str) -> Result<(), Error> {
     std::fs::write(path, text).map_err(|error| Error::Spec {
         place: path.display().to_string(),
@@ -169,7 +164,7 @@ pub async fn init(args: InitArgs) -> Result<Exit, Error> {
             write(path, &report.yaml)?;
             eprintln!("wrote {}; try it: tessera ingest preview {0}", path.display());
         }
-        None => print!("{}", report.yaml),
+        None => out(&report.yaml),
     }
     Ok(Exit::Done)
 }
@@ -186,7 +181,12 @@ pub fn validate(args: &PipelineArgs) -> Result<Exit, Error> {
             );
         }
     }
-    println!("{} is valid: {} resources, into {}", args.name(), pipeline.resources.len(), pipeline.destination.url);
+    out(&format!(
+        "{} is valid: {} resources, into {}\n",
+        args.name(),
+        pipeline.resources.len(),
+        pipeline.destination.url
+    ));
     Ok(Exit::Done)
 }
 
@@ -195,10 +195,10 @@ pub async fn check(args: &PipelineArgs, context: &Context) -> Result<Exit, Error
     let pipeline = &loaded.pipeline;
     let mut failed = false;
     let mut say = |what: &str, outcome: Result<String, Error>| match outcome {
-        Ok(detail) => println!("ok      {what}: {detail}"),
+        Ok(detail) => out(&format!("ok      {what}: {detail}\n")),
         Err(error) => {
             failed = true;
-            println!("failed  {what}: {}", loaded.secrets.redact(&error.to_string()));
+            out(&format!("failed  {what}: {}\n", loaded.secrets.redact(&error.to_string())));
         }
     };
     let probe = match &pipeline.source.check_path {
@@ -257,7 +257,7 @@ pub async fn discover(args: DiscoverArgs) -> Result<Exit, Error> {
             ]
         })
         .collect();
-    print!("{}", render::table(&["endpoint", "path", "rows", "key", "pipeline"], &rows));
+    out(&render::table(&["endpoint", "path", "rows", "key", "pipeline"], &rows));
     Ok(Exit::Done)
 }
 
@@ -276,7 +276,7 @@ pub async fn preview(args: PreviewArgs, context: &Context) -> Result<Exit, Error
     let loaded = PipelineArgs { pipeline: Some(args.pipeline) }.load()?;
     let resource = resource_named(&loaded, args.resource.as_deref())?;
     let page = first_page(&loaded, resource, Arc::clone(&context.clock)).await?;
-    print!("{}", render::rows(&page.batch, args.rows));
+    out(&render::rows(&page.batch, args.rows));
     let total = page.total.map(|total| format!(" of {total}")).unwrap_or_default();
     eprintln!("{}: {} rows in the first page{total}", resource.name, page.batch.num_rows());
     for column in &page.shape.columns {
@@ -303,7 +303,7 @@ pub async fn status(args: &FormatArgs) -> Result<Exit, Error> {
     let present = lake.present().await?;
     if args.json {
         let last = if present.number > 0 { Some(lake.manifest(present.number).await?) } else { None };
-        return json(
+        return out_json(
             &serde_json::json!({ "commit": present.number, "last": last, "resources": present.state.resources }),
         );
     }
@@ -326,17 +326,17 @@ pub async fn status(args: &FormatArgs) -> Result<Exit, Error> {
             ]
         })
         .collect();
-    println!("{} in {}, commit {}", loaded.pipeline.name, lake.objects().url_of(""), present.number);
-    print!("{}", render::table(&["resource", "write", "rows", "files", "bytes", "cursor", "committed"], &rows));
+    out(&format!("{} in {}, commit {}\n", loaded.pipeline.name, lake.objects().url_of(""), present.number));
+    out(&render::table(&["resource", "write", "rows", "files", "bytes", "cursor", "committed"], &rows));
     for table in
         present.state.resources.keys().filter(|name| loaded.pipeline.resources.iter().all(|r| r.name != **name))
     {
         let state = &present.state.resources[table];
-        println!("{table}: {} rows in {} files", state.rows, state.files.len());
+        out(&format!("{table}: {} rows in {} files\n", state.rows, state.files.len()));
     }
     let interrupted = lake.objects().list("_tessera/progress").await?;
     if !interrupted.is_empty() {
-        println!("an interrupted run waits; `run` goes on with it");
+        out(&format!("an interrupted run waits; `run` goes on with it\n"));
     }
     Ok(Exit::Done)
 }
@@ -347,7 +347,7 @@ pub async fn state(args: StateArgs, context: &Context) -> Result<Exit, Error> {
             StateAction::Show { pipeline } => {
                 let loaded = pipeline.load()?;
                 let present = Lake::open(&loaded.pipeline)?.present().await?;
-                return json(&serde_json::json!({ "commit": present.number, "state": present.state }));
+                return out_json(&serde_json::json!({ "commit": present.number, "state": present.state }));
             }
             StateAction::Reset { pipeline, resources } => {
                 let reset = move |loaded: &Loaded, state: &mut crate::lake::State| {
@@ -388,9 +388,9 @@ pub async fn state(args: StateArgs, context: &Context) -> Result<Exit, Error> {
         let what = change(&loaded, &mut state)?;
         let what = format!("{what}-{}", context.ids.next().simple());
         commit_state(&lake, &present, &state, &what, context.clock.now()).await?;
-        println!("commit {}: the cursors are", present.number + 1);
+        out(&format!("commit {}: the cursors are\n", present.number + 1));
         for (name, resource) in &state.resources {
-            println!("  {name}: {}", resource.cursor.map_or_else(|| "none".into(), |cursor| cursor.to_string()));
+            out(&format!("  {name}: {}\n", resource.cursor.map_or_else(|| "none".into(), |cursor| cursor.to_string())));
         }
         Ok(Exit::Done)
     }
@@ -411,7 +411,7 @@ pub async fn schema(args: &FormatArgs) -> Result<Exit, Error> {
                 (name.clone(), serde_json::json!({ "version": state.schema_version, "columns": state.schema.columns }))
             })
             .collect();
-        return json(&schemas);
+        return out_json(&schemas);
     }
     if present.state.resources.is_empty() {
         eprintln!(
@@ -420,9 +420,9 @@ pub async fn schema(args: &FormatArgs) -> Result<Exit, Error> {
         );
     }
     for (name, state) in &present.state.resources {
-        println!("{name} (version {})", state.schema_version);
+        out(&format!("{name} (version {})\n", state.schema_version));
         for column in &state.schema.columns {
-            println!("  {}: {}", column.name, column.kind);
+            out(&format!("  {}: {}\n", column.name, column.kind));
         }
     }
     Ok(Exit::Done)
@@ -439,13 +439,13 @@ pub async fn quality(args: &QualityArgs, context: &Context) -> Result<Exit, Erro
         eprintln!("wrote {}", path.display());
     }
     match args.format {
-        QualityFormat::Json => return json(&found),
-        QualityFormat::Html => print!("{}", page()),
+        QualityFormat::Json => return out_json(&found),
+        QualityFormat::Html => out(&page()),
         QualityFormat::Table if args.html.is_some() => {}
         QualityFormat::Table => {
             let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
             let width = columns.unwrap_or(if std::io::stdout().is_terminal() { 120 } else { 160 });
-            print!("{}", crate::quality::table(name, &found, width));
+            out(&crate::quality::table(name, &found, width));
         }
     }
     Ok(Exit::Done)

@@ -124,12 +124,22 @@ pub async fn execute(command: Command, context: Context) -> Result<Exit, Error> 
         Command::State(args) => inspect::state(args, &context).await,
         Command::Schema(args) => inspect::schema(&args).await,
         Command::Quality(args) => inspect::quality(&args, &context).await,
-        Command::JsonSchema => {
-            let schema = crate::spec::json_schema();
-            println!("{}", serde_json::to_string_pretty(&schema).map_err(|error| Error::Internal(error.to_string()))?);
-            Ok(Exit::Done)
-        }
+        Command::JsonSchema => out_json(&crate::spec::json_schema()),
     }
+}
+
+/// Writes to stdout. A reader that has gone away is no failure of ours.
+fn out(text: &str) {
+    use std::io::Write;
+    let mut stdout = std::io::stdout().lock();
+    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+}
+
+/// A document on stdout.
+fn out_json<T: serde::Serialize>(value: &T) -> Result<Exit, Error> {
+    let text = serde_json::to_string_pretty(value).map_err(|error| Error::Internal(error.to_string()))?;
+    out(&format!("{text}\n"));
+    Ok(Exit::Done)
 }
 
 /// The client for everything that is not a run.

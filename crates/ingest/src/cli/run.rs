@@ -6,7 +6,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::watch::Watch;
-use super::{Context, Exit, PipelineArgs, http};
+use super::{Context, Exit, PipelineArgs, http, out};
 use crate::Error;
 use crate::app::operate::operate;
 use crate::app::plan::plan;
@@ -99,7 +99,7 @@ pub async fn run(args: RunArgs, context: &Context) -> Result<Exit, Error> {
     let loaded = args.pipeline.load()?;
     let options = args.options()?;
     if args.dry_run {
-        print!("{}", plan(&loaded, &options, context.clock.now()).await?);
+        out(&plan(&loaded, &options, context.clock.now()).await?);
         return Ok(Exit::Done);
     }
     let progress = Arc::new(Progress::default());
