@@ -336,49 +336,51 @@ pub async fn status(args: &FormatArgs) -> Result<Exit, Error> {
     }
     let interrupted = lake.objects().list("_tessera/progress").await?;
     if !interrupted.is_empty() {
-        out(&format!("an interrupted run waits; `run` goes on with it\n"));
+        out("an interrupted run waits; `run` goes on with it\n");
     }
     Ok(Exit::Done)
 }
 
+/// A change of state by hand, and how it is called in the log.
+type Change = dyn Fn(&Loaded, &mut crate::lake::State) -> Result<&'static str, Error>;
+
 pub async fn state(args: StateArgs, context: &Context) -> Result<Exit, Error> {
-    let (path, change): (PathBuf, Box<dyn Fn(&Loaded, &mut crate::lake::State) -> Result<&'static str, Error>>) =
-        match args.action {
-            StateAction::Show { pipeline } => {
-                let loaded = pipeline.load()?;
-                let present = Lake::open(&loaded.pipeline)?.present().await?;
-                return out_json(&serde_json::json!({ "commit": present.number, "state": present.state }));
-            }
-            StateAction::Reset { pipeline, resources } => {
-                let reset = move |loaded: &Loaded, state: &mut crate::lake::State| {
-                    for name in &resources {
-                        resource_named(loaded, Some(name))?;
+    let (path, change): (PathBuf, Box<Change>) = match args.action {
+        StateAction::Show { pipeline } => {
+            let loaded = pipeline.load()?;
+            let present = Lake::open(&loaded.pipeline)?.present().await?;
+            return out_json(&serde_json::json!({ "commit": present.number, "state": present.state }));
+        }
+        StateAction::Reset { pipeline, resources } => {
+            let reset = move |loaded: &Loaded, state: &mut crate::lake::State| {
+                for name in &resources {
+                    resource_named(loaded, Some(name))?;
+                }
+                for (name, resource) in &mut state.resources {
+                    if resources.is_empty() || resources.contains(name) {
+                        resource.cursor = None;
                     }
-                    for (name, resource) in &mut state.resources {
-                        if resources.is_empty() || resources.contains(name) {
-                            resource.cursor = None;
-                        }
-                    }
-                    Ok("reset")
-                };
-                (pipeline, Box::new(reset))
-            }
-            StateAction::Set { pipeline, resource, cursor } => {
-                let set = move |loaded: &Loaded, state: &mut crate::lake::State| {
-                    let named = resource_named(loaded, Some(&resource))?;
-                    let wrong = |detail: String| Error::Spec { place: "CURSOR".into(), detail };
-                    let format = named
-                        .incremental
-                        .cursor()
-                        .ok_or_else(|| wrong(format!("`{resource}` has no cursor: it is not incremental")))?
-                        .format;
-                    let value = Cursor::parse(&cursor, format).map_err(wrong)?;
-                    state.resources.entry(resource.clone()).or_default().cursor = Some(value);
-                    Ok("set")
-                };
-                (pipeline, Box::new(set))
-            }
-        };
+                }
+                Ok("reset")
+            };
+            (pipeline, Box::new(reset))
+        }
+        StateAction::Set { pipeline, resource, cursor } => {
+            let set = move |loaded: &Loaded, state: &mut crate::lake::State| {
+                let named = resource_named(loaded, Some(&resource))?;
+                let wrong = |detail: String| Error::Spec { place: "CURSOR".into(), detail };
+                let format = named
+                    .incremental
+                    .cursor()
+                    .ok_or_else(|| wrong(format!("`{resource}` has no cursor: it is not incremental")))?
+                    .format;
+                let value = Cursor::parse(&cursor, format).map_err(wrong)?;
+                state.resources.entry(resource.clone()).or_default().cursor = Some(value);
+                Ok("set")
+            };
+            (pipeline, Box::new(set))
+        }
+    };
     let loaded = PipelineArgs { pipeline: Some(path) }.load()?;
     let lake = Lake::open(&loaded.pipeline)?;
     let lease = lake.lock("a change of state by hand".into()).await?;

@@ -374,10 +374,8 @@ struct Cell<'a, 'c> {
 impl Cell<'_, '_> {
     /// The value does not fit: null in the column, the value in `_rescued`.
     fn rescue(self, json: Cow<'_, str>, seen: &Kind) {
-        let wider = match (&*self.column, seen) {
-            (ColumnBuffer::Unknown(_), _) | (ColumnBuffer::Int(..), Kind::Float) => true,
-            _ => false,
-        };
+        let wider =
+            matches!((&*self.column, seen), (ColumnBuffer::Unknown(_), _) | (ColumnBuffer::Int(..), Kind::Float));
         self.context.drifted |= wider && self.context.policy == SchemaPolicy::Evolve;
         self.column.push_null();
         self.context.rescue(json.into_owned());

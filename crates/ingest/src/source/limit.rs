@@ -15,8 +15,8 @@ use crate::spec::Source;
 /// Longest pause that an API's word is taken for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(900);
 
-/// Admits requests: at our own rate, and as many at once as the API bears. Concurrency halves on 429 and 5xx and
-/// grows by one a round trip (additive increase, multiplicative decrease).
+/// Admits requests: at our own rate, and as many at once as the API bears. Concurrency halves on 429, falls by a fifth
+/// on 5xx and broken connections, and grows by one a round trip (additive increase, multiplicative decrease).
 #[derive(Debug)]
 pub(super) struct Limiter {
     rate: Option<DefaultDirectRateLimiter>,
@@ -88,12 +88,22 @@ impl Limiter {
         state.allowed = (state.allowed + 1.0 / state.allowed.max(1.0)).min(self.most);
     }
 
-    /// The API is struggling: half as many at once, at most once a quarter of a second.
+    /// The API says that it is too much: half as many at once.
+    pub(super) fn throttled(&self) {
+        self.reduce(0.5);
+    }
+
+    /// The API is struggling: fewer at once.
     pub(super) fn struggled(&self) {
+        self.reduce(0.8);
+    }
+
+    /// At most once a quarter of a second, so that one hiccup of many requests counts once.
+    fn reduce(&self, factor: f64) {
         let mut state = self.state();
         let now = Instant::now();
         if state.reduced_at.is_none_or(|at| now.duration_since(at) > Duration::from_millis(250)) {
-            state.allowed = (state.allowed / 2.0).max(1.0);
+            state.allowed = (state.allowed * factor).max(1.0);
             state.reduced_at = Some(now);
         }
     }
@@ -175,12 +185,12 @@ mod tests {
             serde_json::from_value(serde_json::json!({ "base_url": "http://x", "concurrency": 16 })).unwrap();
         let limiter = Limiter::new(&source);
         assert_eq!(limiter.allowed(), 16);
-        limiter.struggled();
-        limiter.struggled();
+        limiter.throttled();
+        limiter.throttled();
         assert_eq!(limiter.allowed(), 8);
         tokio::time::advance(Duration::from_secs(1)).await;
         limiter.struggled();
-        assert_eq!(limiter.allowed(), 4);
+        assert_eq!(limiter.allowed(), 6);
         for _ in 0..400 {
             limiter.succeeded();
         }

@@ -385,7 +385,7 @@ impl Client {
                 for counters in [traffic, &self.total] {
                     Traffic::count(&counters.throttled, 1);
                 }
-                self.limiter.struggled();
+                self.limiter.throttled();
                 if let Some(pause) = pause {
                     self.limiter.pause(pause);
                 }
@@ -438,8 +438,7 @@ fn http_client(source: &Source) -> Result<reqwest::Client, Error> {
         let known = attempt.url().host_str().is_some_and(|host| hosts.iter().any(|allowed| allowed == host));
         if attempt.previous().len() > 10 || !known { attempt.stop() } else { attempt.follow() }
     });
-    let client = reqwest::Client::builder()
-        .user_agent(concat!("tessera/", env!("CARGO_PKG_VERSION")))
+    let client = tessera_service::client::builder()
         .timeout(source.timeout.0)
         .connect_timeout(source.timeout.0.min(Duration::from_secs(15)))
         .pool_max_idle_per_host(usize::from(source.concurrency))

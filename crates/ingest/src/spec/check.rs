@@ -113,33 +113,33 @@ fn check_source(pipeline: &Pipeline) -> Result<(), Fault> {
     if source.attempts == 0 || source.attempts > 50 {
         return fault(&["source", "attempts"], format!("attempts {} is out of range; use 1 to 50", source.attempts));
     }
-    if let Some(limit) = &source.rate_limit {
-        if !(limit.requests_per_second > 0.0 && limit.requests_per_second <= 100_000.0) || limit.burst == 0 {
-            return fault(
-                &["source", "rate_limit"],
-                "a rate limit needs requests_per_second above 0 and burst of at least 1".into(),
-            );
-        }
+    if let Some(limit) = &source.rate_limit
+        && (!(limit.requests_per_second > 0.0 && limit.requests_per_second <= 100_000.0) || limit.burst == 0)
+    {
+        return fault(
+            &["source", "rate_limit"],
+            "a rate limit needs requests_per_second above 0 and burst of at least 1".into(),
+        );
     }
-    if let Auth::Jwt { algorithm, .. } = &source.auth {
-        if algorithm.parse::<jsonwebtoken::Algorithm>().is_err() {
-            return fault(
-                &["source", "auth", "algorithm"],
-                format!("JWT algorithm `{algorithm}` is not known; use HS256, RS256, ES256 or EdDSA"),
-            );
-        }
+    if let Auth::Jwt { algorithm, .. } = &source.auth
+        && algorithm.parse::<jsonwebtoken::Algorithm>().is_err()
+    {
+        return fault(
+            &["source", "auth", "algorithm"],
+            format!("JWT algorithm `{algorithm}` is not known; use HS256, RS256, ES256 or EdDSA"),
+        );
     }
     Ok(())
 }
 
 fn check_times(pipeline: &Pipeline) -> Result<(), Fault> {
-    if let Some(schedule) = &pipeline.schedule {
-        if let Err(error) = schedule.parse::<croner::Cron>() {
-            return fault(
-                &["schedule"],
-                format!("`{schedule}` is not a cron expression: {error}; write five fields, such as \"*/15 * * * *\""),
-            );
-        }
+    if let Some(schedule) = &pipeline.schedule
+        && let Err(error) = schedule.parse::<croner::Cron>()
+    {
+        return fault(
+            &["schedule"],
+            format!("`{schedule}` is not a cron expression: {error}; write five fields, such as \"*/15 * * * *\""),
+        );
     }
     if let Some(sla) = &pipeline.sla {
         if sla.timezone.parse::<chrono_tz::Tz>().is_err() {
@@ -148,10 +148,10 @@ fn check_times(pipeline: &Pipeline) -> Result<(), Fault> {
                 format!("time zone `{}` is not known; use a name such as Europe/Lisbon", sla.timezone),
             );
         }
-        if let Some(by) = &sla.ready_by {
-            if chrono::NaiveTime::parse_from_str(by, "%H:%M").is_err() {
-                return fault(&["sla", "ready_by"], format!("`{by}` is not a time of day; write \"06:00\""));
-            }
+        if let Some(by) = &sla.ready_by
+            && chrono::NaiveTime::parse_from_str(by, "%H:%M").is_err()
+        {
+            return fault(&["sla", "ready_by"], format!("`{by}` is not a time of day; write \"06:00\""));
         }
     }
     Ok(())
@@ -174,7 +174,7 @@ fn check_resource(pipeline: &Pipeline, resource: &Resource, earlier: &BTreeMap<&
     let mut parents = BTreeSet::new();
     for reference in references(resource) {
         match reference.split_once('.') {
-            Some(("run", field)) if matches!(field, "id" | "started_at" | "date") => {}
+            Some(("run", "id" | "started_at" | "date")) => {}
             Some((parent, _)) => {
                 if parent == name || !earlier.contains_key(parent) {
                     let there: Vec<&str> = earlier.keys().copied().collect();

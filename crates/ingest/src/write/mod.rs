@@ -54,8 +54,8 @@ pub struct Written {
 
 enum Format {
     Parquet(Box<ArrowWriter<Sink>>),
-    Jsonl(JsonlWriter<Sink>),
-    Csv(CsvWriter<Sink>),
+    Jsonl(Box<JsonlWriter<Sink>>),
+    Csv(Box<CsvWriter<Sink>>),
 }
 
 impl Encoder {
@@ -151,8 +151,8 @@ impl Format {
                 let writer = ArrowWriter::try_new(sink, Arc::clone(schema), Some(properties));
                 Self::Parquet(Box::new(writer.map_err(|error| error.to_string())?))
             }
-            FileFormat::Jsonl => Self::Jsonl(JsonlWriter::new(sink, shape)),
-            FileFormat::Csv => Self::Csv(CsvWriter::new(sink, shape)?),
+            FileFormat::Jsonl => Self::Jsonl(Box::new(JsonlWriter::new(sink, shape))),
+            FileFormat::Csv => Self::Csv(Box::new(CsvWriter::new(sink, shape)?)),
         })
     }
 

@@ -86,10 +86,10 @@ pub(super) async fn upload(objects: Objects, path: String, mut parts: mpsc::Rece
             Some(Part::Last(bytes)) => (bytes, true),
             None => break Ok(false),
         };
-        if !bytes.is_empty() {
-            if let Err(error) = upload.put_part(bytes.into()).await {
-                break Err(error);
-            }
+        if !bytes.is_empty()
+            && let Err(error) = upload.put_part(bytes.into()).await
+        {
+            break Err(error);
         }
         if last {
             break upload.complete().await.map(|_| true);

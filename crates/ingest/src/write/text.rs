@@ -195,7 +195,7 @@ mod tests {
         std::fs::write(&path, writer.finish()).unwrap();
         let read: Vec<_> =
             RowReader::open(&path, FileFormat::Jsonl, &stored, None).unwrap().collect::<Result<_, _>>().unwrap();
-        assert_eq!(read, [batch.clone()]);
+        assert_eq!(read, std::slice::from_ref(&batch));
 
         let mut writer = CsvWriter::new(Vec::new(), stored.clone()).unwrap();
         writer.write(&batch).unwrap();

@@ -21,6 +21,7 @@ use sha2::{Digest, Sha256};
 use tessera_kernel::{Clock, Ids, Timestamp};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use checkpoint::{Begun, Checkpoint, Position, RunJournal, TableCheckpoint, Unfinished};
 pub use commit::commit_state;
@@ -156,7 +157,11 @@ pub async fn run(loaded: &Loaded, options: RunOptions, deps: &RunDeps) -> Result
     let lease = lake.lock(minted.clone()).await?;
     let outcome = Run::begin(loaded, pipeline, lake, options, deps, minted).await;
     let outcome = match outcome {
-        Ok(run) => run.go().await,
+        Ok(run) => {
+            let span =
+                tracing::info_span!("ingest.run", run.id = %run.begun.run_id, pipeline.name = %run.pipeline.name);
+            run.go().instrument(span).await
+        }
         Err(error) => Err(error),
     };
     let released = lease.release().await;
@@ -181,12 +186,11 @@ fn check_options(pipeline: &Pipeline, options: &RunOptions) -> Result<(), Error>
             }
         }
     }
-    if let (Some(from), Some(to)) = (&options.from, &options.to) {
-        if let (Ok(a), Ok(b)) = (from.parse::<Timestamp>(), to.parse::<Timestamp>()) {
-            if a >= b {
-                return wrong("--to", format!("{to} is not after --from {from}"));
-            }
-        }
+    if let (Some(from), Some(to)) = (&options.from, &options.to)
+        && let (Ok(a), Ok(b)) = (from.parse::<Timestamp>(), to.parse::<Timestamp>())
+        && a >= b
+    {
+        return wrong("--to", format!("{to} is not after --from {from}"));
     }
     Ok(())
 }
@@ -362,7 +366,10 @@ impl<'a> Run<'a> {
                 let index = waiting.remove(at);
                 match self.prepare(index, Arc::clone(&client), Arc::clone(&progress[&index])).await {
                     Ok(Some((reading, writing, before))) => {
-                        running.spawn(async move { (index, resource::run(reading, writing, before).await) });
+                        let span = tracing::info_span!("ingest.resource", resource.name = %self.pipeline.resources[index].name);
+                        running.spawn(
+                            async move { (index, resource::run(reading, writing, before).await) }.instrument(span),
+                        );
                     }
                     Ok(None) => {
                         done.insert(self.pipeline.resources[index].name.clone());

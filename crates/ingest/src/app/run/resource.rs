@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema};
@@ -16,9 +17,9 @@ use super::table::{QUARANTINE_FORMAT, Table, Target, file_path, shape_of};
 use crate::Error;
 use crate::lake::{Cursor, CursorColumn, Lake};
 use crate::quality::{RowRules, text};
-use crate::shape::{Column, Decoded, Kind, Shape, child_rows, flatten};
+use crate::shape::{Column, Decoded, EXTRACTED_AT, Kind, Shape, child_rows, flatten};
 use crate::source::Place;
-use crate::spec::OnFail;
+use crate::spec::{CursorFormat, OnFail};
 use crate::write::Encoder;
 
 /// The shape is settled after so many rows, pages or bytes.
@@ -274,7 +275,13 @@ impl Resource {
     /// Leaves out rows that were not asked for, where the API gives them all the same.
     fn within_bounds(&mut self, batch: RecordBatch) -> Result<RecordBatch, Error> {
         let (Some(column), true) = (&self.writing.cursor, batch.num_rows() > 0) else { return Ok(batch) };
-        let now = Cursor::At(self.writing.target.started_at);
+        // A minute for the difference between the API's clock and ours.
+        let fetched =
+            CursorColumn { path: EXTRACTED_AT.into(), format: CursorFormat::Rfc3339 }.read(&batch.slice(0, 1));
+        let now = match fetched.first() {
+            Some(Some(Cursor::At(at))) => Cursor::At(at.plus(Duration::from_secs(60))),
+            _ => Cursor::At(self.writing.target.started_at),
+        };
         let (from, until) = (self.writing.from, self.writing.until);
         let cursors = column.read(&batch);
         let older = |cursor: &Option<Cursor>| matches!((cursor, from), (Some(cursor), Some(from)) if *cursor < from);

@@ -132,10 +132,10 @@ pub fn parent_values(
                     })
                     .collect();
                 // A parent row without the value has no children to ask for.
-                if let Some(filled) = filled {
-                    if seen.insert(filled.values().cloned().collect::<Vec<_>>()) {
-                        values.push(filled);
-                    }
+                if let Some(filled) = filled
+                    && seen.insert(filled.values().cloned().collect::<Vec<_>>())
+                {
+                    values.push(filled);
                 }
             }
         }
