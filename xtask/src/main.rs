@@ -1,9 +1,10 @@
-//! Chores: `cargo xtask test | ci | bench NAME`.
+//! Chores: `cargo xtask test | ci | bench NAME | test-deploy`.
 
 use std::process::ExitCode;
 
 mod bench;
 mod ci;
+mod deploy;
 mod packages;
 mod step;
 mod test;
@@ -12,6 +13,7 @@ const USAGE: &str = "cargo xtask <chore>
   test          install what the tests need (Debian, as root), then run all tests
   ci            formatting, lints, tests; prints how long each took
   bench NAME    run bench/NAME/run.sh
+  test-deploy   check deploy/ with its own tools, Airflow among them; takes minutes
 ";
 
 fn main() -> ExitCode {
@@ -21,6 +23,7 @@ fn main() -> ExitCode {
         ["test", rest @ ..] => test::run(rest),
         ["ci"] => ci::run(),
         ["bench", name, rest @ ..] => bench::run(name, rest),
+        ["test-deploy"] => deploy::test(),
         _ => {
             eprint!("{USAGE}");
             return ExitCode::from(2);
