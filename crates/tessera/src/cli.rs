@@ -68,6 +68,7 @@ enum ConfigCommand {
 
 /// Reads the command line, does what it says, and gives the exit code.
 pub fn main() -> ExitCode {
+    crate::memory::settle();
     let command = match Cli::parse().command {
         Command::Ingest { command } => return crate::ingest::main(*command),
         other => other,

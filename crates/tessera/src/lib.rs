@@ -5,6 +5,7 @@
 
 pub mod cli;
 mod ingest;
+mod memory;
 pub mod roles;
 pub mod settings;
 pub mod up;
