@@ -1,0 +1,68 @@
+//! The watch over promises: each minute, is every pipeline as fresh as its SLA says? Alerts are told once, by the book that
+//! lies in the lake. Runs that the command line did are taken in first, since they count.
+
+use std::time::Duration;
+
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::Error;
+use crate::alerts::{About, AlertBook, Alerter, Finding, Judged, tell};
+use crate::app::service::{Entry, Service};
+use crate::lake::Lake;
+
+/// How often it looks.
+const LOOK: Duration = Duration::from_secs(60);
+/// How long one pipeline may take, so that a lake that hangs does not hold up the others.
+const DEADLINE: Duration = Duration::from_secs(45);
+/// Where the book lies in the dataset.
+const BOOK: &str = "_tessera/alerts.json";
+
+/// Looks each minute until it is stopped.
+pub async fn run(service: Service, stop: CancellationToken) -> Result<(), String> {
+    let mut looks = interval(LOOK);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = looks.tick() => {}
+            () = stop.cancelled() => return Ok(()),
+        }
+        tokio::select! {
+            () = look(&service) => {}
+            () = stop.cancelled() => return Ok(()),
+        }
+    }
+}
+
+/// Looks once at every pipeline.
+pub async fn look(service: &Service) {
+    for entry in service.catalogue().entries().values().filter(|entry| entry.loaded.is_ok()) {
+        let name = &entry.name;
+        match timeout(DEADLINE, watch(service, entry)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(pipeline.name = name, %error, "the SLA could not be looked at"),
+            Err(_) => tracing::warn!(pipeline.name = name, "looking at the SLA took too long; its lake does not answer"),
+        }
+    }
+}
+
+async fn watch(service: &Service, entry: &Entry) -> Result<(), Error> {
+    let loaded = entry.loaded()?;
+    service.import(entry).await?;
+    let Some(status) = service.sla(&loaded.pipeline).await? else { return Ok(()) };
+    let lake = Lake::open(&loaded.pipeline)?;
+    let before: Option<AlertBook> = lake.read_json(BOOK).await?;
+    let finding = Finding::sla_missed(&status);
+    if before.is_none() && finding.is_none() {
+        return Ok(());
+    }
+    let mut book = before.clone().unwrap_or_default();
+    let alerter = Alerter::new(&loaded.pipeline.alerts, service.http().clone(), loaded.secrets.clone());
+    let about = About::new(&loaded.pipeline, &entry.file.display().to_string(), service.link(&entry.name));
+    let findings: Vec<Finding> = finding.into_iter().collect();
+    tell(&alerter, &mut book, &about, Judged::Sla, &findings, service.now()).await;
+    if before.as_ref() != Some(&book) {
+        lake.write_json(BOOK, &book).await?;
+    }
+    Ok(())
+}
