@@ -112,7 +112,7 @@ pub(super) async fn show(State(service): State<Service>, Path(id): Path<String>)
 pub(super) async fn cancel(
     State(service): State<Service>,
     Path(id): Path<String>,
-    IdempotencyKey(_): IdempotencyKey,
+    _key: IdempotencyKey,
 ) -> Result<(StatusCode, Json<Run>), Problem> {
     let run = service.cancel(&id).await?;
     Ok((StatusCode::ACCEPTED, Json(service.watched(run).into())))
