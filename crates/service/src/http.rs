@@ -35,7 +35,7 @@ impl Default for Config {
             listen: "127.0.0.1:8080".into(),
             body_limit_bytes: 2 << 20,
             request_timeout_s: 30,
-            drain_deadline_s: 10,
+            drain_deadline_s: 5,
             stop_deadline_s: 25,
         }
     }

@@ -137,6 +137,11 @@ impl Running {
         self.address
     }
 
+    /// The address as a browser on this machine reaches it.
+    pub fn base_url(&self) -> String {
+        self.status.base_url()
+    }
+
     /// What runs and where, for a person: one line a role.
     pub fn address_table(&self) -> String {
         self.status.address_table()

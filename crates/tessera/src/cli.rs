@@ -2,20 +2,26 @@
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::builder::PossibleValuesParser;
 use clap::{Parser, Subcommand};
+use tessera_ingest::demo_api::{DemoApiArgs, Error as DemoApiError};
+use tessera_kernel::{SystemClock, Timestamp};
 use tessera_service::VERSION;
 use tessera_service::config::Config;
+use tessera_service::run::Running;
 use tessera_service::shutdown::Signals;
 use tessera_service::telemetry::Telemetry;
 use tokio::runtime::Runtime;
 
-use crate::roles::{ROLES, Role};
+use crate::demo::{self, Demo};
+use crate::roles::{self, ROLES, Role};
 use crate::settings::{self, Flags};
 use crate::up::{self, Failure};
+use crate::health;
 
 /// How long work on threads that cannot be stopped may keep the process.
 const LAST_WAIT: Duration = Duration::from_secs(1);
@@ -34,6 +40,9 @@ enum Command {
     Up {
         #[command(flatten)]
         flags: Flags,
+        /// Run a pipeline against a demo API too, so that there is something to see
+        #[arg(long)]
+        demo: bool,
     },
     /// Run one role
     Serve {
@@ -46,7 +55,18 @@ enum Command {
     /// Pull an API into a lake
     Ingest {
         #[command(subcommand)]
-        command: Box<tessera_ingest::cli::Command>,
+        command: Box<IngestCommand>,
+    },
+    /// Serve the API of a shop that does not exist: to learn with, for demos and for tests
+    DemoApi {
+        #[command(flatten)]
+        demo: DemoApiArgs,
+    },
+    /// Ask a running process whether it is well: exit code 0 if so, else 1
+    Health {
+        /// The address to ask
+        #[arg(long, value_name = "URL", env = "TESSERA_HEALTH_URL", default_value = "http://127.0.0.1:8080/healthz")]
+        url: String,
     },
     /// Show settings
     Config {
@@ -55,6 +75,17 @@ enum Command {
     },
     /// Print the version
     Version,
+}
+
+#[derive(Subcommand, Debug)]
+enum IngestCommand {
+    /// Run pipelines on their schedules, with the API and the pages
+    Serve {
+        #[command(flatten)]
+        flags: Flags,
+    },
+    #[command(flatten)]
+    Verb(tessera_ingest::cli::Command),
 }
 
 #[derive(Subcommand, Debug)]
@@ -70,28 +101,51 @@ enum ConfigCommand {
 pub fn main() -> ExitCode {
     crate::memory::settle();
     let command = match Cli::parse().command {
-        Command::Ingest { command } => return crate::ingest::main(*command),
+        Command::Ingest { command } => match *command {
+            IngestCommand::Verb(verb) => return crate::ingest::main(verb),
+            IngestCommand::Serve { flags } => {
+                let roles: Vec<Role> = ["ingest", "console"].into_iter().filter_map(roles::find).collect();
+                return done(serve(&flags, &roles, Show::Nothing));
+            }
+        },
         other => other,
     };
-    match run(command) {
+    done(run(command))
+}
+
+/// The exit code of an outcome, and its one line.
+fn done(outcome: Result<(), Failure>) -> ExitCode {
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Setting(error)) => complain(&error.to_string(), 2),
+        Err(Failure::Usage(line)) => complain(&line, 2),
         Err(Failure::Other(error)) => complain(&format!("{error:#}"), 1),
     }
 }
 
 fn run(command: Command) -> Result<(), Failure> {
     match command {
-        Command::Up { flags } => serve(&flags, ROLES),
+        Command::Up { flags, demo } => serve(&flags, ROLES, if demo { Show::Demo } else { Show::Nothing }),
         Command::Serve { role, flags } => {
             let roles: Vec<Role> = ROLES.iter().copied().filter(|row| row.name == role).collect();
-            serve(&flags, &roles)
+            serve(&flags, &roles, Show::Nothing)
         }
         Command::Config { command: ConfigCommand::Print { flags } } => {
             say(&load(&flags)?.print());
             Ok(())
         }
         Command::Ingest { .. } => Ok(()),
+        Command::DemoApi { demo } => {
+            let runtime = Runtime::new().context("the async runtime")?;
+            runtime.block_on(demo.run(Arc::new(SystemClock))).map_err(|error| match error {
+                DemoApiError::Serve(_) => Failure::Other(error.into()),
+                usage => Failure::Usage(usage.to_string()),
+            })
+        }
+        Command::Health { url } => {
+            let runtime = Runtime::new().context("the async runtime")?;
+            runtime.block_on(health::check(&url)).map_err(Failure::Other)
+        }
         Command::Version => {
             say(&format!("tessera {VERSION}\n"));
             Ok(())
@@ -103,34 +157,72 @@ fn load(flags: &Flags) -> Result<Config, Failure> {
     Ok(settings::load(flags, settings::environment())?)
 }
 
+/// What is shown besides the roles.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Show {
+    Nothing,
+    Demo,
+}
+
 /// Runs roles until SIGTERM or Ctrl-C.
-fn serve(flags: &Flags, roles: &[Role]) -> Result<(), Failure> {
+fn serve(flags: &Flags, roles: &[Role], show: Show) -> Result<(), Failure> {
     let config = load(flags)?;
     let runtime = Runtime::new().context("the async runtime")?;
-    let served = runtime.block_on(serve_until_signal(&config, roles));
+    let served = runtime.block_on(serve_until_signal(&config, roles, show));
     runtime.shutdown_timeout(LAST_WAIT);
     served
 }
 
-async fn serve_until_signal(config: &Config, roles: &[Role]) -> Result<(), Failure> {
+async fn serve_until_signal(config: &Config, roles: &[Role], show: Show) -> Result<(), Failure> {
     let mut signals = Signals::listen().context("the handlers of SIGTERM and SIGINT")?;
     let telemetry = Telemetry::start(&config.get()?)?;
-    let running = match up::start(config, roles).await {
-        Ok(running) => running,
+    let started = match show {
+        Show::Nothing => up::start(config, roles).await.map(|running| {
+            say(&running.address_table());
+            (running, None)
+        }),
+        Show::Demo => start_demo(config, roles).await.map(|(running, demo)| (running, Some(demo))),
+    };
+    let (running, demo) = match started {
+        Ok(started) => started,
         Err(failure) => {
             telemetry.flush().await;
             return Err(failure);
         }
     };
-    say(&format!("{}stop it with Ctrl-C\n", running.address_table()));
+    say("stop it with Ctrl-C\n");
     let signal = signals.recv().await;
     tracing::info!(signal, "stopping");
     tokio::select! {
         in_time = running.stop() => tracing::info!(in_time, "stopped"),
         signal = signals.recv() => tracing::warn!(signal, "stopped at once"),
     }
+    if let Some(demo) = demo {
+        demo.stop().await;
+    }
     telemetry.flush().await;
     Ok(())
+}
+
+/// The roles, the demo API, and a first run of the pipeline that reads it.
+async fn start_demo(config: &Config, roles: &[Role]) -> Result<(Running, demo::Serving), Failure> {
+    let demo = Demo::bind(config).await?;
+    let address = demo.address();
+    let pipelines = config.get::<tessera_ingest::config::Config>()?.pipelines;
+    let mut opened_at = Timestamp::default();
+    let running = up::start_prepared(config, roles, |data| {
+        opened_at = demo.prepare(data, pipelines).map_err(Failure::Other)?;
+        Ok(())
+    })
+    .await?;
+    let serving = demo.serve(opened_at);
+    let base = running.base_url();
+    say(&format!("{}  demo API http://{address}\n", running.address_table()));
+    say(&format!("watch the demo pipeline: {base}/console/#/ingest/pipelines/shop\n"));
+    if let Err(error) = demo::first_run(&base, opened_at).await {
+        tracing::warn!(%error, "the first run was not started; the schedule will");
+    }
+    Ok((running, serving))
 }
 
 /// Writes to stdout. A reader that has gone away is no failure of ours.

@@ -4,6 +4,8 @@
 //! one list of what there is to set.
 
 pub mod cli;
+pub mod demo;
+mod health;
 mod ingest;
 mod memory;
 pub mod roles;

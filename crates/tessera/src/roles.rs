@@ -3,6 +3,8 @@
 use std::future::Future;
 use std::pin::Pin;
 
+use tessera_ingest::BuildError;
+use tessera_ingest::spec::Environment;
 use tessera_service::config::Config;
 use tessera_service::{Component, Deps};
 
@@ -21,7 +23,10 @@ pub struct Role {
 }
 
 /// Every role.
-pub const ROLES: &[Role] = &[Role { name: "console", about: "the web pages", build: console }];
+pub const ROLES: &[Role] = &[
+    Role { name: "console", about: "the web pages", build: console },
+    Role { name: "ingest", about: "pipelines on their schedules, and the API of their runs", build: ingest },
+];
 
 /// The row of that name.
 pub fn find(name: &str) -> Option<Role> {
@@ -30,4 +35,17 @@ pub fn find(name: &str) -> Option<Role> {
 
 fn console<'a>(_: &'a Config, _: &'a Deps) -> Building<'a> {
     Box::pin(async { Ok(vec![Component::new("console", "/").router(tessera_console::router())]) })
+}
+
+fn ingest<'a>(config: &'a Config, deps: &'a Deps) -> Building<'a> {
+    Box::pin(async {
+        let built = tessera_ingest::build(&config.get()?, deps, Environment::of_process()).await;
+        Ok(built.map_err(|error| match error {
+            BuildError::Setting { key, value, reason } => {
+                tessera_service::Error::BadSetting { origin: config.origin(key).to_string(), key: key.into(), value, reason }
+                    .into()
+            }
+            error => anyhow::Error::new(error),
+        })?)
+    })
 }

@@ -19,6 +19,9 @@ pub struct Flags {
     /// The address to listen on [default: 127.0.0.1:8080]
     #[arg(long, value_name = "HOST:PORT")]
     pub listen: Option<String>,
+    /// The folder of pipeline files that ingest runs [default: DATA/pipelines]
+    #[arg(long, value_name = "DIR")]
+    pub pipelines: Option<PathBuf>,
 }
 
 /// `[store]`.
@@ -46,11 +49,38 @@ impl Section for Store {
     const NAME: &'static str = "store";
 }
 
+/// `[demo]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Demo {
+    /// The address of the demo API of `up --demo`.
+    pub listen: String,
+}
+
+impl Demo {
+    /// The name of `listen` in messages.
+    pub const LISTEN: &'static str = "demo.listen";
+    /// What changes it.
+    pub const LISTEN_REMEDY: &'static str = "TESSERA__DEMO__LISTEN";
+}
+
+impl Default for Demo {
+    fn default() -> Self {
+        Self { listen: "127.0.0.1:8099".into() }
+    }
+}
+
+impl Section for Demo {
+    const NAME: &'static str = "demo";
+}
+
 /// Loads the settings: defaults, `--config` file, environment, flags. Every section of the binary is listed here.
 pub fn load(flags: &Flags, environment: impl IntoIterator<Item = (String, String)>) -> Result<Config, Error> {
     Loader::new()
         .section::<http::Config>()
         .section::<Store>()
+        .section::<Demo>()
+        .section::<tessera_ingest::config::Config>()
         .section::<telemetry::Config>()
         .alias("RUST_LOG", "telemetry.log")
         .alias("OTEL_EXPORTER_OTLP_ENDPOINT", "telemetry.otlp_endpoint")
@@ -59,6 +89,11 @@ pub fn load(flags: &Flags, environment: impl IntoIterator<Item = (String, String
         .environment(environment)
         .flag("http.listen", "--listen", flags.listen.clone())
         .flag(Store::DATA_DIR, "--data", flags.data.as_ref().map(|path| path.to_string_lossy().into_owned()))
+        .flag(
+            tessera_ingest::config::Config::PIPELINES,
+            "--pipelines",
+            flags.pipelines.as_ref().map(|path| path.to_string_lossy().into_owned()),
+        )
         .load()
 }
 

@@ -1,5 +1,6 @@
 //! From settings to a running process: bind, check, build, serve.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -16,6 +17,8 @@ use crate::settings::Store;
 pub enum Failure {
     /// A setting is wrong or cannot be met: exit 2. Nothing was started.
     Setting(tessera_service::Error),
+    /// The command line asks for what cannot be done: exit 2.
+    Usage(String),
     /// Something else: exit 1.
     Other(anyhow::Error),
 }
@@ -35,10 +38,20 @@ impl From<anyhow::Error> for Failure {
 
 /// Starts these roles as one process on one port. Several can run beside each other: nothing here is shared.
 pub async fn start(config: &Config, roles: &[Role]) -> Result<Running, Failure> {
+    start_prepared(config, roles, |_| Ok(())).await
+}
+
+/// The same, with something to be put into the data folder before the roles are built.
+pub async fn start_prepared(
+    config: &Config,
+    roles: &[Role],
+    prepare: impl FnOnce(&Path) -> Result<(), Failure>,
+) -> Result<Running, Failure> {
     let http: http::Config = config.get()?;
     let store: Store = config.get()?;
     let listener = run::bind(&http.listen).await?;
     run::check_folder(Store::DATA_DIR, Store::DATA_DIR_REMEDY, &store.data_dir)?;
+    prepare(&store.data_dir)?;
 
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let deps = Deps {

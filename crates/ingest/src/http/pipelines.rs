@@ -1,5 +1,7 @@
 //! `/ingest/pipelines`: what there is, and what it brought.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::response::Html;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -11,7 +13,7 @@ use utoipa::IntoParams;
 
 use super::wire::{self, File, Listed, Pipeline, Quality, Schemas};
 use crate::Error;
-use crate::app::service::{COMMITS, Service};
+use crate::app::service::{COMMITS, Entry, Service};
 use crate::quality;
 
 /// Pipelines looked at side by side.
@@ -66,7 +68,8 @@ pub(super) async fn list(
 ) -> Result<Json<Listed<Pipeline>>, Problem> {
     let after: Option<String> = page.after()?;
     let entries = service.catalogue().entries();
-    let rest = entries.values().filter(|entry| after.as_ref().is_none_or(|after| entry.name > *after)).cloned();
+    let is_after = |entry: &&Arc<Entry>| after.as_ref().is_none_or(|after| entry.name > *after);
+    let rest: Vec<Arc<Entry>> = entries.values().filter(is_after).cloned().collect();
     let facts = stream::iter(rest).map(|entry| service.facts(entry)).buffered(LOOKS);
     let pipelines = facts.map_ok(Pipeline::from).try_filter(|pipeline| {
         let allowed = since.allows(pipeline.updated_at);

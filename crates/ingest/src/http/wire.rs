@@ -32,7 +32,6 @@ impl<T: ToSchema> From<List<T>> for Listed<T> {
 
 /// An error (RFC 9457).
 #[derive(Serialize, ToSchema)]
-#[expect(dead_code, reason = "its fields are described here and written by the service's problems")]
 pub(super) struct Problem {
     /// `urn:tessera:error:<code>`
     r#type: String,

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Error;
 use crate::alerts::{About, AlertBook, Alerter, Finding, Judged, tell};
+use crate::app::operate::ALERTS;
 use crate::app::service::{Entry, Service};
 use crate::lake::Lake;
 
@@ -15,8 +16,6 @@ use crate::lake::Lake;
 const LOOK: Duration = Duration::from_secs(60);
 /// How long one pipeline may take, so that a lake that hangs does not hold up the others.
 const DEADLINE: Duration = Duration::from_secs(45);
-/// Where the book lies in the dataset.
-const BOOK: &str = "_tessera/alerts.json";
 
 /// Looks each minute until it is stopped.
 pub async fn run(service: Service, stop: CancellationToken) -> Result<(), String> {
@@ -50,19 +49,23 @@ async fn watch(service: &Service, entry: &Entry) -> Result<(), Error> {
     let loaded = entry.loaded()?;
     service.import(entry).await?;
     let Some(status) = service.sla(&loaded.pipeline).await? else { return Ok(()) };
+    let alerts = &loaded.pipeline.alerts;
+    if alerts.slack.is_none() && alerts.pagerduty.is_none() && alerts.webhook.is_none() {
+        return Ok(());
+    }
     let lake = Lake::open(&loaded.pipeline)?;
-    let before: Option<AlertBook> = lake.read_json(BOOK).await?;
+    let before: Option<AlertBook> = lake.read_json(ALERTS).await?;
     let finding = Finding::sla_missed(&status);
     if before.is_none() && finding.is_none() {
         return Ok(());
     }
     let mut book = before.clone().unwrap_or_default();
-    let alerter = Alerter::new(&loaded.pipeline.alerts, service.http().clone(), loaded.secrets.clone());
+    let alerter = Alerter::new(alerts, service.http().clone(), loaded.secrets.clone());
     let about = About::new(&loaded.pipeline, &entry.file.display().to_string(), service.link(&entry.name));
     let findings: Vec<Finding> = finding.into_iter().collect();
     tell(&alerter, &mut book, &about, Judged::Sla, &findings, service.now()).await;
     if before.as_ref() != Some(&book) {
-        lake.write_json(BOOK, &book).await?;
+        lake.write_json(ALERTS, &book).await?;
     }
     Ok(())
 }

@@ -198,13 +198,15 @@ impl Lake {
             let quarantine = commit.quarantine.iter();
             commit.added.iter().map(|file| &file.path).chain(quarantine)
         });
-        stream::iter(added.map(Ok))
+        // Collected, since a stream over the closures would not be `Send`, as far as the compiler can tell.
+        let added: Vec<&String> = added.collect();
+        stream::iter(added.into_iter().map(Ok))
             .try_for_each_concurrent(MOVES, |path| async move {
                 self.objects.rename(&Self::staged(&manifest.run_id, path), path).await.map(|_| ())
             })
             .await?;
-        let removed = manifest.resources.values().flat_map(|commit| &commit.removed);
-        stream::iter(removed.map(Ok)).try_for_each_concurrent(MOVES, |path| self.objects.delete(path)).await?;
+        let removed: Vec<&String> = manifest.resources.values().flat_map(|commit| &commit.removed).collect();
+        stream::iter(removed.into_iter().map(Ok)).try_for_each_concurrent(MOVES, |path| self.objects.delete(path)).await?;
         self.forget_run(&manifest.run_id).await?;
         if let Some(old) = manifest.number.checked_sub(STATES_KEPT) {
             let end = format!("_tessera/state/{old:012}");

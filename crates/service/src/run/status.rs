@@ -83,7 +83,7 @@ impl Status {
     }
 
     /// The address as a browser on this machine reaches it.
-    fn base_url(&self) -> String {
+    pub(super) fn base_url(&self) -> String {
         let ip = match self.address.ip() {
             ip if !ip.is_unspecified() => ip,
             IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),

@@ -10,7 +10,8 @@ use uuid::Uuid;
 
 use super::{Entry, Live, Request, Service};
 use crate::Error;
-use crate::app::run::{RunDeps, RunOptions, RunReport, RunStatus, RunType, operate};
+use crate::app::operate::operate;
+use crate::app::run::{RunDeps, RunOptions, RunReport, RunStatus, RunType};
 use crate::spec::Loaded;
 use crate::store::{Counts, Kind, Run, RunError, Status};
 
@@ -35,7 +36,7 @@ impl Ids for Promised {
 impl Service {
     /// Runs what was accepted, in a task of its own that [`Service::stop`] waits for.
     pub(super) fn drive(&self, run: Run, minted: Uuid, loaded: Loaded, entry: &Entry, request: Request) {
-        let live = Arc::new(Live { stop: self.0.stop.child_token(), ..Live::default() });
+        let live = Arc::new(Live::stopped_by(self.0.stop.child_token()));
         self.0.live.lock().unwrap_or_else(PoisonError::into_inner).insert(run.id.clone(), live.clone());
         let (service, file) = (self.clone(), entry.file.display().to_string());
         self.0.driving.spawn(async move {

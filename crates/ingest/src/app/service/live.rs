@@ -44,6 +44,11 @@ impl From<ResourceView> for Counts {
 }
 
 impl Live {
+    /// A run that begins, and stops with this token.
+    pub(super) fn stopped_by(stop: CancellationToken) -> Self {
+        Self { stop, ..Self::default() }
+    }
+
     /// The counters now.
     pub(super) fn counts(&self) -> Vec<Counts> {
         self.progress.view().into_iter().map(Counts::from).collect()
