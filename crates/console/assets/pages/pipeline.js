@@ -44,7 +44,7 @@ export function pipelineHeading(page, feed, name, tab) {
       crumbs: [['Ingest', '#/ingest/pipelines'], ['Pipelines', '#/ingest/pipelines']],
       beside: data && [badge(data.status), data.sla_status && badge(data.sla_status)],
       actions: data && runButtons(data, page, () => feed.refresh()),
-      under: data && [`Owned by ${data.owner}`, data.consumers?.length > 0 && ` · used by ${data.consumers.join(', ')}`],
+      under: data && [data.owner ? `Owned by ${data.owner}` : 'No owner', data.consumers?.length > 0 && ` · used by ${data.consumers.join(', ')}`],
     }),
     h('nav', { class: 'tabs', 'aria-label': 'Pipeline' }, h('ul', null, TABS.map(([key, text]) =>
       h('li', { key: text }, h('a', { href: pipelineLink(name, ...(key ? [key] : [])), 'aria-current': key === tab ? 'page' : undefined }, text))))),
@@ -73,7 +73,8 @@ function overview(page, name) {
   ];
 }
 
-function lastFailure({ last_run: run, name }) {
+function lastFailure({ last_run: run, name, error }) {
+  if (error) return banner({ title: 'The pipeline file cannot be used', text: error.detail, code: error });
   if (run?.status === 'failed' && run.error) {
     return banner({ title: 'The last run failed', text: run.error.detail, code: run.error, action: h('a', { class: 'button small', href: `#${path('ingest', 'runs', run.id)}` }, 'See the run') });
   }
