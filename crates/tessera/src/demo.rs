@@ -53,8 +53,8 @@ impl Demo {
     /// # Errors
     /// [`Failure::Setting`] where it is taken or cannot be used.
     pub async fn bind(config: &Config) -> Result<Self, Failure> {
-        let settings::Demo { listen } = config.get()?;
-        let (setting, remedy) = (settings::Demo::LISTEN, settings::Demo::LISTEN_REMEDY);
+        let settings::Demo { address: listen } = config.get()?;
+        let (setting, remedy) = (settings::Demo::ADDRESS, settings::Demo::ADDRESS_REMEDY);
         let refused = |error: io::Error| match error.kind() {
             io::ErrorKind::AddrInUse => {
                 tessera_service::Error::PortTaken { setting, address: listen.clone(), remedy }
@@ -174,7 +174,7 @@ mod tests {
         let opened = demo().await.prepare(data.path(), None).unwrap();
         let first = read();
         tessera_ingest::spec::load(&first, "shop.yaml", &tessera_ingest::spec::Environment::default()).unwrap();
-        assert!(first.contains("lake") && !first.contains('@'), "{first}");
+        assert!(first.contains("lake") && !first.contains("@URL@"), "{first}");
 
         // On another port: a file of ours follows.
         let moved = demo().await;

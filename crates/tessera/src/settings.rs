@@ -54,19 +54,19 @@ impl Section for Store {
 #[serde(default, deny_unknown_fields)]
 pub struct Demo {
     /// The address of the demo API of `up --demo`.
-    pub listen: String,
+    pub address: String,
 }
 
 impl Demo {
-    /// The name of `listen` in messages.
-    pub const LISTEN: &'static str = "demo.listen";
+    /// The name of `address` in messages.
+    pub const ADDRESS: &'static str = "demo.address";
     /// What changes it.
-    pub const LISTEN_REMEDY: &'static str = "TESSERA__DEMO__LISTEN";
+    pub const ADDRESS_REMEDY: &'static str = "TESSERA__DEMO__ADDRESS";
 }
 
 impl Default for Demo {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:8099".into() }
+        Self { address: "127.0.0.1:8099".into() }
     }
 }
 

@@ -96,7 +96,12 @@ pub(super) async fn show(
 async fn histories(service: &Service, name: &str, depth: &Depth) -> Result<Vec<quality::History>, Error> {
     let entry = service.catalogue().entry(name)?;
     let look = service.look(&entry).await?;
-    Ok(look.histories(depth.limit.unwrap_or(HISTORY).clamp(1, COMMITS as usize)))
+    let mut histories = look.histories(depth.limit.unwrap_or(HISTORY).clamp(1, COMMITS as usize));
+    // In the order of the file; tables that grew out of lists come last.
+    let written = &entry.loaded()?.pipeline.resources;
+    let place = |name: &str| written.iter().position(|resource| resource.name == name).unwrap_or(usize::MAX);
+    histories.sort_by_key(|history| place(&history.name));
+    Ok(histories)
 }
 
 /// What the last runs found out about each table, oldest first.

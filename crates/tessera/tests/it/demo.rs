@@ -15,11 +15,11 @@ const DEADLINE: Duration = Duration::from_secs(180);
 fn up_demo(scratch: &ScratchDir, demo_listen: &str) -> Process {
     let mut command = tessera_command(tessera());
     command.args(["up", "--demo", "--listen", "127.0.0.1:0", "--data"]).arg(scratch.file("data"));
-    Process::spawn(command.env("TESSERA__DEMO__LISTEN", demo_listen))
+    Process::spawn(command.env("TESSERA__DEMO__ADDRESS", demo_listen))
 }
 
 async fn get(url: &str) -> Value {
-    reqwest::get(url).await.unwrap().json().await.unwrap()
+    serde_json::from_str(&reqwest::get(url).await.unwrap().text().await.unwrap()).unwrap()
 }
 
 async fn succeeded_run(base: &str) -> Value {
@@ -77,7 +77,7 @@ fn a_taken_demo_port_is_named() {
     let scratch = ScratchDir::new();
     let finished = up_demo(&scratch, &address).wait();
     assert_eq!((finished.code(), finished.stderr.lines().count()), (Some(2), 1), "{finished:?}");
-    assert!(finished.stderr.contains("`demo.listen`") && finished.stderr.contains(&address), "{finished:?}");
+    assert!(finished.stderr.contains("`demo.address`") && finished.stderr.contains(&address), "{finished:?}");
     assert!(!scratch.file("data").exists(), "nothing was started");
 }
 
