@@ -18,10 +18,10 @@ use tessera_service::telemetry::Telemetry;
 use tokio::runtime::Runtime;
 
 use crate::demo::{self, Demo};
+use crate::health;
 use crate::roles::{self, ROLES, Role};
 use crate::settings::{self, Flags};
 use crate::up::{self, Failure};
-use crate::health;
 
 /// How long work on threads that cannot be stopped may keep the process.
 const LAST_WAIT: Duration = Duration::from_secs(1);

@@ -56,9 +56,7 @@ impl Demo {
         let settings::Demo { address: listen } = config.get()?;
         let (setting, remedy) = (settings::Demo::ADDRESS, settings::Demo::ADDRESS_REMEDY);
         let refused = |error: io::Error| match error.kind() {
-            io::ErrorKind::AddrInUse => {
-                tessera_service::Error::PortTaken { setting, address: listen.clone(), remedy }
-            }
+            io::ErrorKind::AddrInUse => tessera_service::Error::PortTaken { setting, address: listen.clone(), remedy },
             _ => {
                 let reason = error.to_string();
                 tessera_service::Error::BadAddress { setting, address: listen.clone(), reason, remedy }
@@ -77,13 +75,14 @@ impl Demo {
     /// Writes the pipeline into `pipelines` and gives the moment at which the shop opened.
     pub fn prepare(&self, data: &Path, pipelines: Option<PathBuf>) -> anyhow::Result<Timestamp> {
         let memory_path = data.join(MEMORY);
-        let memory = match std::fs::read_to_string(&memory_path) {
-            Ok(text) => Some(serde_json::from_str::<Memory>(&text).with_context(|| {
-                format!("{} is broken; delete it to begin the demo anew", memory_path.display())
-            })?),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(error).context(memory_path.display().to_string()),
-        };
+        let memory =
+            match std::fs::read_to_string(&memory_path) {
+                Ok(text) => Some(serde_json::from_str::<Memory>(&text).with_context(|| {
+                    format!("{} is broken; delete it to begin the demo anew", memory_path.display())
+                })?),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+                Err(error) => return Err(error).context(memory_path.display().to_string()),
+            };
         let folder = pipelines.unwrap_or_else(|| data.join("pipelines"));
         let file = folder.join("shop.yaml");
         let lake = std::path::absolute(data.join("lake"))?;
@@ -107,8 +106,7 @@ impl Demo {
 
     /// Opens the shop.
     pub fn serve(self, opened_at: Timestamp) -> Serving {
-        let options =
-            Options { orders: ORDERS, growth: GROWTH, opened_at, ..Options::default() };
+        let options = Options { orders: ORDERS, growth: GROWTH, opened_at, ..Options::default() };
         let api = DemoApi::new(options, self.clock);
         let stop = CancellationToken::new();
         let stopped = stop.clone().cancelled_owned();

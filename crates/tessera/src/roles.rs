@@ -40,12 +40,12 @@ fn console<'a>(_: &'a Config, _: &'a Deps) -> Building<'a> {
 fn ingest<'a>(config: &'a Config, deps: &'a Deps) -> Building<'a> {
     Box::pin(async {
         let built = tessera_ingest::build(&config.get()?, deps, Environment::of_process()).await;
-        Ok(built.map_err(|error| match error {
+        built.map_err(|error| match error {
             BuildError::Setting { key, value, reason } => {
-                tessera_service::Error::BadSetting { origin: config.origin(key).to_string(), key: key.into(), value, reason }
-                    .into()
+                let origin = config.origin(key).to_string();
+                tessera_service::Error::BadSetting { origin, key: key.into(), value, reason }.into()
             }
             error => anyhow::Error::new(error),
-        })?)
+        })
     })
 }

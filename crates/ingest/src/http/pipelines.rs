@@ -85,10 +85,7 @@ pub(super) async fn list(
     params(("name" = String, Path, description = "its name")),
     responses((status = 200, body = Pipeline), (status = 404, body = wire::Problem, content_type = "application/problem+json"))
 )]
-pub(super) async fn show(
-    State(service): State<Service>,
-    Path(name): Path<String>,
-) -> Result<Json<Pipeline>, Problem> {
+pub(super) async fn show(State(service): State<Service>, Path(name): Path<String>) -> Result<Json<Pipeline>, Problem> {
     let entry = service.catalogue().entry(&name)?;
     Ok(Json(service.facts(entry).await?.into()))
 }
@@ -151,9 +148,9 @@ pub(super) async fn files(
     let look = service.look(&entry).await?;
     let files = look.files().into_iter().map(File::from).filter(|file| since.allows(file.committed_at));
     let is_after = |file: &File| {
-        after.as_ref().is_none_or(|(at, path)| {
-            file.committed_at < *at || (file.committed_at == *at && file.path > *path)
-        })
+        after
+            .as_ref()
+            .is_none_or(|(at, path)| file.committed_at < *at || (file.committed_at == *at && file.path > *path))
     };
     let items = files.filter(is_after).take(page.limit() + 1).collect();
     Ok(Json(List::new(items, page.limit(), |file| (file.committed_at, file.path.clone())).into()))
@@ -165,10 +162,7 @@ pub(super) async fn files(
     params(("name" = String, Path, description = "the pipeline")),
     responses((status = 200, body = Schemas), (status = 404, body = wire::Problem, content_type = "application/problem+json"))
 )]
-pub(super) async fn schema(
-    State(service): State<Service>,
-    Path(name): Path<String>,
-) -> Result<Json<Schemas>, Problem> {
+pub(super) async fn schema(State(service): State<Service>, Path(name): Path<String>) -> Result<Json<Schemas>, Problem> {
     let entry = service.catalogue().entry(&name)?;
     let look = service.look(&entry).await?;
     Ok(Json(Schemas::from(look.as_ref())))

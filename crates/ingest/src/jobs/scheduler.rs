@@ -8,15 +8,13 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::Error;
-use crate::app::service::{Entry, Request, Service, next_tick};
+use crate::app::service::{Entry, Request, Service, last_tick};
 use crate::store::Trigger;
 
 /// How often the folder and the schedules are looked at.
 const LOOK: Duration = Duration::from_secs(1);
 /// A run whose process said nothing for this long, twelve notes of its counters, is taken for dead.
 const SILENCE: Duration = Duration::from_secs(60);
-/// Ticks stepped over at a time to find the latest that passed; what is older than that is answered all the same.
-const MOST_TICKS: usize = 100_000;
 
 /// Looks each second until it is stopped; then cancels all runs and waits for them to save their progress.
 pub async fn run(service: Service, stop: CancellationToken) -> Result<(), String> {
@@ -47,7 +45,10 @@ pub async fn begin(service: &Service) -> Result<(), Error> {
     let silent_since = if service.store().is_shared() { now.minus(SILENCE) } else { Timestamp::from_micros(i64::MAX) };
     let swept = service.store().sweep(silent_since, now).await?;
     if swept > 0 {
-        tracing::warn!(runs = swept, "runs whose process ended are marked as stopped; their next run goes on from there");
+        tracing::warn!(
+            runs = swept,
+            "runs whose process ended are marked as stopped; their next run goes on from there"
+        );
     }
     service.refresh().await?;
     Ok(())
@@ -71,20 +72,10 @@ pub async fn look(service: &Service) -> Result<(), Error> {
 /// Starts a run if a tick of the pipeline's schedule has passed unanswered.
 async fn answer(service: &Service, entry: &Entry, now: Timestamp) -> Result<(), Error> {
     let Ok(loaded) = &entry.loaded else { return Ok(()) };
-    if loaded.pipeline.schedule.is_none() {
-        return Ok(());
-    }
+    let Some(tick) = last_tick(&loaded.pipeline, now) else { return Ok(()) };
     let seen = service.store().see(&entry.name, now).await?;
-    let Some(first) = next_tick(&loaded.pipeline, seen.tick_at).filter(|tick| *tick <= now) else { return Ok(()) };
-    if service.store().active(&entry.name).await?.is_some() {
+    if tick <= seen.tick_at || service.store().active(&entry.name).await?.is_some() {
         return Ok(());
-    }
-    let mut tick = first;
-    for _ in 0..MOST_TICKS {
-        match next_tick(&loaded.pipeline, tick).filter(|next| *next <= now) {
-            Some(next) => tick = next,
-            None => break,
-        }
     }
     // Two processes on one store agree on the tick, so only one of them starts the run.
     let key = format!("tick {} {}", entry.name, tick.micros());

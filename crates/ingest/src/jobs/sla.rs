@@ -40,7 +40,9 @@ pub async fn look(service: &Service) {
         match timeout(DEADLINE, watch(service, entry)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(pipeline.name = name, %error, "the SLA could not be looked at"),
-            Err(_) => tracing::warn!(pipeline.name = name, "looking at the SLA took too long; its lake does not answer"),
+            Err(_) => {
+                tracing::warn!(pipeline.name = name, "looking at the SLA took too long; its lake does not answer")
+            }
         }
     }
 }

@@ -206,7 +206,9 @@ impl Lake {
             })
             .await?;
         let removed: Vec<&String> = manifest.resources.values().flat_map(|commit| &commit.removed).collect();
-        stream::iter(removed.into_iter().map(Ok)).try_for_each_concurrent(MOVES, |path| self.objects.delete(path)).await?;
+        stream::iter(removed.into_iter().map(Ok))
+            .try_for_each_concurrent(MOVES, |path| self.objects.delete(path))
+            .await?;
         self.forget_run(&manifest.run_id).await?;
         if let Some(old) = manifest.number.checked_sub(STATES_KEPT) {
             let end = format!("_tessera/state/{old:012}");

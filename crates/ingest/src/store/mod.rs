@@ -284,8 +284,7 @@ impl Store {
     /// # Errors
     /// [`Error::Internal`] when the store fails.
     pub async fn last_run(&self, pipeline: &str) -> Result<Option<Run>, Error> {
-        let sql =
-            format!("SELECT {COLUMNS} FROM runs WHERE pipeline = $1 ORDER BY created_at DESC, id DESC LIMIT 1");
+        let sql = format!("SELECT {COLUMNS} FROM runs WHERE pipeline = $1 ORDER BY created_at DESC, id DESC LIMIT 1");
         self.optional(&sql, pipeline).await?.map(Run::try_from).transpose()
     }
 

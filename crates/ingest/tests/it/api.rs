@@ -284,7 +284,10 @@ async fn what_a_run_brought_is_shown() {
     let (status, page) = stage.get("/ingest/pipelines/shop/quality.html").await;
     assert!(status == 200 && page.as_str().unwrap().contains("<svg"), "{page}");
     let (_, list) = stage.get("/ingest/pipelines").await;
-    assert_eq!((list["items"][0]["status"].as_str(), &list["items"][0]["resources"][0]["rows"]), (Some("ok"), &json!(40)));
+    assert_eq!(
+        (list["items"][0]["status"].as_str(), &list["items"][0]["resources"][0]["rows"]),
+        (Some("ok"), &json!(40))
+    );
     stage.service.stop().await;
 }
 
@@ -350,6 +353,9 @@ fn the_document_is_as_published() {
         std::fs::write(path, &document).unwrap();
     }
     let published = std::fs::read_to_string(path).unwrap_or_default();
-    assert!(published == document, "docs/openapi/ingest.json is not what the code says; run the test with INSTA_UPDATE=always");
+    assert!(
+        published == document,
+        "docs/openapi/ingest.json is not what the code says; run the test with INSTA_UPDATE=always"
+    );
     assert!(document.contains("\"openapi\": \"3.1.0\""), "{document}");
 }

@@ -54,11 +54,18 @@ async fn the_demo_shows_runs_files_and_quality_and_comes_back() {
         let checks = orders["history"][0]["checks"].as_array().unwrap();
         assert!(!checks.is_empty() && checks.iter().all(|check| check["status"] == "passed"), "{orders}");
         let run_id = orders["history"][0]["run_id"].as_str().unwrap();
-        assert_eq!(get(&format!("{base}/ingest/runs/{run_id}")).await["pipeline"], "shop", "a run of the lake is found");
+        assert_eq!(
+            get(&format!("{base}/ingest/runs/{run_id}")).await["pipeline"],
+            "shop",
+            "a run of the lake is found"
+        );
         let page = reqwest::get(format!("{base}/")).await.unwrap();
         assert!(page.status().is_success() && page.text().await.unwrap().contains("<html"));
         let metrics = reqwest::get(format!("{base}/metrics")).await.unwrap().text().await.unwrap();
-        assert!(metrics.contains(r#"tessera_ingest_rows_total{pipeline="shop",resource="orders"}"#) || start == 2, "{metrics}");
+        assert!(
+            metrics.contains(r#"tessera_ingest_rows_total{pipeline="shop",resource="orders"}"#) || start == 2,
+            "{metrics}"
+        );
         let health = Process::tessera(tessera(), ["health", "--url", &format!("{base}/readyz")]).wait();
         assert_eq!(health.code(), Some(0), "{health:?}");
         process.signal("TERM");
@@ -93,7 +100,10 @@ async fn ingest_serves_alone_and_says_what_is_wrong() {
         let line = process.wait_for("/metrics");
         let base = line.split_whitespace().last().unwrap().trim_end_matches("/metrics").to_owned();
         let list = get(&format!("{base}/ingest/pipelines")).await;
-        assert_eq!((list["items"][0]["name"].as_str(), list["items"][0]["status"].as_str()), (Some("broken"), Some("failed")));
+        assert_eq!(
+            (list["items"][0]["name"].as_str(), list["items"][0]["status"].as_str()),
+            (Some("broken"), Some("failed"))
+        );
         process.signal("TERM");
         let finished = tokio::task::spawn_blocking(|| process.wait()).await.unwrap();
         assert_eq!(finished.code(), Some(0), "{finished:?}");

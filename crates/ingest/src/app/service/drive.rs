@@ -153,10 +153,10 @@ impl Service {
             }
             self.count(run, &mut counted, live);
             look = look.wrapping_add(1);
-            if look.is_multiple_of(LOOKS_A_NOTE) {
-                if let Err(error) = self.0.store.note(&run.id, &counted, self.now()).await {
-                    tracing::warn!(run.id = run.id, %error, "the counters of the run were not stored");
-                }
+            if look.is_multiple_of(LOOKS_A_NOTE)
+                && let Err(error) = self.0.store.note(&run.id, &counted, self.now()).await
+            {
+                tracing::warn!(run.id = run.id, %error, "the counters of the run were not stored");
             }
         }
     }

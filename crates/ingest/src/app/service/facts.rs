@@ -100,10 +100,24 @@ fn status(last: Option<Status>, late: bool) -> PipelineStatus {
 
 /// The next tick of a pipeline's schedule after a moment; none without a schedule.
 pub fn next_tick(pipeline: &Pipeline, after: Timestamp) -> Option<Timestamp> {
-    let cron: croner::Cron = pipeline.schedule.as_deref()?.parse().ok()?;
-    let zone = pipeline.sla.as_ref().and_then(|sla| sla.timezone.parse::<Tz>().ok()).unwrap_or(Tz::UTC);
+    let (cron, zone) = schedule(pipeline)?;
     let next = cron.find_next_occurrence(&after.to_utc().with_timezone(&zone), false).ok()?;
     Some(Timestamp::from_utc(next.to_utc()))
+}
+
+/// The last tick of a pipeline's schedule up to a moment, that moment included.
+pub fn last_tick(pipeline: &Pipeline, until: Timestamp) -> Option<Timestamp> {
+    let (cron, zone) = schedule(pipeline)?;
+    // Ticks are at whole seconds.
+    let until = Timestamp::from_micros(until.micros().div_euclid(1_000_000) * 1_000_000);
+    let last = cron.find_previous_occurrence(&until.to_utc().with_timezone(&zone), true).ok()?;
+    Some(Timestamp::from_utc(last.to_utc()))
+}
+
+fn schedule(pipeline: &Pipeline) -> Option<(croner::Cron, Tz)> {
+    let cron: croner::Cron = pipeline.schedule.as_deref()?.parse().ok()?;
+    let zone = pipeline.sla.as_ref().and_then(|sla| sla.timezone.parse::<Tz>().ok()).unwrap_or(Tz::UTC);
+    Some((cron, zone))
 }
 
 /// A commit as a run; none where it was a change of state by hand.
@@ -153,6 +167,13 @@ mod tests {
             let loaded = load(&text(zone), "shop.yaml", &Environment::default()).unwrap();
             next_tick(&loaded.pipeline, after.parse().unwrap()).unwrap().to_string()
         };
+        let last = |zone: &str, until: &str| {
+            let loaded = load(&text(zone), "shop.yaml", &Environment::default()).unwrap();
+            last_tick(&loaded.pipeline, until.parse().unwrap()).unwrap().to_string()
+        };
+        assert_eq!(last("UTC", "2026-07-02T05:59:59.900Z"), "2026-07-01T06:00:00Z");
+        assert_eq!(last("UTC", "2026-07-02T06:00:00Z"), "2026-07-02T06:00:00Z");
+        assert_eq!(last("Europe/Lisbon", "2026-07-02T05:00:00.100Z"), "2026-07-02T05:00:00Z");
         assert_eq!(next("UTC", "2026-07-01T06:00:00Z"), "2026-07-02T06:00:00Z");
         assert_eq!(next("Europe/Lisbon", "2026-07-01T00:00:00Z"), "2026-07-01T05:00:00Z");
         assert_eq!(next("Europe/Lisbon", "2026-12-01T00:00:00Z"), "2026-12-01T06:00:00Z");

@@ -149,7 +149,8 @@ async fn read(pipeline: &Pipeline, known: Option<(u64, Arc<Look>)>) -> Result<(u
     let wanted: Vec<u64> = (first..=number).filter(|wanted| !known_commits.contains_key(wanted)).collect();
     commits.extend(known_commits.range(first..).map(|(number, commit)| (*number, commit.clone())));
     let lake = &lake;
-    let mut reading = stream::iter(wanted).map(|number| async move { (number, lake.manifest(number).await) }).buffered(READS);
+    let mut reading =
+        stream::iter(wanted).map(|number| async move { (number, lake.manifest(number).await) }).buffered(READS);
     while let Some((number, manifest)) = reading.next().await {
         match manifest {
             Ok(manifest) => drop(commits.insert(number, Arc::new(manifest))),

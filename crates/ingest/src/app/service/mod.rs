@@ -25,7 +25,7 @@ use crate::spec::Environment;
 use crate::store::{Accepted, Kind, NewRun, Run, Status, Store, Trigger};
 
 pub use catalogue::{Broken, Catalogue, Entry};
-pub use facts::{Facts, PipelineStatus, next_tick};
+pub use facts::{Facts, PipelineStatus, last_tick};
 pub use lakes::{COMMITS, Look};
 pub use live::Speed;
 
@@ -164,7 +164,9 @@ impl Service {
                 place: format!("{folder}"),
                 detail: format!("the folder of pipelines cannot be read: {error}; check setting `ingest.pipelines`"),
             }),
-            Err(_) => Err(Error::Internal("looking at the folder of pipelines panicked; its log line says where".into())),
+            Err(_) => {
+                Err(Error::Internal("looking at the folder of pipelines panicked; its log line says where".into()))
+            }
         }
     }
 
@@ -228,9 +230,9 @@ impl Service {
         let run = self.0.store.run(id).await?;
         match run.status {
             Status::Stopped => Ok(run),
-            Status::Queued | Status::Running => Err(Error::Conflict(format!(
-                "{id} is not at work in this process; ask the one that started it"
-            ))),
+            Status::Queued | Status::Running => {
+                Err(Error::Conflict(format!("{id} is not at work in this process; ask the one that started it")))
+            }
             status => Err(Error::Conflict(format!("{id} is over: {status}; there is nothing to cancel"))),
         }
     }
