@@ -81,8 +81,8 @@ function plots(page, history, freshWithin, state) {
   const shown = { width, times, cursor: state };
   const of = (field) => history.map((run) => run[field] ?? null);
   return h('div', { class: 'plots', style: { 'grid-template-columns': `repeat(${columns}, minmax(0, 1fr))` } },
-    figure('Rows per run', shown, { series: [{ name: 'Rows', kind: 'bar', values: of('rows') }], marks: changes, format: compact, say: count, whole: true, note: changes.length > 0 && `◆ schema change (${changes.length})` }),
-    figure('Rows in the lake', shown, totals(of)),
+    figure('Rows per run', shown, { series: [{ name: 'Rows', kind: 'bar', values: of('rows') }], marks: changes, format: compact, say: count, whole: true, headline: reconciled(of), note: changes.length > 0 && `◆ schema change (${changes.length})` }),
+    figure('Rows in the lake', shown, { series: [{ name: 'In the lake', kind: 'line', values: of('rows_total'), style: 1 }], format: compact, say: count, zero: false, whole: true }),
     figure('Lag behind the source', shown, {
       series: [{ name: 'Lag', kind: 'line', values: of('lag_s'), style: 1 }], format: shortDuration, say: duration, seconds: true,
       limit: freshWithin === null ? null : { value: freshWithin, name: `SLA ${shortDuration(freshWithin)}` },
@@ -96,18 +96,13 @@ function plots(page, history, freshWithin, state) {
     schemaChanges(history, changes));
 }
 
-function totals(of) {
-  const total = of('rows_total');
+/** The rows of a run beside the API's own total, which counts what that run asked for, not what the lake holds. */
+function reconciled(of) {
+  const rows = of('rows');
   const expected = of('expected_rows');
-  const series = [{ name: 'In the lake', kind: 'line', values: total, style: 1 }];
-  if (expected.some((value) => value !== null)) series.push({ name: 'The API’s own total', kind: 'line', values: expected, style: 2, shape: 'square' });
-  return {
-    series, format: compact, say: count, zero: false, whole: true,
-    headline: (index) => {
-      if (expected[index] === null || total[index] === null) return count(total[index]);
-      const gap = total[index] - expected[index];
-      return gap === 0 ? `${count(total[index])}, as the API says` : `${count(total[index])}, ${counted(Math.abs(gap), 'row')} ${gap < 0 ? 'missing' : 'too many'}`;
-    },
+  return (index) => {
+    if (expected[index] === null) return count(rows[index]);
+    return expected[index] === rows[index] ? `${count(rows[index])}, as the API says` : `${count(rows[index])}, the API says ${count(expected[index])}`;
   };
 }
 
