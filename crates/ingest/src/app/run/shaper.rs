@@ -81,18 +81,16 @@ impl Shaper {
         shape.with(self.nested, self.lists, &self.hints, &self.exclude)
     }
 
-    /// Widens the shape to hold a page's rows; tells whether that changed it.
-    fn widen(&self, seen: Shape) -> bool {
+    /// Widens the shape as far as it safely goes towards a page's rows.
+    fn widen(&self, seen: Shape) {
         let seen = self.wanted(seen);
         let mut present = self.present.write().unwrap_or_else(PoisonError::into_inner);
-        let Some(decoder) = present.as_ref() else { return false };
+        let Some(decoder) = present.as_ref() else { return };
         let wider = decoder.shape().as_ref().clone().widen(seen);
-        if wider == **decoder.shape() {
-            return false;
+        if wider != **decoder.shape() {
+            let (exclude, include) = (Arc::clone(&self.exclude), Arc::clone(&self.include));
+            *present = Some(Decoder::new(Arc::new(wider), self.policy, exclude, include));
         }
-        *present =
-            Some(Decoder::new(Arc::new(wider), self.policy, Arc::clone(&self.exclude), Arc::clone(&self.include)));
-        true
     }
 
     /// Decodes a page, or infers its shape while none is known. Blocking.
@@ -115,11 +113,51 @@ impl Shaper {
         loop {
             let decoder = self.decoder().ok_or("no shape is known yet")?;
             let decoded = decoder.decode(&answer.page.records, meta)?;
-            if decoded.drifted && self.widen(infer(&answer.page.records)?.shape) {
-                continue;
+            if decoded.drifted {
+                self.widen(infer(&answer.page.records)?.shape);
+                // Widened by this page, or by another one meanwhile.
+                if self.shape().is_some_and(|shape| shape != *decoder.shape()) {
+                    continue;
+                }
             }
-            // Another page may have widened the shape meanwhile; these rows are aligned when they are written.
             return Ok(decoded);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::Page;
+
+    fn answer(rows: &str) -> Answer {
+        Answer {
+            page: Page { records: rows.to_owned().into(), ..Page::default() },
+            headers: http::HeaderMap::new(),
+            source: String::new(),
+            fetched_at: tessera_kernel::Timestamp::default(),
+        }
+    }
+
+    /// Pages that drift at the same time: whichever widens first, none of them loses its values to `_rescued`.
+    #[test]
+    fn pages_that_drift_together_are_all_widened() {
+        let pipeline: Pipeline = serde_json::from_value(serde_json::json!({
+            "version": 1, "name": "p", "source": {"base_url": "http://x"}, "destination": {"url": "lake"},
+            "resources": [{"name": "r", "path": "/r"}]
+        }))
+        .unwrap();
+        for _ in 0..50 {
+            let known = infer(br#"[{"weight": 1}]"#).unwrap().shape;
+            let shaper = Shaper::new(&pipeline, &pipeline.resources[0], Some(known));
+            std::thread::scope(|scope| {
+                let pages: Vec<_> = (0..4)
+                    .map(|_| scope.spawn(|| shaper.decode(&answer(r#"[{"weight": 1.5}]"#), &Meta::default()).unwrap()))
+                    .collect();
+                for page in pages {
+                    assert_eq!(page.join().unwrap().rescued, 0);
+                }
+            });
         }
     }
 }
