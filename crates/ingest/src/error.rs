@@ -138,6 +138,14 @@ impl Error {
         }
     }
 
+    /// Whether what was read before it is kept, so that the next run goes on from there.
+    pub fn can_be_resumed(&self) -> bool {
+        matches!(
+            self,
+            Self::Unreachable { .. } | Self::Lake { .. } | Self::Conflict(_) | Self::Stopped(_) | Self::Internal(_)
+        )
+    }
+
     /// Exit code of the command line: 2 for bad usage or config, 1 otherwise.
     pub fn exit_code(&self) -> u8 {
         if matches!(self, Self::Spec { .. }) { 2 } else { 1 }

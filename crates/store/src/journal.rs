@@ -42,12 +42,16 @@ impl Journal {
         self.objects.get(&self.path(number)).await
     }
 
-    /// Writes an entry; tells whether this writer was the first.
+    /// Writes an entry; tells whether this writer was the first. A store that did the write and lost the reply is asked
+    /// again by its client and then says that there is one: the very same entry is ours.
     ///
     /// # Errors
     /// The store does not answer or refuses.
     pub async fn append(&self, number: u64, entry: Bytes) -> Result<bool, ObjectsError> {
-        self.objects.create(&self.path(number), entry).await
+        if self.objects.create(&self.path(number), entry.clone()).await? {
+            return Ok(true);
+        }
+        Ok(self.read(number).await?.is_some_and(|there| there == entry))
     }
 
     /// Deletes an entry.

@@ -182,7 +182,10 @@ fn say(report: &RunReport, file: &str, secrets: &crate::spec::Secrets) -> Exit {
             let code = report.error.as_ref().map_or("", Error::code);
             let rest = match report.commit {
                 Some(number) => format!("the other resources are committed ({number})"),
-                None => "nothing was committed; progress is saved, the next run goes on".to_owned(),
+                None if report.error.as_ref().is_some_and(Error::can_be_resumed) => {
+                    "nothing was committed; progress is saved, the next run goes on".to_owned()
+                }
+                None => "nothing was committed".to_owned(),
             };
             eprintln!("{} failed [{code}]; {rest}", report.run_id);
             Exit::Failed

@@ -5,7 +5,7 @@
 //! | path | what |
 //! |---|---|
 //! | `log/<n>.json` | manifests; the highest number is the present |
-//! | `state/<n>-<run>.json` | the dataset after a commit, named by its manifest |
+//! | `state/<n>-<run>-<digest>.json` | the dataset after a commit, named by its manifest |
 //! | `progress/<run>/<n>.json` | checkpoints of a run under way |
 //! | `staging/<run>/…` | its files, until the commit |
 //! | `lock/<n>.json` | the lease that keeps two runs apart |
@@ -25,6 +25,7 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
 use tessera_store::journal::Journal;
 use tessera_store::lease::{Lease, LeaseError};
 use tessera_store::objects::{Objects, ObjectsError, S3Access};
@@ -171,10 +172,13 @@ impl Lake {
     /// [`Error::Conflict`] when somebody else committed meanwhile; nothing of this commit then counts.
     pub async fn commit(&self, present: &Present, mut manifest: Manifest, state: &State) -> Result<Manifest, Error> {
         manifest.number = present.number + 1;
-        manifest.state = format!("_tessera/state/{:012}-{}.json", manifest.number, manifest.run_id);
-        self.write_json(&manifest.state, state).await?;
+        // Named by its content: two processes that go on with one run must not write over each other's state, and a state
+        // that lost is deleted with the old ones, since it may be the same as the one that won.
+        let bytes = to_json(state)?;
+        let digest: String = Sha256::digest(&bytes).iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+        manifest.state = format!("_tessera/state/{:012}-{}-{digest}.json", manifest.number, manifest.run_id);
+        self.objects.put(&manifest.state, bytes).await?;
         if !self.log.append(manifest.number, to_json(&manifest)?).await? {
-            self.objects.delete(&manifest.state).await?;
             return Err(Error::Conflict(format!(
                 "commit {} of `{}` was made by another run; this run's files do not count, run it again",
                 manifest.number, self.pipeline

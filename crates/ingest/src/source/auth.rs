@@ -131,6 +131,12 @@ impl Authenticator {
         Error::Credentials { url: path.to_owned(), status, detail: format!("; {detail}") }
     }
 
+    /// The beginning of what was said, without secrets.
+    fn words(&self, body: &[u8]) -> String {
+        let secrets = self.secrets.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        secrets.redact(&String::from_utf8_lossy(&body[..body.len().min(4096)])).chars().take(200).collect()
+    }
+
     async fn ask_for_token(&self, held: &mut Held) -> Result<(String, Option<Duration>), Error> {
         let Auth::Oauth2 { token_url, client_id, client_secret, refresh_token, scope, audience, client_auth } =
             &self.auth
@@ -183,7 +189,7 @@ impl Authenticator {
                         200..300 => return Ok(serde_json::from_slice(&body).unwrap_or_default()),
                         429 | 500.. => format!("it answered {status}"),
                         _ => {
-                            let words: String = String::from_utf8_lossy(&body).chars().take(200).collect();
+                            let words = self.words(&body);
                             return Err(self.refused(path, status, words));
                         }
                     }

@@ -4,6 +4,7 @@
 //! that were sent more than once. Requests for tokens are not recorded.
 
 use std::collections::HashMap;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -18,6 +19,9 @@ use url::Url;
 use super::{Reply, Request};
 use crate::Error;
 use crate::spec::{Secrets, is_secret_name};
+
+/// No more of a compressed body is recorded.
+const UNPACKED_BYTES: u64 = 1 << 30;
 
 /// Where exchanges are written to or read from.
 #[derive(Debug)]
@@ -87,10 +91,13 @@ impl Tape {
 
     pub(super) fn record(&self, request: &Request, reply: &Reply, secrets: &Secrets) -> Result<(), Error> {
         let path = self.folder.join(self.next_name(request, secrets));
-        let text = std::str::from_utf8(&reply.body).ok();
+        // Compressed, it could hide a secret.
+        let unpacked = unpacked(&reply.body);
+        let text = std::str::from_utf8(unpacked.as_deref().unwrap_or(&reply.body)).ok();
+        let plain = text.is_some() && unpacked.is_some();
         let headers = reply.headers.iter().filter_map(|(name, value)| {
             let name = name.as_str();
-            let keep = !LEFT_OUT.contains(&name) && !is_secret_name(name);
+            let keep = !LEFT_OUT.contains(&name) && !is_secret_name(name) && !(plain && name == "content-encoding");
             keep.then(|| Some((name.to_owned(), secrets.redact(value.to_str().ok()?))))?
         });
         let exchange = Exchange {
@@ -146,6 +153,14 @@ impl Tape {
             .filter_map(|(name, value)| Some((name.parse::<HeaderName>().ok()?, value.parse::<HeaderValue>().ok()?)));
         Ok(Reply { status: exchange.status, headers: headers.collect::<HeaderMap>(), body: Bytes::from(body) })
     }
+}
+
+/// The content of a gzip body; none where it is no gzip, or not whole.
+fn unpacked(body: &[u8]) -> Option<Vec<u8>> {
+    let mut content = Vec::new();
+    let packed = body.starts_with(&[0x1f, 0x8b]);
+    let mut reader = flate2::read::MultiGzDecoder::new(body).take(UNPACKED_BYTES);
+    (packed && reader.read_to_end(&mut content).is_ok()).then_some(content)
 }
 
 /// The URL without user, password, and secret parameters.

@@ -31,6 +31,9 @@ pub(crate) use paginate::{add_parameters, passed};
 use crate::Error;
 use crate::spec::{Auth, Budget, Loaded, ResponseFormat, Secrets, Source};
 
+/// As much of an error's body is looked at.
+const SAID_BYTES: usize = 4096;
+
 /// One request of a resource.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -313,13 +316,29 @@ impl Client {
         Ok(Answer { page, headers: reply.headers, source: self.public(&source), fetched_at })
     }
 
+    /// The beginning of what an API says with an error. Secrets are struck out before it is cut, so that none is halved.
+    fn words(&self, body: &[u8]) -> String {
+        let text = self.redact(&String::from_utf8_lossy(&body[..body.len().min(SAID_BYTES)]));
+        text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(300).collect()
+    }
+
+    /// The failure of a login, without secrets.
+    fn refused(&self, error: Error) -> Error {
+        match error {
+            Error::Credentials { url, status, detail } => {
+                Error::Credentials { url: self.redact(&url), status, detail: self.redact(&detail) }
+            }
+            other => other,
+        }
+    }
+
     fn bad(&self, request: &Request, detail: &str) -> Error {
         let (resource, url) = (request.resource.to_string(), self.public(&request.url));
         Error::BadResponse { resource, url, detail: self.redact(detail) }
     }
 
     async fn send(&self, request: &Request, traffic: &Traffic, refused: &mut Option<u64>) -> Result<Reply, Failure> {
-        let proof = self.authenticator.proof(*refused).await.map_err(Failure::Final)?;
+        let proof = self.authenticator.proof(*refused).await.map_err(|error| Failure::Final(self.refused(error)))?;
         let _permit = self.limiter.admit().await;
         let mut url = request.url.clone();
         for (name, value) in &proof.query {
@@ -375,10 +394,10 @@ impl Client {
                 }
                 Ok(())
             }
-            401 => Err(Failure::Refused401 { detail: words(&reply.body) }),
+            401 => Err(Failure::Refused401 { detail: self.words(&reply.body) }),
             403 if matches!(self.source.auth, Auth::None) || !reply.body.is_empty() || pause.is_none() => {
                 let url = self.public(&request.url);
-                let detail = self.redact(&said(&words(&reply.body)));
+                let detail = self.redact(&said(&self.words(&reply.body)));
                 Err(Failure::Final(Error::Credentials { url, status: 403, detail }))
             }
             429 | 403 => {
@@ -393,7 +412,7 @@ impl Client {
             }
             status @ (408 | 425 | 500..=599) => {
                 self.limiter.struggled();
-                Err(Failure::Passing { detail: format!("it answered {status}{}", said(&words(&reply.body))), pause })
+                Err(Failure::Passing { detail: format!("it answered {status}{}", said(&self.words(&reply.body))), pause })
             }
             status => {
                 let remedy = match status {
@@ -403,7 +422,7 @@ impl Client {
                     300..400 => "; it redirects to another host, which is not followed: correct base_url",
                     _ => "",
                 };
-                let detail = self.redact(&format!("{}{remedy}", said(&words(&reply.body))));
+                let detail = self.redact(&format!("{}{remedy}", said(&self.words(&reply.body))));
                 let (resource, url) = (request.resource.to_string(), self.public(&request.url));
                 Err(Failure::Final(Error::Refused { resource, url, status, detail }))
             }
@@ -467,12 +486,6 @@ fn explain(error: &reqwest::Error) -> String {
         cause = inner.source();
     }
     text
-}
-
-/// The beginning of what an API says with an error.
-fn words(body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(&body[..body.len().min(600)]).into_owned();
-    text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(300).collect()
 }
 
 fn said(words: &str) -> String {

@@ -218,9 +218,9 @@ fn check_resource(pipeline: &Pipeline, resource: &Resource, earlier: &BTreeMap<&
         if cursor.window.is_some_and(|window| window.0.is_zero()) {
             return say("window", "a window is longer than zero".into());
         }
-        if write_mode(pipeline, resource) == WriteMode::Replace {
-            return say("write", "an incremental resource that replaces everything would lose what it does not read again; use merge or append".into());
-        }
+    }
+    if write_mode(pipeline, resource) == WriteMode::Replace && follows_a_cursor(pipeline, resource) {
+        return say("write", "an incremental resource, or a child of one, that replaces everything would lose what it does not read again; use merge or append".into());
     }
     if write_mode(pipeline, resource) == WriteMode::Merge && key.is_empty() {
         return say("write", "merge needs a primary_key".into());

@@ -107,6 +107,11 @@ impl Secrets {
             if encoded != value {
                 self.0.push(encoded);
             }
+            let in_json = serde_json::Value::from(value.as_str()).to_string();
+            let in_json = in_json.trim_matches('"');
+            if in_json != value {
+                self.0.push(in_json.to_owned());
+            }
             self.0.push(value);
             self.0.sort_by_key(|value| std::cmp::Reverse(value.len()));
         }

@@ -4,6 +4,7 @@
 mod check;
 mod env;
 mod load;
+mod shown;
 mod units;
 
 use std::collections::BTreeMap;
@@ -20,7 +21,7 @@ pub use load::{Loaded, json_schema, load, load_file};
 pub use units::{Bytes, Span};
 
 /// A pipeline: one API, its resources, where they go, and who is told when something is wrong.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Pipeline {
     /// Version of this file's format: 1.
@@ -100,7 +101,7 @@ pub struct Budget {
 }
 
 /// The API.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Source {
     /// Where the API lives; resource paths are appended to it.
@@ -166,7 +167,7 @@ fn one() -> u32 {
 }
 
 /// How requests prove who sends them.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Auth {
     /// No proof.
@@ -321,7 +322,7 @@ pub struct Defaults {
 }
 
 /// One resource of the API: a table in the lake.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Resource {
     /// Name of the table. Letters, digits and `_`.
@@ -766,7 +767,7 @@ fn chunk_bytes() -> Bytes {
 }
 
 /// Access to S3 and compatible stores.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct S3 {
     /// Endpoint of a compatible store, such as `http://127.0.0.1:9000`.
@@ -787,7 +788,7 @@ pub struct S3 {
 }
 
 /// A database that the committed files are loaded into.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Load {
     /// `postgres://…`, `sqlite:path`, or `duckdb:folder` for a folder of views that DuckDB reads.
@@ -902,7 +903,7 @@ pub enum AlertEvent {
 }
 
 /// A Slack incoming webhook.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Slack {
     /// Its URL, which is a secret.
@@ -910,7 +911,7 @@ pub struct Slack {
 }
 
 /// PagerDuty, Events API v2.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PagerDuty {
     /// Integration key of the service.
@@ -931,7 +932,7 @@ fn pagerduty_severity() -> String {
 }
 
 /// Any receiver of JSON.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Webhook {
     /// Where the alert is posted.

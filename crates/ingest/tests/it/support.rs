@@ -79,11 +79,6 @@ pub struct Shop {
     pub clock: Arc<ManualClock>,
 }
 
-/// When the shop of the tests opened.
-pub fn opened_at() -> Timestamp {
-    Options::default().opened_at
-}
-
 impl Shop {
     pub fn open(options: Options) -> Self {
         let clock = Arc::new(ManualClock::at(options.opened_at));
@@ -130,7 +125,14 @@ impl Shop {
         let key = if resource == "countries" { "code" } else { "id" };
         let columns: Vec<&str> = std::iter::once(key).chain(at).collect();
         let mut found = rows_of(loaded, table, &columns);
-        found.sort_by_cached_key(|row| sort_key(&row[0]));
+        if resource == "stock" {
+            // The order of the warehouses is the shop's own.
+            let csv = fetch(&format!("{}/stock.csv", self.base()));
+            let order: Vec<&str> = csv.lines().skip(1).filter_map(|line| line.split(',').next()).collect();
+            found.sort_by_cached_key(|row| order.iter().position(|id| *id == row[0]));
+        } else {
+            found.sort_by_cached_key(|row| sort_key(&row[0]));
+        }
         let mut digest = Sha256::new();
         found.iter().for_each(|row| digest.update(format!("{}\n", row.join("\t"))));
         let digest: String = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
@@ -150,10 +152,14 @@ pub fn runtime() -> &'static Runtime {
     RUNTIME.get_or_init(|| Runtime::new().unwrap())
 }
 
+fn fetch(url: &str) -> String {
+    runtime().block_on(async { reqwest::get(url).await.unwrap().text().await.unwrap() })
+}
+
 /// A JSON document.
 pub fn get(url: &str) -> Value {
-    let body = runtime().block_on(async { reqwest::get(url).await.unwrap().bytes().await.unwrap() });
-    serde_json::from_slice(&body).unwrap_or_else(|error| panic!("{url}: {error}: {body:?}"))
+    let body = fetch(url);
+    serde_json::from_str(&body).unwrap_or_else(|error| panic!("{url}: {error}: {body:?}"))
 }
 
 /// A pipeline from text.

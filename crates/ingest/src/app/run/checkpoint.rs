@@ -29,6 +29,9 @@ pub struct Begun {
     pub to: Option<String>,
     /// Only these resources.
     pub resources: Vec<String>,
+    /// At most so many rows a resource.
+    #[serde(default)]
+    pub limit: Option<u64>,
     /// When it began.
     pub started_at: Timestamp,
     /// The commit it builds on.
@@ -198,25 +201,5 @@ impl Unfinished {
         let mut quarantine = std::mem::take(&mut before.quarantine);
         quarantine.append(&mut checkpoint.quarantine);
         *before = Checkpoint { quarantine, ..checkpoint };
-    }
-
-    /// Deletes staged files that no checkpoint names: their rows are read again.
-    ///
-    /// # Errors
-    /// [`Error::Lake`] when the store fails.
-    pub async fn discard_the_rest(&self, lake: &Lake) -> Result<(), Error> {
-        let staged = Lake::staged(&self.begun.run_id, "");
-        let named: Vec<&String> = self
-            .resources
-            .values()
-            .flat_map(|c| c.tables.values().flat_map(|t| &t.files).map(|f| &f.path).chain(&c.quarantine))
-            .collect();
-        for listed in lake.objects().list(staged.trim_end_matches('/')).await? {
-            let path = &listed.path[staged.len().min(listed.path.len())..];
-            if !named.iter().any(|name| *name == path) {
-                lake.objects().delete(&listed.path).await?;
-            }
-        }
-        Ok(())
     }
 }

@@ -151,7 +151,9 @@ impl Commit<'_> {
     ) -> Result<((String, ResourceCommit), ResourceState), Error> {
         let write = write_mode(self.pipeline, resource);
         let known = state.resources.get(&incoming.name).cloned().unwrap_or_default();
-        let replaced = write == WriteMode::Replace || reach.everything;
+        // A limited run reads a part of the rows, which must not take the place of all of them.
+        let part = !reach.advances && !incoming.key.is_empty();
+        let replaced = (write == WriteMode::Replace && !part) || reach.everything;
         let old: Vec<DataFile> = if replaced { vec![] } else { self.overlapping(&known, write, reach) };
         let stored = Arc::new(incoming.table.shape.stored(&incoming.include));
         let mut files = Vec::new();
@@ -235,9 +237,13 @@ impl Commit<'_> {
         ))
     }
 
-    /// The saved cursor after the run: never back, never into the future.
+    /// The saved cursor after the run: never back, never into the future, never over rows that were not read.
     fn advanced(&self, saved: Option<Cursor>, table: &TableCheckpoint, reach: Reach, replaced: bool) -> Option<Cursor> {
         if !reach.advances {
+            return saved;
+        }
+        let leaves_a_gap = matches!((saved, reach.from), (Some(saved), Some(from)) if from > saved);
+        if leaves_a_gap && !replaced {
             return saved;
         }
         let limit = Cursor::At(self.target.started_at);

@@ -222,7 +222,9 @@ impl<'a> Run<'a> {
         let present = lake.present().await?;
         lake.recover(&present).await?;
         let mut unfinished = Unfinished::find(&lake, present.number).await?;
-        if let (true, Some(old)) = (options.fresh, &unfinished) {
+        // What was read under a limit is not all there is, and the other way round.
+        let other_limit = unfinished.as_ref().is_some_and(|old| old.begun.limit != options.limit);
+        if let (true, Some(old)) = (options.fresh || other_limit, &unfinished) {
             lake.forget_run(&old.begun.run_id).await?;
             unfinished = None;
         }
@@ -234,12 +236,14 @@ impl<'a> Run<'a> {
             from: options.from,
             to: options.to,
             resources: options.resources,
+            limit: options.limit,
             started_at: deps.clock.now(),
             base: present.number,
         };
         let begun = match &unfinished {
+            // Staged files that no checkpoint names stay until the commit: the process that wrote them may only be paused,
+            // and still win the commit with them.
             Some(unfinished) => {
-                unfinished.discard_the_rest(&lake).await?;
                 let old = &unfinished.begun;
                 let same = (old.run_type, &old.from, &old.to, &old.resources)
                     == (asked.run_type, &asked.from, &asked.to, &asked.resources);
@@ -286,10 +290,7 @@ impl<'a> Run<'a> {
         let outcome = self.read_all().await?;
         let (stopped, mut failure): (Vec<Error>, Vec<Error>) =
             outcome.into_iter().partition(|error| matches!(error, Error::Stopped(_)));
-        let passing = |error: &Error| {
-            matches!(error, Error::Unreachable { .. } | Error::Lake { .. } | Error::Conflict(_) | Error::Internal(_))
-        };
-        let keep = failure.iter().any(passing) || !stopped.is_empty();
+        let keep = failure.iter().any(Error::can_be_resumed) || !stopped.is_empty();
         let mut status = match (failure.is_empty(), stopped.is_empty()) {
             (false, _) => RunStatus::Failed,
             (true, false) => RunStatus::Stopped,
@@ -298,6 +299,7 @@ impl<'a> Run<'a> {
         let (mut reports, mut number) = (BTreeMap::new(), None);
         if !keep {
             let finished = self.finished().await?;
+            let nothing = finished.is_empty() && status == RunStatus::Failed;
             let commit = Commit {
                 pipeline: &self.pipeline,
                 lake: &self.lake,
@@ -305,8 +307,13 @@ impl<'a> Run<'a> {
                 present: &self.present,
                 clock: self.deps.clock.as_ref(),
             };
-            match commit.make(&self.begun.run_type.to_string(), finished).await {
-                Ok((manifest, found)) => {
+            let made = match nothing {
+                true => self.lake.forget_run(&self.begun.run_id).await.map(|()| None),
+                false => commit.make(&self.begun.run_type.to_string(), finished).await.map(Some),
+            };
+            match made {
+                Ok(None) => {}
+                Ok(Some((manifest, found))) => {
                     number = Some(manifest.number);
                     reports = found;
                     if status == RunStatus::Succeeded && reports.values().any(QualityReport::gate_failed) {
