@@ -2,6 +2,8 @@
 //! `docs/ingest.md` are made from them.
 
 mod check;
+#[cfg(test)]
+mod docs_tests;
 mod env;
 mod load;
 mod shown;
@@ -534,9 +536,14 @@ pub enum ResponseFormat {
 pub enum Incremental {
     /// `false`: always everything.
     #[default]
+    #[schemars(schema_with = "only_false")]
     Off,
     /// By a column that only grows.
     On(IncrementalCursor),
+}
+
+fn only_false(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({ "const": false })
 }
 
 impl Incremental {
