@@ -11,6 +11,7 @@ mod error;
 pub mod http;
 pub mod jobs;
 pub mod lake;
+pub mod load;
 pub mod metrics;
 pub mod quality;
 pub mod shape;

@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 
 pub use merge::{Combined, Combining, Rule, StoredFile, combine, rewrite};
 use sink::Sink;
+pub(crate) use text::json;
 use text::{CsvWriter, JsonlWriter};
 
 use crate::Error;

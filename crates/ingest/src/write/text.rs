@@ -61,7 +61,7 @@ impl<W: Write> JsonlWriter<W> {
 }
 
 /// One value as JSON.
-fn json(text: &mut String, kind: &Kind, array: &dyn Array, row: usize) {
+pub(crate) fn json(text: &mut String, kind: &Kind, array: &dyn Array, row: usize) {
     use std::fmt::Write;
     if array.is_null(row) {
         text.push_str("null");
