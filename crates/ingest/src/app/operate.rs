@@ -4,20 +4,47 @@ use super::run::{RunDeps, RunOptions, RunReport, RunStatus, run};
 use crate::Error;
 use crate::alerts::{About, AlertBook, Alerter, Finding, Judged, tell};
 use crate::lake::Lake;
+use crate::load::{LoadOutcome, load};
 use crate::spec::Loaded;
 
 /// Where the alerts that are open are kept.
 pub const ALERTS: &str = "_tessera/alerts.json";
 
-/// Runs the pipeline and tells alerts. `file` is how the user names the pipeline file.
+/// Runs the pipeline, loads what it committed, and tells alerts. `file` is how the user names the pipeline file.
 ///
 /// # Errors
 /// As [`run`].
 pub async fn operate(loaded: &Loaded, file: &str, options: RunOptions, deps: &RunDeps) -> Result<RunReport, Error> {
     let part = !options.resources.is_empty() || options.limit.is_some();
-    let report = run(loaded, options, deps).await?;
+    let mut report = run(loaded, options, deps).await?;
+    if report.commit.is_some() {
+        match load_all(loaded).await {
+            Ok(loads) => report.loads = loads,
+            Err(error) => {
+                report.status = RunStatus::Failed;
+                report.error.get_or_insert(error);
+            }
+        }
+    }
     alert(loaded, file, &report, part, deps).await;
     Ok(report)
+}
+
+/// Brings every target of the pipeline to the lake's present. All are tried; the first failure is told.
+///
+/// # Errors
+/// [`Error::Load`] of the first target that refused.
+pub async fn load_all(loaded: &Loaded) -> Result<Vec<LoadOutcome>, Error> {
+    let mut outcomes = Vec::new();
+    let mut failure = None;
+    let lake = Lake::open(&loaded.pipeline)?;
+    for target in &loaded.pipeline.load {
+        match load(target, &loaded.pipeline, &lake, &loaded.secrets).await {
+            Ok(loads) => outcomes.extend(loads),
+            Err(error) => failure = failure.or(Some(error)),
+        }
+    }
+    failure.map_or(Ok(outcomes), Err)
 }
 
 /// Tells what the run found. An alert that cannot be sent never fails the run.

@@ -30,6 +30,8 @@ pub enum Command {
     Preview(inspect::PreviewArgs),
     /// Pull the resources into the lake
     Run(run::RunArgs),
+    /// Load committed files into the pipeline's databases; `run` does so by itself
+    Load(PipelineArgs),
     /// Show where each resource stands
     Status(inspect::FormatArgs),
     /// Show or change the saved cursors
@@ -120,6 +122,10 @@ pub async fn execute(command: Command, context: Context) -> Result<Exit, Error> 
         Command::Discover(args) => inspect::discover(args).await,
         Command::Preview(args) => inspect::preview(args, &context).await,
         Command::Run(args) => run::run(args, &context).await,
+        Command::Load(args) => {
+            run::say_loads(&crate::app::operate::load_all(&args.load()?).await?);
+            Ok(Exit::Done)
+        }
         Command::Status(args) => inspect::status(&args).await,
         Command::State(args) => inspect::state(args, &context).await,
         Command::Schema(args) => inspect::schema(&args).await,

@@ -124,6 +124,14 @@ fn redacted(error: Error, secrets: &crate::spec::Secrets) -> Error {
     }
 }
 
+/// What went into databases, a line a table.
+pub fn say_loads(loads: &[crate::load::LoadOutcome]) {
+    for load in loads {
+        let what = if load.already { "is up to date".to_owned() } else { format!("took {} rows", load.rows) };
+        eprintln!("load: {} {what}, commit {}", load.table, load.to_commit);
+    }
+}
+
 /// The end of a run in a few lines.
 fn say(report: &RunReport, file: &str, secrets: &crate::spec::Secrets) -> Exit {
     for warning in report.warnings.iter().filter(|warning| !warning.contains("secret in plain text")) {
@@ -155,6 +163,7 @@ fn say(report: &RunReport, file: &str, secrets: &crate::spec::Secrets) -> Exit {
             );
         }
     }
+    say_loads(&report.loads);
     let took = report.finished_at.since(report.started_at);
     let resumed = if report.resumed { ", resumed" } else { "" };
     let error = report.error.as_ref().map(|error| secrets.redact(&error.to_string())).unwrap_or_default();
@@ -181,6 +190,9 @@ fn say(report: &RunReport, file: &str, secrets: &crate::spec::Secrets) -> Exit {
             eprintln!("error: {error}");
             let code = report.error.as_ref().map_or("", Error::code);
             let rest = match report.commit {
+                Some(number) if code == "ingest.load_refused" => {
+                    format!("the lake is committed ({number}); load again with: tessera ingest load {file}")
+                }
                 Some(number) => format!("the other resources are committed ({number})"),
                 None if report.error.as_ref().is_some_and(Error::can_be_resumed) => {
                     "nothing was committed; progress is saved, the next run goes on".to_owned()

@@ -115,7 +115,8 @@ impl Database {
         let mut outcomes = Vec::new();
         for table in &tables {
             let loaded = known.get(table.resource.as_str());
-            let touching: Vec<&str> = [Some(table.resource.as_str()), table.parent.as_deref()].into_iter().flatten().collect();
+            let touching: Vec<&str> =
+                [Some(table.resource.as_str()), table.parent.as_deref()].into_iter().flatten().collect();
             let there = self.columns(&table.name).await.map_err(|fault| fault.at(&table.name))?.is_some();
             let step = match step(loaded.filter(|_| there), &table.mode.words(), &touching, &commits) {
                 Step::Runs(_) if table.mode == Mode::Replace => Step::Full,
@@ -252,12 +253,7 @@ impl Database {
     }
 
     /// Streams rows into a table; gives their number, and that of the NUL characters left out.
-    pub(super) async fn fill(
-        &mut self,
-        place: &str,
-        columns: &[Column],
-        source: &Source,
-    ) -> Result<(u64, u64), Fault> {
+    pub(super) async fn fill(&mut self, place: &str, columns: &[Column], source: &Source) -> Result<(u64, u64), Fault> {
         match &mut self.session {
             Session::Postgres(connection) => postgres::fill(connection, place, columns, source).await,
             Session::Sqlite(connection) => sqlite::fill(connection, place, columns, source).await,

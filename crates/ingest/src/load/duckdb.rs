@@ -143,7 +143,8 @@ fn select(table: &Table, lake: &Lake) -> String {
         })
         .collect();
     if parts.is_empty() {
-        let nulls = table.columns.iter().map(|column| format!("CAST(NULL AS {}) AS {}", kind(column), quoted(&column.source)));
+        let nulls =
+            table.columns.iter().map(|column| format!("CAST(NULL AS {}) AS {}", kind(column), quoted(&column.source)));
         return format!("SELECT {} WHERE FALSE", nulls.collect::<Vec<_>>().join(", "));
     }
     parts.join("\nUNION ALL BY NAME\n")

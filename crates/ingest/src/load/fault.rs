@@ -52,7 +52,9 @@ impl Fault {
         }
         match self {
             Self::Ours(error) => error,
-            fault => Error::Load { target: secrets.redact(&without_secrets(url)), detail: secrets.redact(&fault.words()) },
+            fault => {
+                Error::Load { target: secrets.redact(&without_secrets(url)), detail: secrets.redact(&fault.words()) }
+            }
         }
     }
 
@@ -110,12 +112,18 @@ fn explain(error: &sqlx::Error) -> String {
         "42501" => "grant the user CREATE on the schema, and ownership of the tables that it loads",
         "53100" | "13" => "the disk is full; free room and run it again",
         "53300" => "too many connections; close some, or raise max_connections",
-        "55P03" | "5" | "261" | "517" => "somebody else holds the table, maybe another load; run it again when they are done",
+        "55P03" | "5" | "261" | "517" => {
+            "somebody else holds the table, maybe another load; run it again when they are done"
+        }
         "2BP01" => "a view or another object stands on this column; drop it and make it anew after the load",
-        "23502" => "a column of yours demands a value that the rows do not have; drop its NOT NULL or give it a default",
+        "23502" => {
+            "a column of yours demands a value that the rows do not have; drop its NOT NULL or give it a default"
+        }
         "23503" | "23514" | "23505" => "a constraint of yours refuses the rows; drop it, or load into another schema",
         "54011" => "PostgreSQL holds 1,600 columns a table; leave some out with `exclude`, or keep `nested: json`",
-        "54000" => "a value of the key is too long for an index; choose another primary_key, or load with write: append",
+        "54000" => {
+            "a value of the key is too long for an index; choose another primary_key, or load with write: append"
+        }
         "57P01" | "57P02" | "57P03" => "the server is starting or stopping; run it again",
         "22P02" | "22P05" | "22003" => "a value does not fit the column's type; set its type to string under `columns`",
         "8" | "1032" => "the file or its folder cannot be written; correct its permissions",

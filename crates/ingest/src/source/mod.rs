@@ -412,7 +412,10 @@ impl Client {
             }
             status @ (408 | 425 | 500..=599) => {
                 self.limiter.struggled();
-                Err(Failure::Passing { detail: format!("it answered {status}{}", said(&self.words(&reply.body))), pause })
+                Err(Failure::Passing {
+                    detail: format!("it answered {status}{}", said(&self.words(&reply.body))),
+                    pause,
+                })
             }
             status => {
                 let remedy = match status {

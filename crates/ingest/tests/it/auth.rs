@@ -143,14 +143,18 @@ fn a_cassette_repeats_the_run_without_the_server() {
         let options = RunOptions { cassette: Some(Cassette::Record(Tape::new(&tape))), ..backfill() };
         run_well(&loaded, options, Arc::new(SystemClock));
         shop.assert_copied(&loaded, "orders");
-        (shop.base().to_owned(), [rows_of(&loaded, "orders", &["id", "total_minor", "updated_at"]), rows_of(&loaded, "refunds", &["id"])])
+        (
+            shop.base().to_owned(),
+            [rows_of(&loaded, "orders", &["id", "total_minor", "updated_at"]), rows_of(&loaded, "refunds", &["id"])],
+        )
     };
     for kind in [KINDS[0], KINDS[5]] {
         let folder = scratch.file(&format!("second-{}", kind.len()));
         let loaded = pipeline(&yaml(&base, &folder, kind));
         let options = RunOptions { cassette: Some(Cassette::Replay(Tape::new(&tape))), ..backfill() };
         run_well(&loaded, options, Arc::new(SystemClock));
-        let replayed = [rows_of(&loaded, "orders", &["id", "total_minor", "updated_at"]), rows_of(&loaded, "refunds", &["id"])];
+        let replayed =
+            [rows_of(&loaded, "orders", &["id", "total_minor", "updated_at"]), rows_of(&loaded, "refunds", &["id"])];
         assert_eq!(replayed, recorded);
     }
     // What was not recorded is said so.

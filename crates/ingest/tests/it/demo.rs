@@ -79,10 +79,8 @@ fn every_format_holds_the_truth_through_backfill_and_growth() {
 #[test]
 fn pages_that_shift_are_held_still_by_as_of() {
     let (shop, scratch) = (growing(), ScratchDir::new());
-    let text = yaml(&shop, &scratch, "parquet").replace(
-        "path: /orders, paginator",
-        "path: /orders, params: { as_of: \"{run.started_at}\" }, paginator",
-    );
+    let text = yaml(&shop, &scratch, "parquet")
+        .replace("path: /orders, paginator", "path: /orders, params: { as_of: \"{run.started_at}\" }, paginator");
     let loaded = pipeline(&text);
     /// A clock on which every look takes a tenth of a second.
     struct Running(Arc<tessera_kernel::ManualClock>);

@@ -229,7 +229,11 @@ fn rows_older_than_asked_and_a_cursor_that_goes_back_are_noted() {
     let loaded = pipeline(&one(&api.base, scratch.path(), "", ", incremental: { cursor: at, param: since }"));
     run_well(&loaded, backfill(), Arc::new(SystemClock));
     let report = run_well(&loaded, incremental(), Arc::new(SystemClock));
-    assert!(report.warnings.iter().any(|note| note.starts_with("r: ") && note.contains("older")), "{:?}", report.warnings);
+    assert!(
+        report.warnings.iter().any(|note| note.starts_with("r: ") && note.contains("older")),
+        "{:?}",
+        report.warnings
+    );
     let cursor = present(&loaded).state.resources["r"].cursor;
     assert_eq!(cursor, Some(Cursor::At("2024-03-01".parse().unwrap())), "a cursor never goes back");
 }
@@ -272,7 +276,11 @@ fn a_budget_stops_cleanly_and_the_next_runs_go_on() {
             if ended.stderr.contains("succeeded in") {
                 break;
             }
-            assert!(ended.stderr.contains("budget") && ended.stderr.contains("the next run goes on"), "{}", ended.stderr);
+            assert!(
+                ended.stderr.contains("budget") && ended.stderr.contains("the next run goes on"),
+                "{}",
+                ended.stderr
+            );
         }
         assert!(runs > 1, "{budget} was never reached");
         let loaded = pipeline(&text);
@@ -320,7 +328,8 @@ fn a_full_disk_is_named_and_the_next_run_goes_on_elsewhere_or_with_room() {
         Process::spawn(shell.args(["-c", script]).arg(tessera()).arg(&file)).wait()
     };
     assert_eq!(ended.code(), Some(1), "{}", ended.stderr);
-    let wanted = if disk.is_some() { "the disk is full; free room or choose another destination" } else { "cannot write" };
+    let wanted =
+        if disk.is_some() { "the disk is full; free room or choose another destination" } else { "cannot write" };
     assert!(ended.stderr.contains(wanted), "{}", ended.stderr);
     assert!(ended.stderr.contains(lake.to_str().unwrap()), "{}", ended.stderr);
     // With room it goes on.

@@ -10,7 +10,8 @@ fn refusal(text: &str) -> String {
     let file = scratch.write("bad.yaml", text);
     let ended = finish(&file, &[], &[]);
     assert_eq!(ended.code(), Some(2), "{}", ended.stderr);
-    let line = ended.stderr.lines().find(|line| line.starts_with("tessera: ")).unwrap_or_else(|| panic!("{}", ended.stderr));
+    let line =
+        ended.stderr.lines().find(|line| line.starts_with("tessera: ")).unwrap_or_else(|| panic!("{}", ended.stderr));
     assert_eq!(ended.stdout, "");
     line.replace(scratch.path().to_str().unwrap(), "")
 }
@@ -30,7 +31,11 @@ fn a_wrong_file_is_refused_by_line() {
     for (from, to, wanted) in [
         ("name: t\n", "name: [t\n", &["/bad.yaml:"][..]),
         ("source:\n", "source: { base_url\n", &["/bad.yaml:"]),
-        ("    path: /orders\n", "    path: /orders\n    paht: /orders\n", &["bad.yaml:8", "unknown key `paht`", "`path`"]),
+        (
+            "    path: /orders\n",
+            "    path: /orders\n    paht: /orders\n",
+            &["bad.yaml:8", "unknown key `paht`", "`path`"],
+        ),
         ("name: t\n", "name: t\nresource: []\n", &["bad.yaml:3", "unknown key `resource`", "`resources`"]),
         ("version: 1", "version: 2", &["bad.yaml:1", "version 2 is not known"]),
         ("http://127.0.0.1:9", "${NO_SUCH_VARIABLE}", &["bad.yaml:4", "NO_SUCH_VARIABLE", "export it"]),
@@ -66,7 +71,8 @@ destination: { url: /tmp/never-made-by-a-test }
 #[test]
 fn a_secret_in_plain_text_is_warned_of_and_not_shown() {
     let scratch = ScratchDir::new();
-    let text = one("http://127.0.0.1:9", &scratch.file("lake"), ", auth: { type: bearer, token: plain-text-token }", "");
+    let text =
+        one("http://127.0.0.1:9", &scratch.file("lake"), ", auth: { type: bearer, token: plain-text-token }", "");
     let file = scratch.write("t.yaml", text);
     let ended = finish(&file, &["--dry-run"], &[]);
     assert_eq!(ended.code(), Some(0), "{}", ended.stderr);

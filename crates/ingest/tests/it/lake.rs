@@ -8,7 +8,9 @@ use tessera_ingest::lake::{Lake, Manifest, Present, State, VERSION};
 use tessera_kernel::{SystemClock, Timestamp};
 use tessera_testkit::ScratchDir;
 
-use crate::support::{Shop, backfill, failure, incremental, one, pipeline, present, rows_of, run_to_end, run_well, runtime};
+use crate::support::{
+    Shop, backfill, failure, incremental, one, pipeline, present, rows_of, run_to_end, run_well, runtime,
+};
 
 fn manifest(run_id: &str, at: i64) -> Manifest {
     Manifest {

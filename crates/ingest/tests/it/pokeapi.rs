@@ -35,7 +35,8 @@ const COUNTS: [(&str, usize); 8] = [
 fn documents() -> &'static BTreeMap<String, Bytes> {
     static DOCUMENTS: OnceLock<BTreeMap<String, Bytes>> = OnceLock::new();
     DOCUMENTS.get_or_init(|| {
-        let packed = std::fs::File::open(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/pokeapi/api.tar.gz")).unwrap();
+        let packed =
+            std::fs::File::open(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/pokeapi/api.tar.gz")).unwrap();
         let mut tar = Vec::new();
         flate2::read::GzDecoder::new(packed).read_to_end(&mut tar).unwrap();
         let found = files(&tar).filter_map(|(name, body)| {
@@ -102,7 +103,11 @@ fn serve(trouble: Trouble) -> Api {
     })
 }
 
-async fn answer(State(server): State<Arc<Server>>, uri: Uri, Query(query): Query<BTreeMap<String, String>>) -> Response {
+async fn answer(
+    State(server): State<Arc<Server>>,
+    uri: Uri,
+    Query(query): Query<BTreeMap<String, String>>,
+) -> Response {
     let number = server.seen.fetch_add(1, Ordering::SeqCst) + 1;
     let trouble = server.trouble;
     let due = |every: u64| every > 0 && number.is_multiple_of(every);

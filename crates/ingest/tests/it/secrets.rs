@@ -19,7 +19,8 @@ async fn echo(uri: Uri, headers: HeaderMap) -> Response {
     if uri.path() == "/token" {
         return format!("{{\"access_token\":\"{ISSUED}\",\"expires_in\":600}}").into_response();
     }
-    let sent: Vec<String> = headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
+    let sent: Vec<String> =
+        headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
     let sent = format!("{} {}", uri, sent.join("; "));
     let row = serde_json::json!([{ "id": 1, "note": "fine" }]).to_string();
     let back = [("x-your-request", sent.clone())];
@@ -27,7 +28,9 @@ async fn echo(uri: Uri, headers: HeaderMap) -> Response {
         "/r" => (back, row).into_response(),
         "/zipped" => {
             let mut zipped = GzEncoder::new(Vec::new(), Compression::fast());
-            zipped.write_all(serde_json::json!({ "rows": [{ "id": 1 }], "echo": sent }).to_string().as_bytes()).unwrap();
+            zipped
+                .write_all(serde_json::json!({ "rows": [{ "id": 1 }], "echo": sent }).to_string().as_bytes())
+                .unwrap();
             ([(header::CONTENT_ENCODING, "gzip")], zipped.finish().unwrap()).into_response()
         }
         path => {
@@ -58,7 +61,8 @@ fn secrets_stay_out_of_everything() {
     ] {
         for path in ["r", "zipped", "400", "401", "403", "404", "500"] {
             let scratch = ScratchDir::new();
-            let text = one(&api.base, &scratch.file("lake"), &format!(", auth: {auth}"), "").replace("path: /r", &format!("path: /{path}"));
+            let text = one(&api.base, &scratch.file("lake"), &format!(", auth: {auth}"), "")
+                .replace("path: /r", &format!("path: /{path}"));
             let text = text.replace("records: rows", "");
             let file = scratch.write("t.yaml", text);
             let tape = scratch.file("tape");
@@ -69,7 +73,8 @@ fn secrets_stay_out_of_everything() {
             );
             let well = matches!(path, "r" | "zipped");
             assert_eq!(ended.code(), Some(i32::from(!well)), "{auth} {path}: {}", ended.stderr);
-            let mut written = vec![("stderr".to_owned(), ended.stderr.clone()), ("stdout".to_owned(), ended.stdout.clone())];
+            let mut written =
+                vec![("stderr".to_owned(), ended.stderr.clone()), ("stdout".to_owned(), ended.stdout.clone())];
             for path in files_below(scratch.path()) {
                 let bytes = std::fs::read(&path).unwrap();
                 written.push((path.display().to_string(), String::from_utf8_lossy(&bytes).into_owned()));
@@ -92,9 +97,14 @@ fn secrets_stay_out_of_everything() {
 #[test]
 fn a_pipeline_in_a_panic_shows_no_secret() {
     let scratch = ScratchDir::new();
-    let text = one("http://127.0.0.1:9", scratch.path(), &format!(", auth: {{ type: bearer, token: \"{SECRET}\" }}, headers: {{ X-Token: \"{SECRET}\" }}"), "")
-        + &format!("alerts: {{ slack: {{ webhook: \"https://{SECRET}\" }}, pagerduty: {{ routing_key: \"{SECRET}\" }} }}\n")
-        + &format!("load: [{{ url: \"postgres://user:{}@db/x\" }}]\n", SECRET.replace('/', "%2F"));
+    let text = one(
+        "http://127.0.0.1:9",
+        scratch.path(),
+        &format!(", auth: {{ type: bearer, token: \"{SECRET}\" }}, headers: {{ X-Token: \"{SECRET}\" }}"),
+        "",
+    ) + &format!(
+        "alerts: {{ slack: {{ webhook: \"https://{SECRET}\" }}, pagerduty: {{ routing_key: \"{SECRET}\" }} }}\n"
+    ) + &format!("load: [{{ url: \"postgres://user:{}@db/x\" }}]\n", SECRET.replace('/', "%2F"));
     let text = text.replace(
         "destination: {",
         &format!("destination: {{ s3: {{ access_key_id: id, secret_access_key: \"{SECRET}\" }}, "),

@@ -242,7 +242,9 @@ pub fn rows_of(loaded: &Loaded, table: &str, columns: &[&str]) -> Vec<Vec<String
             let batch = batch.unwrap();
             let found: Vec<Option<&ArrayRef>> = columns.iter().map(|name| batch.column_by_name(name)).collect();
             for row in 0..batch.num_rows() {
-                rows.push(found.iter().map(|column| column.map_or(String::new(), |column| cell(column, row))).collect());
+                rows.push(
+                    found.iter().map(|column| column.map_or(String::new(), |column| cell(column, row))).collect(),
+                );
             }
         }
         assert_eq!((rows.len() - before) as u64, file.rows, "{}", file.path);

@@ -142,6 +142,8 @@ pub struct RunReport {
     pub finished_at: Timestamp,
     /// What is worth a look.
     pub warnings: Vec<String>,
+    /// What was loaded into databases.
+    pub loads: Vec<crate::load::LoadOutcome>,
 }
 
 /// Runs a pipeline to its commit.
@@ -340,6 +342,7 @@ impl<'a> Run<'a> {
             started_at: self.begun.started_at,
             finished_at: self.deps.clock.now(),
             warnings: self.warnings,
+            loads: vec![],
         })
     }
 

@@ -4,7 +4,8 @@ use super::stage::{ORDERS, Place, World, instead, more, of};
 use crate::spec::WriteMode;
 
 const ITEMS: &str = "- { name: orders, path: /orders, primary_key: [id], lists: child_table, incremental: { cursor: at, param: since, format: number } }";
-const LOG: &str = "- { name: log, path: /log, write: append, incremental: { cursor: at, param: since, format: number } }";
+const LOG: &str =
+    "- { name: log, path: /log, write: append, incremental: { cursor: at, param: since, format: number } }";
 const ALL: &str = "- { name: codes, path: /codes, primary_key: [id] }";
 
 const IDS_AND_NAMES: &str = "SELECT id || ' ' || name FROM @orders ORDER BY id";
@@ -19,7 +20,9 @@ pub(super) async fn a_first_load_brings_every_type(place: Place) {
     assert!(!outcomes[0].already);
     assert_eq!(outcomes[0].table, place.table("orders").replace("raw.", "\"raw\"."));
     let asked = ["name", "price", "day", "tags", "who", "_run_id"];
-    for (column, wanted) in asked.iter().zip(["Zoë \"x\"\t\\N", "1.5", "2024-02-29", "[\"x\",\"y\"]", "{\"a\":[1,2]}", "run_0001"]) {
+    for (column, wanted) in
+        asked.iter().zip(["Zoë \"x\"\t\\N", "1.5", "2024-02-29", "[\"x\",\"y\"]", "{\"a\":[1,2]}", "run_0001"])
+    {
         let found = place.ask(&format!("SELECT CAST({column} AS TEXT) FROM @orders WHERE id = 1")).await;
         assert_eq!(found[0].replace(", ", ",").replace(": ", ":"), wanted, "{column}");
     }
@@ -90,7 +93,9 @@ pub(super) async fn an_append_skips_rows_that_were_only_written_anew(place: Plac
 pub(super) async fn a_replaced_resource_replaces_the_table(place: Place) {
     let mut world = World::of(&format!("{ALL}\n{ORDERS}"));
     let target = place.target();
-    world.commit(vec![instead("codes", r#"[{"id":1},{"id":2}]"#), more("orders", r#"[{"id":1,"at":1,"name":"a"}]"#)]).await;
+    world
+        .commit(vec![instead("codes", r#"[{"id":1},{"id":2}]"#), more("orders", r#"[{"id":1,"at":1,"name":"a"}]"#)])
+        .await;
     world.load(&target).await.unwrap();
     world.commit(vec![instead("codes", r#"[{"id":3}]"#), instead("orders", r#"[{"id":9,"at":1,"name":"z"}]"#)]).await;
     world.load(&target).await.unwrap();
@@ -162,7 +167,9 @@ pub(super) async fn rows_without_a_key_are_rows_of_their_own(place: Place) {
     let rows = r#"[{"id":1,"part":null,"at":1,"name":"a"},{"id":1,"part":null,"at":1,"name":"b"},{"id":1,"part":1,"at":1,"name":"c"}]"#;
     world.commit(vec![more("orders", rows)]).await;
     world.load(&target).await.unwrap();
-    world.commit(vec![more("orders", r#"[{"id":1,"part":null,"at":2,"name":"d"},{"id":1,"part":1,"at":2,"name":"C"}]"#)]).await;
+    world
+        .commit(vec![more("orders", r#"[{"id":1,"part":null,"at":2,"name":"d"},{"id":1,"part":1,"at":2,"name":"C"}]"#)])
+        .await;
     world.load(&target).await.unwrap();
     assert_eq!(place.ask("SELECT name FROM @orders ORDER BY lower(name)").await, ["a", "b", "C", "d"]);
     assert_eq!(place.count("orders").await, world.lake.present().await.unwrap().state.resources["orders"].rows);
@@ -214,7 +221,10 @@ pub(super) async fn every_file_format_loads(place: Place) {
     for format in ["jsonl", "csv"] {
         let flat = format!("{format}_flat");
         let resources = ITEMS.replace("name: orders", &format!("name: {format}"));
-        let mut world = World::with_format(&format!("{resources}\n{}", ORDERS.replace("name: orders", &format!("name: {flat}"))), format);
+        let mut world = World::with_format(
+            &format!("{resources}\n{}", ORDERS.replace("name: orders", &format!("name: {flat}"))),
+            format,
+        );
         let target = place.target();
         let rows = r#"[{"id":1,"at":1,"name":"a, \"b\"","o":{"x":[1]}},{"id":2,"at":1,"name":null}]"#;
         world.commit(vec![more(&flat, rows), more(format, r#"[{"id":1,"at":1,"l":[{"v":1.5}]}]"#)]).await;

@@ -40,7 +40,10 @@ async fn an_empty_resource_is_an_empty_view() {
     world.commit(vec![more("orders", "[]")]).await;
     world.load(&target(&world)).await.unwrap();
     let script = read(&world, "raw.sql");
-    assert!(script.contains("CAST(NULL AS TIMESTAMPTZ) AS \"_extracted_at\"") && script.contains("WHERE FALSE"), "{script}");
+    assert!(
+        script.contains("CAST(NULL AS TIMESTAMPTZ) AS \"_extracted_at\"") && script.contains("WHERE FALSE"),
+        "{script}"
+    );
 }
 
 #[tokio::test]

@@ -124,7 +124,8 @@ pub(super) fn instead<'a>(resource: &'a str, rows: &str) -> Part<'a> {
     Part { replaced: true, ..more(resource, rows) }
 }
 
-pub(super) const ORDERS: &str = "- { name: orders, path: /orders, primary_key: [id], incremental: { cursor: at, param: since, format: number } }";
+pub(super) const ORDERS: &str =
+    "- { name: orders, path: /orders, primary_key: [id], incremental: { cursor: at, param: since, format: number } }";
 
 impl World {
     /// A pipeline with these resources.
@@ -292,14 +293,7 @@ impl World {
         }
     }
 
-    async fn write(
-        &self,
-        path: &str,
-        stored: &Shape,
-        batch: &RecordBatch,
-        run_id: &str,
-        at: Timestamp,
-    ) -> DataFile {
+    async fn write(&self, path: &str, stored: &Shape, batch: &RecordBatch, run_id: &str, at: Timestamp) -> DataFile {
         let staged = Lake::staged(run_id, path);
         let format = self.pipeline.destination.format;
         let mut encoder = Encoder::open(self.lake.objects().clone(), staged, format, stored.clone());
