@@ -5,8 +5,8 @@ use std::time::Duration;
 use crate::Error;
 use crate::spec::Secrets;
 
-/// How long one statement may take.
-const STATEMENT: Duration = Duration::from_secs(3600);
+/// How long one statement may take: the merge of a very large table is one.
+const STATEMENT: Duration = Duration::from_secs(6 * 3600);
 
 /// What stopped a load.
 #[derive(Debug)]
@@ -73,8 +73,8 @@ pub(super) async fn answer<T, E: Into<Fault>>(asked: impl Future<Output = Result
     match tokio::time::timeout(STATEMENT, asked).await {
         Ok(answered) => answered.map_err(Into::into),
         Err(_) => Err(Fault::Refused(format!(
-            "no answer for {} minutes; look at what the database is doing, and run it again",
-            STATEMENT.as_secs() / 60
+            "no answer for {} hours; look at what the database is doing, and run it again",
+            STATEMENT.as_secs() / 3600
         ))),
     }
 }

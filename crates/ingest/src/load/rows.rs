@@ -73,10 +73,10 @@ impl<T: Send + 'static> Rows<T> {
     /// The next rows; none at the end.
     pub(super) async fn next(&mut self) -> Result<Option<Chunk<T>>, Error> {
         loop {
-            if let Some(reading) = &mut self.reading {
-                if let Some(chunk) = reading.chunks.recv().await {
-                    return chunk.map(Some).map_err(|detail| Error::Lake { detail });
-                }
+            if let Some(reading) = &mut self.reading
+                && let Some(chunk) = reading.chunks.recv().await
+            {
+                return chunk.map(Some).map_err(|detail| Error::Lake { detail });
             }
             if let Some(done) = self.reading.take() {
                 done.thread.await.map_err(|error| Error::Internal(error.to_string()))?;
@@ -132,5 +132,23 @@ pub(super) fn format_of(path: &str) -> FileFormat {
         Some("csv") => FileFormat::Csv,
         Some("jsonl") => FileFormat::Jsonl,
         _ => FileFormat::Parquet,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_other_runs_in_a_file_stay_out() {
+        let column = |name: &str, kind| crate::shape::Column { name: name.into(), kind };
+        let shape = Shape { columns: vec![column("id", crate::shape::Kind::Int)] }.stored(&[]);
+        let json = br#"[{"id":1,"_run_id":"old"},{"id":2,"_run_id":"new"},{"id":3},{"id":4,"_run_id":"older"}]"#;
+        let batch = crate::shape::decode_stored(&Arc::new(shape), json).unwrap();
+        let runs = HashSet::from(["new".to_owned()]);
+        let ids =
+            |batch: &RecordBatch| batch.column(0).as_primitive::<arrow_array::types::Int64Type>().values().to_vec();
+        assert_eq!(ids(&of_runs(batch.clone(), Some(&runs)).unwrap()), [2, 3]);
+        assert_eq!(ids(&of_runs(batch, None).unwrap()), [1, 2, 3, 4]);
     }
 }

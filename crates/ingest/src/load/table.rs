@@ -97,10 +97,10 @@ async fn meet(database: &mut Database, table: &Table, stage: &str, stages: &Stag
             };
             database.execute(came(&columns, stage, &has_key(key))).await?;
             // A parent that came without items has none any more.
-            if let Some(parents) = table.parent.as_deref().and_then(|parent| stages.get(parent)) {
-                if let Some(columns) = parent_columns(table, key, parents, parent_key) {
-                    database.execute(came(&list(&columns), &parents.place, &has_key(&columns))).await?;
-                }
+            if let Some(parents) = table.parent.as_deref().and_then(|parent| stages.get(parent))
+                && let Some(columns) = parent_columns(table, key, parents, parent_key)
+            {
+                database.execute(came(&list(&columns), &parents.place, &has_key(&columns))).await?;
             }
             database.execute(all).await
         }

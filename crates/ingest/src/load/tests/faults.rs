@@ -1,10 +1,11 @@
 //! What goes wrong while loading, and what is left then.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::stage::{ORDERS, Part, Place, World, instead, more};
 use crate::Error;
-use crate::lake::Lake;
+use crate::lake::{Lake, Manifest};
 use crate::load::load_with;
 
 const NAMES: &str = "SELECT name FROM @orders ORDER BY name";
@@ -125,6 +126,28 @@ pub(super) async fn a_file_that_is_gone_is_told(place: Place) {
     std::fs::remove_file(world.lake.objects().local_path(&path).unwrap()).unwrap();
     let error = world.load(&place.target()).await.unwrap_err();
     assert!(matches!(&error, Error::Lake { detail } if detail.contains("orders")), "{error}");
+}
+
+pub(super) async fn files_that_a_run_replaced_meanwhile_are_looked_up_anew(place: Place) {
+    let mut world = World::of(ORDERS);
+    world.commit(vec![more("orders", r#"[{"id":1,"at":1,"name":"a"}]"#)]).await;
+    let moved = AtomicBool::new(false);
+    let lake = world.lake.clone();
+    let once = || -> futures::future::BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async {
+            if moved.swap(true, Ordering::SeqCst) {
+                return Ok(());
+            }
+            let present = lake.present().await?;
+            let old = lake.manifest(1).await?;
+            let next = Manifest { run_id: "run_next".into(), resources: Default::default(), ..old };
+            lake.commit(&present, next, &present.state).await?;
+            Err(Error::Lake { detail: "the file is gone".into() })
+        })
+    };
+    let outcomes = load_with(&place.target(), &world.pipeline, &world.lake, &world.secrets, &once).await.unwrap();
+    assert_eq!((outcomes[0].rows, outcomes[0].to_commit), (1, 2));
+    assert_eq!(place.ask(NAMES).await, ["a"]);
 }
 
 #[tokio::test]

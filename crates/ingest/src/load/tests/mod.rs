@@ -46,6 +46,7 @@ on_every_engine![
     faults::a_lake_that_began_anew_is_loaded_whole,
     faults::a_held_back_commit_brings_nothing,
     faults::a_file_that_is_gone_is_told,
+    faults::files_that_a_run_replaced_meanwhile_are_looked_up_anew,
     schema::new_columns_are_added,
     schema::whole_numbers_become_fractions,
     schema::a_column_of_another_type_is_made_anew_by_a_full_load,

@@ -135,10 +135,19 @@ impl World {
 
     pub(super) fn with_format(resources: &str, format: &str) -> Self {
         let folder = ScratchDir::new();
+        let destination = format!("{{ url: \"{}\", format: {format} }}", folder.file("lake").display());
+        Self::in_folder(resources, &destination, folder)
+    }
+
+    /// A pipeline with this destination.
+    pub(super) fn at(resources: &str, destination: &str) -> Self {
+        Self::in_folder(resources, destination, ScratchDir::new())
+    }
+
+    fn in_folder(resources: &str, destination: &str, folder: ScratchDir) -> Self {
         let text = format!(
-            "version: 1\nname: shop\nsource: {{ base_url: http://127.0.0.1 }}\nresources:\n  {}\ndestination: {{ url: \"{}\", format: {format} }}\n",
+            "version: 1\nname: shop\nsource: {{ base_url: http://127.0.0.1 }}\nresources:\n  {}\ndestination: {destination}\n",
             resources.replace('\n', "\n  "),
-            folder.file("lake").display()
         );
         let loaded = spec::load(&text, "test", &Environment::default()).unwrap();
         let pipeline = loaded.pipeline.as_ref().clone();
