@@ -222,9 +222,9 @@ impl Client {
         traffic: &Traffic,
     ) -> Result<Answer, Error> {
         let mut delays = backon::ExponentialBuilder::default()
-            .with_min_delay(Duration::from_millis(250))
+            .with_min_delay(Duration::from_millis(100))
             .with_max_delay(Duration::from_secs(30))
-            .with_factor(2.0)
+            .with_factor(2.5)
             .with_jitter()
             .without_max_times()
             .build();

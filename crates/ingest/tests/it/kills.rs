@@ -8,7 +8,7 @@ use rand::{RngExt, SeedableRng};
 use tessera_ingest::demo_api::Options;
 use tessera_testkit::ScratchDir;
 
-use crate::support::{Shop, files_below, finish, get, pipeline, present, rows_of, snapshot, start};
+use crate::support::{Shop, files_below, finish, pipeline, present, rows_of, snapshot, start};
 
 const KILLS: u32 = 200;
 const AT_ONCE: u32 = 4;
@@ -176,21 +176,20 @@ fn a_stop_saves_progress_and_the_next_run_goes_on() {
     let lake = scratch.file("lake");
     let yaml = shop_yaml(shop.base(), lake.to_str().unwrap());
     let file = scratch.write("shop.yaml", &yaml);
+    let progress = lake.join("shop/_tessera/progress");
     for signal in ["TERM", "INT"] {
+        let before = files_below(&progress);
         let run = start(&file, &["--run-type", "backfill"], &[]);
-        wait_for_file(&lake.join("shop/_tessera/progress"), |path| path.ends_with("000000000002.json"));
+        wait_for_file(&progress, |path| !before.contains(&path.to_owned()) && !path.ends_with("000000000001.json"));
         run.signal(signal);
         let ended = run.wait();
         assert_eq!(ended.code(), Some(1), "{}", ended.stderr);
         assert!(ended.stderr.contains("the next run goes on"), "{}", ended.stderr);
     }
     shop.faults("none");
-    let asked = || get(&format!("{}/_stats", shop.base()))["paths"]["/orders/{id}/items"]["200"].as_u64().unwrap_or(0);
-    let before = asked();
     let ended = finish(&file, &["--run-type", "backfill"], &[]);
     assert_eq!(ended.code(), Some(0), "{}", ended.stderr);
     assert!(ended.stderr.contains("resumed"), "{}", ended.stderr);
-    assert!(before + asked() > 0);
     assert_all_there(&shop, &yaml);
 }
 

@@ -127,8 +127,9 @@ impl Shop {
         let mut found = rows_of(loaded, table, &columns);
         if resource == "stock" {
             // The order of the warehouses is the shop's own.
-            let csv = fetch(&format!("{}/stock.csv", self.base()));
-            let order: Vec<&str> = csv.lines().skip(1).filter_map(|line| line.split(',').next()).collect();
+            let text = fetch(&format!("{}/stock.csv", self.base()));
+            let order: Vec<String> =
+                csv::Reader::from_reader(text.as_bytes()).records().map(|row| row.unwrap()[0].to_owned()).collect();
             found.sort_by_cached_key(|row| order.iter().position(|id| *id == row[0]));
         } else {
             found.sort_by_cached_key(|row| sort_key(&row[0]));

@@ -111,7 +111,10 @@ type Out = mpsc::Sender<Result<PageItem, Error>>;
 async fn drive(reading: &Arc<Reading>, start: Position, out: &Out) -> Result<(), Error> {
     let width = usize::from(reading.pipeline.source.concurrency);
     let left = reading.units.len().saturating_sub(start.unit);
-    let at_once = left.clamp(1, width);
+    // Streams of one page go further ahead: one that is tried again holds up those behind it. The client still sends
+    // no more than `concurrency` at once.
+    let ahead = if reading.paginator == Paginator::None { 2 * width } else { width };
+    let at_once = left.clamp(1, ahead);
     let pages_each = width.div_ceil(at_once);
     let mut next = start.unit;
     let mut active: VecDeque<(mpsc::Receiver<Result<PageItem, Error>>, Task)> = VecDeque::new();
