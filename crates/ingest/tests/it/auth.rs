@@ -76,11 +76,11 @@ fn wrong_proofs_are_told_with_the_place_to_correct() {
 #[test]
 fn a_token_is_renewed_when_it_is_about_to_expire() {
     let (shop, scratch) = (locked_shop(), ScratchDir::new());
-    // Every look at the clock takes a second; tokens live for a minute.
+    // Every look at the clock takes two seconds; tokens live for a minute.
     struct Fast(Arc<tessera_kernel::ManualClock>);
     impl Clock for Fast {
         fn now(&self) -> tessera_kernel::Timestamp {
-            self.0.advance(std::time::Duration::from_secs(1));
+            self.0.advance(std::time::Duration::from_secs(2));
             self.0.now()
         }
     }

@@ -134,6 +134,11 @@ impl RunJournal {
         self.append(&Entry::Checkpoint(checkpoint)).await
     }
 
+    /// Whether the run was committed or given up by another process, which deletes its journal.
+    pub async fn is_gone(&self) -> bool {
+        matches!(self.journal.read(1).await, Ok(None))
+    }
+
     async fn append(&self, entry: &Entry) -> Result<(), Error> {
         let mut next = self.next.lock().await;
         if !self.journal.append(*next, to_json(entry)?).await? {

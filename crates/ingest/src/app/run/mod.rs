@@ -292,6 +292,11 @@ impl<'a> Run<'a> {
         let outcome = self.read_all().await?;
         let (stopped, mut failure): (Vec<Error>, Vec<Error>) =
             outcome.into_iter().partition(|error| matches!(error, Error::Stopped(_)));
+        // Files that vanish below a run say no more than that.
+        let lake_failed = failure.iter().any(|error| matches!(error, Error::Lake { .. }));
+        if lake_failed && self.journal.is_gone().await {
+            failure = vec![Error::Conflict("another process finished this run; this one stops".into())];
+        }
         let keep = failure.iter().any(Error::can_be_resumed) || !stopped.is_empty();
         let mut status = match (failure.is_empty(), stopped.is_empty()) {
             (false, _) => RunStatus::Failed,
