@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::spec::Source;
 
 /// Longest pause that an API's word is taken for.
-const LONGEST_PAUSE: Duration = Duration::from_secs(900);
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(900);
 
 /// Admits requests: at our own rate, and as many at once as the API bears. Concurrency halves on 429, falls by a fifth
 /// on 5xx and broken connections, and grows by one a round trip (additive increase, multiplicative decrease).

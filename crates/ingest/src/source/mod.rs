@@ -22,7 +22,7 @@ use url::Url;
 use auth::Authenticator;
 pub(crate) use cassette::public_url;
 pub use cassette::{Cassette, Tape};
-use limit::{Limiter, asked_pause};
+use limit::{LONGEST_PAUSE, Limiter, asked_pause};
 pub(crate) use page::link;
 pub use page::{Page, Paths};
 pub use paginate::{Place, Plan};
@@ -71,8 +71,8 @@ pub struct Reply {
     pub body: Bytes,
 }
 
-/// A page and where it came from.
-#[derive(Clone, Debug)]
+/// A page and where it came from; by default one without rows.
+#[derive(Clone, Debug, Default)]
 pub struct Answer {
     /// The rows and what the response says of its neighbours.
     pub page: Page,
@@ -264,7 +264,9 @@ impl Client {
             for counters in [traffic, &self.total] {
                 Traffic::count(&counters.retries, 1);
             }
-            let wait = pause.unwrap_or_else(|| delays.next().unwrap_or(Duration::from_secs(30)));
+            let wait = pause
+                .map(|pause| pause.min(LONGEST_PAUSE))
+                .unwrap_or_else(|| delays.next().unwrap_or(Duration::from_secs(30)));
             tokio::select! {
                 () = self.stop.cancelled() => return Err(Error::Stopped("by a signal or a request".into())),
                 () = tokio::time::sleep(wait) => {}

@@ -24,8 +24,8 @@ pub struct Paths {
     pub has_more: Option<String>,
 }
 
-/// A page.
-#[derive(Clone, Debug, Default)]
+/// A page; by default one without rows.
+#[derive(Clone, Debug)]
 pub struct Page {
     /// A JSON array of rows, or one object.
     pub records: Bytes,
@@ -37,6 +37,13 @@ pub struct Page {
     pub total_pages: Option<u64>,
     /// What the API says of there being more.
     pub has_more: Option<bool>,
+}
+
+impl Default for Page {
+    fn default() -> Self {
+        let records = Bytes::from_static(b"[]");
+        Self { records, next: None, total: None, total_pages: None, has_more: None }
+    }
 }
 
 impl Paths {

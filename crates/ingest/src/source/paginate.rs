@@ -116,15 +116,21 @@ impl Plan {
         }
     }
 
-    /// The last place of a parallel stream, as far as an answer tells it.
-    pub fn last(&self, answer: &Answer, rows: usize) -> Option<Place> {
+    /// Whether a place is that of the first page.
+    pub fn is_first(&self, place: &Place) -> bool {
+        match (&self.paginator, place) {
+            (Paginator::Page { start, .. }, Place::Page(page)) => page == start,
+            (_, place) => matches!(place, Place::Start | Place::Offset(0)),
+        }
+    }
+
+    /// The last place of a parallel stream, as far as an answer tells it. `largest` is the most rows that a page of the
+    /// stream has had: what the API caps its pages at, where that is below what was asked for.
+    pub fn last(&self, answer: &Answer, largest: usize) -> Option<Place> {
         match &self.paginator {
             Paginator::Page { start, size, .. } => {
-                let by_total = || {
-                    let per_page = size.filter(|size| rows as u64 <= *size).or((rows > 0).then_some(rows as u64))?;
-                    Some(answer.page.total?.div_ceil(per_page.max(1)))
-                };
-                let pages = answer.page.total_pages.or_else(by_total)?;
+                let per_page = size.map_or(largest as u64, |size| size.min(largest as u64)).max(1);
+                let pages = answer.page.total_pages.or_else(|| Some(answer.page.total?.div_ceil(per_page)))?;
                 Some(Place::Page((start + pages).saturating_sub(1).max(*start)))
             }
             Paginator::Offset { limit, .. } => {
@@ -135,21 +141,20 @@ impl Plan {
         }
     }
 
-    /// The place after a page that was asked for at `place` and had so many rows.
-    ///
-    /// # Errors
-    /// None so far; a next value that is the present one is a loop and found by the caller.
-    pub fn next(&self, place: &Place, answer: &Answer, rows: usize) -> Place {
+    /// The place after a page that was asked for at `place` and had so many rows, `largest` being the most that a page of
+    /// the stream has had.
+    pub fn next(&self, place: &Place, answer: &Answer, rows: usize, largest: usize) -> Place {
         match &self.paginator {
             Paginator::None | Paginator::Auto => Place::End,
             Paginator::Page { size, .. } => {
-                let said_last = self.last(answer, rows).is_some_and(|last| passed(&self.ahead(place, 1), &last));
-                // A page that is shorter than asked for is the last, unless the API caps the size below what was asked.
-                let short = size.is_some_and(|size| (rows as u64) < size)
-                    && answer.page.total.is_none()
-                    && answer.page.total_pages.is_none();
-                let capped = short && rows > 0 && matches!(place, Place::Start) && rows.is_multiple_of(10);
-                if rows == 0 || said_last || (short && !capped) { Place::End } else { self.ahead(place, 1) }
+                let known = answer.page.total.is_some() || answer.page.total_pages.is_some();
+                let said_last = self.last(answer, largest).is_some_and(|last| passed(&self.ahead(place, 1), &last));
+                // Without a total, a page shorter than asked for is the last, unless the API caps its pages: then all
+                // of them are as long as the longest, and caps are round numbers.
+                let short = size.is_some_and(|size| (rows as u64) < size);
+                let capped = rows == largest && rows.is_multiple_of(5);
+                let ends = if known { said_last } else { short && !capped };
+                if rows == 0 || ends { Place::End } else { self.ahead(place, 1) }
             }
             Paginator::Offset { limit, .. } => {
                 let said_last = answer.page.total.is_some_and(|total| {
@@ -162,6 +167,11 @@ impl Plan {
                     _ if said_last => Place::End,
                     // Fewer rows than asked for, and the API says there are more: it caps its pages.
                     rows if short && answer.page.total.is_some() => {
+                        let offset = if let Place::Offset(offset) = place { *offset } else { 0 };
+                        Place::Offset(offset + rows as u64)
+                    }
+                    // Without a total: as with page numbers, all pages as long as the longest are capped ones.
+                    rows if short && rows == largest && rows.is_multiple_of(5) => {
                         let offset = if let Place::Offset(offset) = place { *offset } else { 0 };
                         Place::Offset(offset + rows as u64)
                     }

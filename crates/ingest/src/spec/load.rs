@@ -81,6 +81,14 @@ fn explain(error: &Yaml, text: &str) -> (usize, String) {
     let Some(key) = message.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next()) else {
         return (line, message);
     };
+    // In a mapping that has variables the parser does not repeat the key: it stands at the error's place.
+    let key = match (key, error.location()) {
+        ("an interpolated field", Some(location)) => {
+            let rest = text.lines().nth(line - 1).and_then(|text| text.get(location.column() as usize - 1..));
+            rest.and_then(|rest| rest.split(':').next()).map_or(key, |key| key.trim().trim_matches(['"', '\'']))
+        }
+        _ => key,
+    };
     let known: Vec<&str> = message.split("expected ").nth(1).map_or(vec![], |list| {
         list.trim_start_matches("one of ")
             .split([',', ' '])
@@ -158,4 +166,16 @@ fn plain_secrets(text: &str, place: &str) -> Vec<String> {
         }
     }
     warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_key_is_named_beside_a_variable_too() {
+        let text = "version: 1\nname: p\nsource:\n  base_url: ${URL}\n  concurency: 8\nresources: []\ndestination: { url: x }\n";
+        let error = load(text, "p.yaml", &Environment::from([("URL", "http://x")])).unwrap_err().to_string();
+        assert_eq!(error, "p.yaml:5: unknown key `concurency`; did you mean `concurrency`?");
+    }
 }

@@ -36,6 +36,8 @@ pub struct StoredFile {
     pub format: FileFormat,
     /// Its shape, system columns included.
     pub shape: Arc<Shape>,
+    /// Columns that name a row here, where they are called otherwise than in the other files.
+    pub key: Option<Vec<String>>,
 }
 
 impl StoredFile {
@@ -45,12 +47,12 @@ impl StoredFile {
     /// [`Error::Lake`] when it cannot be read.
     pub async fn fetch(objects: &Objects, path: &str, format: FileFormat, shape: Arc<Shape>) -> Result<Self, Error> {
         if let Some(local) = objects.local_path(path) {
-            return Ok(Self { local: Arc::new(local), copy: None, format, shape });
+            return Ok(Self { local: Arc::new(local), copy: None, format, shape, key: None });
         }
         let no_room = |error: std::io::Error| Error::Lake { detail: format!("cannot make a temporary file: {error}") };
         let copy = tempfile::NamedTempFile::new().map_err(no_room)?.into_temp_path();
         objects.download(path, &copy).await?;
-        Ok(Self { local: Arc::new(copy.to_path_buf()), copy: Some(Arc::new(copy)), format, shape })
+        Ok(Self { local: Arc::new(copy.to_path_buf()), copy: Some(Arc::new(copy)), format, shape, key: None })
     }
 
     /// Its rows.
@@ -159,25 +161,26 @@ fn scan(
     hashers: &(RandomState, RandomState),
     sorter: &mut Sorter,
 ) -> Result<(), String> {
-    let mut wanted: Vec<String> = combining.key.iter().map(|path| root(path)).collect();
+    let key = stored.key.as_ref().unwrap_or(&combining.key);
+    let mut wanted: Vec<String> = key.iter().map(|path| root(path)).collect();
     wanted.extend(combining.cursor.iter().map(|cursor| root(&cursor.path)));
     if combining.groups {
         wanted.push("_position".into());
     }
-    let reader = stored.read((!combining.key.is_empty()).then_some(&wanted))?;
+    let reader = stored.read((!key.is_empty()).then_some(&wanted))?;
     let (mut row, mut version) = (0_u32, 0_u32);
     for batch in reader {
         let batch = batch?;
-        let columns: Vec<_> = if combining.key.is_empty() {
+        let columns: Vec<_> = if key.is_empty() {
             let data = batch.schema_ref().fields().iter().zip(batch.columns());
             data.filter(|(field, _)| !SYSTEM.contains(&field.name().as_str()))
                 .map(|(_, column)| column.clone())
                 .collect()
         } else {
-            combining.key.iter().filter_map(|path| crate::lake::column(&batch, path)).collect()
+            key.iter().filter_map(|path| crate::lake::column(&batch, path)).collect()
         };
-        if columns.len() < combining.key.len() {
-            return Err(format!("the rows have no column {}; correct primary_key", combining.key.join(", ")));
+        if columns.len() < key.len() {
+            return Err(format!("the rows have no column {}; correct primary_key", key.join(", ")));
         }
         let positions = combining.groups.then(|| batch.column_by_name("_position").cloned()).flatten();
         let cursors = combining.cursor.as_ref().map(|cursor| cursor.read(&batch));
@@ -186,7 +189,7 @@ fn scan(
             if starts {
                 version = row;
             }
-            let no_key = !combining.key.is_empty() && columns.iter().any(|column| column.is_null(at));
+            let no_key = !key.is_empty() && columns.iter().any(|column| column.is_null(at));
             if !no_key {
                 let rank = cursors.as_ref().and_then(|cursors| cursors[at]).map_or(i64::MIN, |cursor| cursor.rank());
                 let (mut a, mut b) = (hashers.0.build_hasher(), hashers.1.build_hasher());
@@ -447,7 +450,7 @@ mod tests {
         std::fs::write(&path, lines).unwrap();
         let column = |name: &str| crate::shape::Column { name: name.into(), kind: crate::shape::Kind::Int };
         let shape = Shape { columns: vec![column("id"), column("at")] };
-        StoredFile { local: Arc::new(path), copy: None, format: FileFormat::Jsonl, shape: Arc::new(shape) }
+        StoredFile { local: Arc::new(path), copy: None, format: FileFormat::Jsonl, shape: Arc::new(shape), key: None }
     }
 
     fn combining(rule: Rule) -> Combining {

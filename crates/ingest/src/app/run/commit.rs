@@ -49,7 +49,8 @@ struct Incoming {
     key: Vec<String>,
     cursor: Option<CursorColumn>,
     include: Vec<String>,
-    is_child: bool,
+    /// Of a child table: the parent's new files, and the columns that name a row in them.
+    parents: Option<(Vec<DataFile>, Arc<Shape>, Vec<String>)>,
 }
 
 impl Commit<'_> {
@@ -100,20 +101,24 @@ impl Commit<'_> {
         let before = state.resources.clone();
         let no_rules = QualityRules::default();
         let mut held_back = false;
+        let appends = write_mode(self.pipeline, resource) == WriteMode::Append;
+        let own = checkpoint.tables.get(&resource.name).cloned().unwrap_or_default();
+        let include: Vec<String> = resource.include.keys().cloned().collect();
         // The resource itself comes first by its name; its child tables follow its fate.
         for (name, table) in checkpoint.tables {
             let is_child = name != resource.name;
             let key = primary_key(self.pipeline, resource);
             let incoming = Incoming {
-                key: if is_child {
-                    key.iter().map(|column| format!("_parent_{column}")).collect()
-                } else {
-                    key.to_vec()
+                key: match is_child {
+                    false => key.to_vec(),
+                    // Items of one parent are told apart by all their columns.
+                    true if appends => vec![],
+                    true => key.iter().map(|column| format!("_parent_{column}")).collect(),
                 },
                 cursor: (!is_child).then(|| cursor_column(resource)).flatten(),
-                include: if is_child { vec![] } else { resource.include.keys().cloned().collect() },
+                parents: is_child.then(|| (own.files.clone(), Arc::new(own.shape.stored(&include)), key.to_vec())),
+                include: if is_child { vec![] } else { include.clone() },
                 table,
-                is_child,
                 name,
             };
             let rules =
@@ -218,7 +223,7 @@ impl Commit<'_> {
         let mut report = report(&table.profile, &facts, checks, combined.duplicates, combined.overlap);
         report.rows = table.profile.rows - gone;
         let cursor = self.advanced(
-            parent.filter(|_| !incoming.is_child).and_then(|known| known.cursor),
+            parent.filter(|_| incoming.parents.is_none()).and_then(|known| known.cursor),
             &table,
             reach,
             replaced,
@@ -277,13 +282,29 @@ impl Commit<'_> {
     ) -> Result<Combined, Error> {
         let none = || Combined { losers: vec![Vec::new(); files.len()], ..Combined::default() };
         let nothing_to_combine = incoming.key.is_empty() && (replaced || write != WriteMode::Append || old == 0);
-        if nothing_to_combine || files.len() == old {
+        let mut all = files.to_vec();
+        let mut parents = 0;
+        if let (Some((parent_files, shape, key)), false) = (&incoming.parents, incoming.key.is_empty()) {
+            // A parent that came again has only the items that came with it, even if that is none.
+            for file in parent_files {
+                let path = Lake::staged(&self.target.run_id, &file.path);
+                let parent = StoredFile { key: Some(key.clone()), ..self.fetch(&path, shape).await? };
+                all.insert(old + parents, parent);
+                parents += 1;
+            }
+        }
+        if nothing_to_combine || all.len() == old {
             return Ok(none());
         }
         let rule = if write == WriteMode::Append { Rule::FirstOfKeyAndCursor } else { Rule::LatestOfKey };
-        let combining =
-            Combining { key: incoming.key.clone(), cursor: incoming.cursor.clone(), rule, groups: incoming.is_child };
-        blocking(combining, files.to_vec(), old).await
+        let groups = incoming.parents.is_some();
+        let combining = Combining { key: incoming.key.clone(), cursor: incoming.cursor.clone(), rule, groups };
+        let mut combined = blocking(combining, all, old).await?;
+        if parents > 0 {
+            combined.losers.drain(old..old + parents);
+            combined.duplicates = 0;
+        }
+        Ok(combined)
     }
 
     /// Rows of the run that repeat the columns of `unique`.

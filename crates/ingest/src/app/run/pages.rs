@@ -145,62 +145,55 @@ async fn drive(reading: &Arc<Reading>, start: Position, out: &Out) -> Result<(),
 async fn read_unit(reading: &Arc<Reading>, unit: usize, place: Place, ahead: usize, out: &Out) -> Result<(), Error> {
     let first = request(&reading.client, &reading.pipeline, reading.resource(), &reading.units[unit])?;
     let plan = Arc::new(Plan::new(reading.paginator.clone(), first));
+    let ahead = if plan.is_parallel() { ahead } else { 1 };
     let mut repeats = Repeats::default();
+    let mut largest = 0;
     // The first page is waited for: it tells how many there are.
-    let mut page = fetch(reading, &plan, unit, place).await?;
-    if !plan.is_parallel() || ahead == 1 {
-        loop {
-            repeats.check(reading, &page)?;
-            let next = page.item.next.clone();
-            if out.send(Ok(page.item)).await.is_err() || next == Place::End {
-                return Ok(());
-            }
-            repeats.check_place(reading, &next)?;
-            page = fetch(reading, &plan, unit, next).await?;
-        }
-    }
-    let mut last = page.last.clone();
-    let mut ahead_of = page.item.next.clone();
-    repeats.check(reading, &page)?;
-    if out.send(Ok(page.item)).await.is_err() || ahead_of == Place::End {
-        return Ok(());
-    }
+    let mut last: Option<Place> = None;
+    let mut due = place;
     let mut fetching = FuturesOrdered::new();
-    let mut expected = ahead_of.clone();
+    let mut asked = due.clone();
+    let mut is_first = true;
     loop {
-        while fetching.len() < ahead && last.as_ref().is_none_or(|last| !passed(&ahead_of, last)) {
-            let (shared, plan, place) = (Arc::clone(reading), Arc::clone(&plan), ahead_of.clone());
+        let width = if is_first { 1 } else { ahead };
+        let wanted = |asked: &Place| last.as_ref().is_none_or(|last| !passed(asked, last));
+        while fetching.is_empty() || (fetching.len() < width && wanted(&asked)) {
+            let (shared, plan, place) = (Arc::clone(reading), Arc::clone(&plan), asked.clone());
             let task = tokio::spawn(async move { fetch(&shared, &plan, unit, place).await });
             fetching.push_back(Abort(task));
-            ahead_of = plan_ahead(reading, &ahead_of);
+            asked = plan_ahead(reading, &asked);
         }
         let Some(page) = fetching.next().await else { return Ok(()) };
-        let page = page?;
+        let mut page = page?;
+        is_first = false;
         repeats.check(reading, &page)?;
-        if let Some(now) = page.last.clone() {
-            last = Some(match last {
-                Some(before) if passed(&before, &now) => before,
-                _ => now,
-            });
-        }
+        largest = largest.max(page.rows);
+        page.item.next = plan.next(&due, &page.around, page.rows, largest);
+        last = match (last, plan.last(&page.around, largest)) {
+            (Some(before), Some(now)) if passed(&before, &now) => Some(before),
+            (before, now) => now.or(before),
+        };
         let next = page.item.next.clone();
-        expected = plan_ahead(reading, &expected);
         if out.send(Ok(page.item)).await.is_err() || next == Place::End {
             return Ok(());
         }
-        if next != expected {
-            // The API gives smaller pages than asked for: what was asked ahead does not join on.
+        repeats.check_place(reading, &next)?;
+        if next != plan_ahead(reading, &due) || fetching.is_empty() {
+            // Nothing was asked ahead, or it does not join on: the API's pages are smaller than asked for.
             fetching = FuturesOrdered::new();
-            ahead_of = next.clone();
-            expected = next;
+            asked = next.clone();
         }
+        due = next;
     }
 }
 
+/// The place after this one if every page is as long as asked for.
 fn plan_ahead(reading: &Reading, place: &Place) -> Place {
     match (&reading.paginator, place) {
         (Paginator::Page { .. }, Place::Page(page)) => Place::Page(page + 1),
+        (Paginator::Page { start, .. }, Place::Start) => Place::Page(start + 1),
         (Paginator::Offset { limit, .. }, Place::Offset(offset)) => Place::Offset(offset + limit),
+        (Paginator::Offset { limit, .. }, Place::Start) => Place::Offset(*limit),
         _ => Place::End,
     }
 }
@@ -228,7 +221,8 @@ struct Fetched {
     rows: usize,
     /// Beginning and end of the rows, to recognise a page that repeats.
     sample: Vec<u8>,
-    last: Option<Place>,
+    /// The answer without its rows.
+    around: Answer,
 }
 
 async fn fetch(reading: &Arc<Reading>, plan: &Plan, unit: usize, place: Place) -> Result<Fetched, Error> {
@@ -236,7 +230,11 @@ async fn fetch(reading: &Arc<Reading>, plan: &Plan, unit: usize, place: Place) -
         return Err(Error::Internal("a request past the end".into()));
     };
     let format = reading.resource().format;
-    let answer = reading.client.fetch(&request, &reading.paths, format, &reading.progress.traffic).await?;
+    let answer = match reading.client.fetch(&request, &reading.paths, format, &reading.progress.traffic).await {
+        // Some APIs answer a page past the last with 404.
+        Err(Error::Refused { status: 404, .. }) if plan.is_parallel() && !plan.is_first(&place) => Answer::default(),
+        answer => answer?,
+    };
     let values = &reading.units[unit].values;
     let include = reading.resource().include.values();
     let meta = Meta {
@@ -260,9 +258,8 @@ async fn fetch(reading: &Arc<Reading>, plan: &Plan, unit: usize, place: Place) -
         Content::Raw(_, inference) => inference.rows,
         Content::Rows(decoded) => decoded.batch.num_rows(),
     };
-    let (next, last) = (plan.next(&place, &around, rows), plan.last(&around, rows));
-    let item = PageItem { unit, next, total: around.page.total, meta, content };
-    Ok(Fetched { item, rows, sample, last })
+    let item = PageItem { unit, next: Place::End, total: around.page.total, meta, content };
+    Ok(Fetched { item, rows, sample, around })
 }
 
 /// The first and the last four kilobytes.

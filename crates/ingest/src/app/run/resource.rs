@@ -13,14 +13,14 @@ use tokio::time::Instant;
 use super::checkpoint::{Checkpoint, Position, RunJournal};
 use super::pages::{PageItem, Reading, read};
 use super::shaper::Content;
-use super::table::{QUARANTINE_FORMAT, Table, Target, file_path, shape_of};
+use super::table::{QUARANTINE_FORMAT, Table, Target, file_path, kind_of, shape_of};
 use crate::Error;
 use crate::lake::{Cursor, CursorColumn, Lake};
-use crate::quality::{RowRules, text};
+use crate::quality::RowRules;
 use crate::shape::{Column, Decoded, EXTRACTED_AT, Kind, Shape, child_rows, flatten};
 use crate::source::Place;
 use crate::spec::{CursorFormat, OnFail};
-use crate::write::Encoder;
+use crate::write::{Encoder, json};
 
 /// The shape is settled after so many rows, pages or bytes.
 const SAMPLE_ROWS: usize = 1_000;
@@ -397,9 +397,7 @@ pub(super) fn as_text(batch: &RecordBatch, reasons: Vec<String>) -> Result<Recor
 }
 
 fn value(column: &ArrayRef, row: usize) -> serde_json::Value {
-    let text = text(column.as_ref(), row);
-    match column.data_type() {
-        DataType::Int64 | DataType::Float64 | DataType::Boolean => serde_json::from_str(&text).unwrap_or(text.into()),
-        _ => text.into(),
-    }
+    let mut text = String::new();
+    json(&mut text, &kind_of(column.data_type()), column.as_ref(), row);
+    serde_json::from_str(&text).unwrap_or(text.into())
 }

@@ -193,7 +193,8 @@ fn is_json(resource: &Shape, name: &str) -> bool {
     false
 }
 
-fn kind_of(data_type: &arrow_schema::DataType) -> Kind {
+/// The kind that has this Arrow type.
+pub fn kind_of(data_type: &arrow_schema::DataType) -> Kind {
     use arrow_schema::DataType;
     match data_type {
         DataType::Boolean => Kind::Bool,
