@@ -97,8 +97,8 @@ impl Tape {
         let plain = text.is_some() && unpacked.is_some();
         let headers = reply.headers.iter().filter_map(|(name, value)| {
             let name = name.as_str();
-            let keep = !LEFT_OUT.contains(&name) && !is_secret_name(name) && !(plain && name == "content-encoding");
-            keep.then(|| Some((name.to_owned(), secrets.redact(value.to_str().ok()?))))?
+            let dropped = LEFT_OUT.contains(&name) || is_secret_name(name) || (plain && name == "content-encoding");
+            (!dropped).then(|| Some((name.to_owned(), secrets.redact(value.to_str().ok()?))))?
         });
         let exchange = Exchange {
             version: 1,
