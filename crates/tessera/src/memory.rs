@@ -1,19 +1,21 @@
 //! The allocator's settings: memory that is free goes back to the system.
 //!
-//! glibc keeps an arena a thread and raises its own thresholds when large blocks come and go, as pages of an API do. A
-//! run of a million rows then held 190 MB, of which 70 MB were in use. Two arenas and fixed thresholds keep it at those
-//! 70 MB and cost about 0.3 µs of CPU a row (docs/adr/0006). Other libraries' allocators are left as they are.
+//! glibc keeps an arena a thread and raises its own thresholds when large blocks come and go, as pages of an API do: a
+//! run of a million rows held 190 MB, one of four million 375 MB. One arena and fixed thresholds keep both below 100 MB
+//! at the same CPU (docs/adr/0006). Other libraries' allocators are left as they are.
 
 /// Sets the allocator up. Called once, before other threads exist.
 #[cfg(target_env = "gnu")]
 #[expect(unsafe_code, reason = "mallopt only sets numbers inside glibc; no memory of ours is touched")]
 pub fn settle() {
-    const TRIM_BYTES: i32 = 2 << 20;
-    const ARENAS: i32 = 2;
+    const TRIM_BYTES: i32 = 32 << 20;
+    const MMAP_BYTES: i32 = 1 << 20;
+    const ARENAS: i32 = 1;
     // SAFETY: no other thread runs yet, and the parameters are glibc's own.
     unsafe {
         libc::mallopt(libc::M_ARENA_MAX, ARENAS);
         libc::mallopt(libc::M_TRIM_THRESHOLD, TRIM_BYTES);
+        libc::mallopt(libc::M_MMAP_THRESHOLD, MMAP_BYTES);
     }
 }
 
