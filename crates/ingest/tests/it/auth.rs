@@ -142,7 +142,8 @@ fn a_cassette_repeats_the_run_without_the_server() {
     let (base, recorded) = {
         let shop = locked_shop();
         shop.faults("fail_every=7,throttle_every=11,retry_after=zero");
-        let loaded = pipeline(&yaml(shop.base(), &scratch.file("first"), KINDS[0]));
+        let patient = yaml(shop.base(), &scratch.file("first"), KINDS[0]).replace("attempts: 2", "attempts: 9");
+        let loaded = pipeline(&patient);
         let options = RunOptions { cassette: Some(Cassette::Record(Tape::new(&tape))), ..backfill() };
         run_well(&loaded, options, Arc::new(SystemClock));
         shop.assert_copied(&loaded, "orders");
@@ -153,7 +154,7 @@ fn a_cassette_repeats_the_run_without_the_server() {
     };
     for kind in [KINDS[0], KINDS[5]] {
         let folder = scratch.file(&format!("second-{}", kind.len()));
-        let loaded = pipeline(&yaml(&base, &folder, kind));
+        let loaded = pipeline(&yaml(&base, &folder, kind).replace("attempts: 2", "attempts: 9"));
         let options = RunOptions { cassette: Some(Cassette::Replay(Tape::new(&tape))), ..backfill() };
         run_well(&loaded, options, Arc::new(SystemClock));
         let replayed =
