@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 /// How long a test waits for a line or an exit before it fails.
-const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(300);
 
 /// The path of one of the workspace's binaries, in the same profile as this test. Built now, where the run of the tests
 /// did not build it: `cargo test --workspace` does.
@@ -84,7 +84,7 @@ impl Process {
     /// Waits for a line of stdout that contains `text` and gives it.
     ///
     /// # Panics
-    /// When the process ends, or a minute passes, without it.
+    /// When the process ends, or five minutes pass, without it.
     pub fn wait_for(&self, text: &str) -> String {
         self.stdout.wait_for(text).unwrap_or_else(|| {
             panic!("no line with `{text}`; stdout: {}; stderr: {}", self.stdout.text(), self.stderr.text())
@@ -94,7 +94,7 @@ impl Process {
     /// Waits for a line of stderr that contains `text` and gives it.
     ///
     /// # Panics
-    /// When the process ends, or a minute passes, without it.
+    /// When the process ends, or five minutes pass, without it.
     pub fn wait_for_stderr(&self, text: &str) -> String {
         self.stderr.wait_for(text).unwrap_or_else(|| {
             panic!("no line with `{text}`; stdout: {}; stderr: {}", self.stdout.text(), self.stderr.text())
@@ -117,7 +117,7 @@ impl Process {
     /// Waits for its end.
     ///
     /// # Panics
-    /// When a minute passes without it.
+    /// When five minutes pass without it.
     pub fn wait(mut self) -> Finished {
         let began = Instant::now();
         let status = loop {

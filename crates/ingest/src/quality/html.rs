@@ -11,7 +11,7 @@ use tessera_kernel::Timestamp;
 
 use super::plot::{Cell, FromZero, Runs, Series, Units, short, strip};
 use super::words::{count, moment, percent, rule, span, tally, verdict, worst_nulls};
-use super::{Check, CheckStatus, History, HistoryEntry};
+use super::{Check, CheckStatus, History, HistoryEntry, QualityReport};
 
 const TEMPLATE: &str = include_str!("page.html");
 
@@ -170,14 +170,21 @@ fn worst(checks: &[Check]) -> &'static str {
     order.into_iter().find(|status| checks.iter().any(|check| check.status == *status)).map_or("none", tone)
 }
 
+/// The API's total where it is one of all rows: of a run that read everything. An incremental run's is of what it asked
+/// for.
+fn whole_total(report: &QualityReport) -> Option<u64> {
+    report.expected_rows.filter(|_| report.rows == report.rows_total)
+}
+
 fn tiles(last: &HistoryEntry) -> Vec<Tile> {
     let report = &last.report;
     let tile = |label, value: String, note: String, tone| Tile { label, value, note, tone };
     let some = |number: u64, tone| if number > 0 { tone } else { "" };
-    let against = match report.expected_rows {
-        Some(expected) if expected == report.rows_total => "as the API says".to_owned(),
-        Some(expected) => format!("the API says {}", count(expected)),
-        None => "the API gives no total".to_owned(),
+    let against = match (whole_total(report), report.expected_rows) {
+        (Some(expected), _) if expected == report.rows_total => "as the API says".to_owned(),
+        (Some(expected), _) => format!("the API says {}", count(expected)),
+        (None, Some(_)) => "the last run read a part".to_owned(),
+        (None, None) => "the API gives no total".to_owned(),
     };
     // Whether a difference matters is the rule's to say: a total may be of what was asked for only.
     let broken = |check: &Check| check.rule == "reconcile" && check.status != CheckStatus::Passed;
@@ -209,7 +216,7 @@ fn plots(shown: &[HistoryEntry]) -> Vec<Plot> {
     let rows = series("one", "rows", &|e| Some(e.report.rows as f64));
     let aside = series("aside", "quarantined", &|e| Some(e.report.quarantined as f64));
     let total = series("one", "in the lake", &|e| Some(e.report.rows_total as f64));
-    let expected = series("two", "the API's total", &|e| e.report.expected_rows.map(|rows| rows as f64));
+    let expected = series("two", "the API's total", &|e| whole_total(&e.report).map(|rows| rows as f64));
     let duplicates = series("warn", "duplicates", &|e| Some(e.report.duplicates as f64));
     let any = |series: &Series| series.values.iter().flatten().any(|value| *value > 0.0);
     let drawn = |title, legend, svg| Plot { title, legend, svg, none: "" };

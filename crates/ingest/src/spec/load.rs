@@ -50,6 +50,7 @@ pub fn load(text: &str, place: &str, environment: &Environment) -> Result<Loaded
     }
     let options = serde_saphyr::options! {
         with_snippet: false,
+        strict_booleans: true,
         property_syntax: PropertySyntax::DockerCompose,
     }
     .with_properties(environment.variables());
