@@ -1,8 +1,8 @@
 //! The allocator's settings: memory that is free goes back to the system.
 //!
 //! glibc keeps an arena a thread and raises its own thresholds when large blocks come and go, as pages of an API do: a
-//! run of a million rows held 190 MB, one of four million 375 MB. One arena and fixed thresholds keep both below 100 MB
-//! at the same CPU (docs/adr/0006). Other libraries' allocators are left as they are.
+//! run of a million rows held 190 MB, one of four million 375 MB. One arena and fixed thresholds keep a million at 95 MB
+//! and ten million at 110 (docs/adr/0006). Other libraries' allocators are left as they are.
 
 /// Sets the allocator up. Called once, before other threads exist.
 #[cfg(target_env = "gnu")]

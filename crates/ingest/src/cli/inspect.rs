@@ -293,10 +293,6 @@ pub async fn preview(args: PreviewArgs, context: &Context) -> Result<Exit, Error
     Ok(Exit::Done)
 }
 
-fn empty_state() -> ResourceState {
-    ResourceState::default()
-}
-
 pub async fn status(args: &FormatArgs) -> Result<Exit, Error> {
     let loaded = args.pipeline.load()?;
     let lake = Lake::open(&loaded.pipeline)?;
@@ -307,7 +303,7 @@ pub async fn status(args: &FormatArgs) -> Result<Exit, Error> {
             &serde_json::json!({ "commit": present.number, "last": last, "resources": present.state.resources }),
         );
     }
-    let none = empty_state();
+    let none = ResourceState::default();
     let rows: Vec<Vec<String>> = loaded
         .pipeline
         .resources

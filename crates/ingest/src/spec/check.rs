@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Auth, FileFormat, Incremental, Lists, Method, Paginator, Pipeline, Resource, WriteMode};
+use super::{Auth, Incremental, Lists, Method, Paginator, Pipeline, Resource, WriteMode};
 
 /// A broken rule: the keys that lead to its place in the file, and what to do.
 #[derive(Debug)]
@@ -227,9 +227,6 @@ fn check_resource(pipeline: &Pipeline, resource: &Resource, earlier: &BTreeMap<&
     }
     let lists = resource.lists.or(pipeline.defaults.lists).unwrap_or_default();
     if lists == Lists::ChildTable && key.is_empty() {
-        return say("lists", "child tables need a primary_key of the parent".into());
-    }
-    if lists == Lists::ChildTable && pipeline.destination.format == FileFormat::Csv && key.is_empty() {
         return say("lists", "child tables need a primary_key of the parent".into());
     }
     Ok(())

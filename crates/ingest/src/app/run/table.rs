@@ -54,7 +54,6 @@ struct OpenFile {
     path: String,
     rows: u64,
     cursors: Option<(Cursor, Cursor)>,
-    shape: Shape,
 }
 
 impl Table {
@@ -105,7 +104,7 @@ impl Table {
                 let staged = Lake::staged(&self.target.run_id, &path);
                 let format = self.target.destination.format;
                 let encoder = Encoder::open(self.target.objects.clone(), staged, format, stored);
-                self.open.insert(OpenFile { encoder, path, rows: 0, cursors: None, shape: self.shape.clone() })
+                self.open.insert(OpenFile { encoder, path, rows: 0, cursors: None })
             }
         };
         if let Some(cursor) = &self.cursor {
@@ -127,7 +126,6 @@ impl Table {
     pub async fn close(&mut self) -> Result<(), Error> {
         let Some(open) = self.open.take() else { return Ok(()) };
         let written = open.encoder.finish().await?;
-        debug_assert!(open.shape.schema() == self.shape.schema() || self.open.is_none());
         self.files.push(DataFile {
             path: open.path,
             rows: written.rows,
