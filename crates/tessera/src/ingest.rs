@@ -38,7 +38,9 @@ async fn until_signal(command: Command) -> Result<Exit, Error> {
     let config = settings::load(&Flags::default(), settings::environment()).map_err(setting)?;
     let telemetry = Telemetry::start(&config.get().map_err(setting)?).map_err(setting)?;
     let stop = CancellationToken::new();
-    let context = Context { clock: Arc::new(SystemClock), ids: Arc::new(RandomIds), stop: stop.clone() };
+    let ingest: tessera_ingest::config::Config = config.get().map_err(setting)?;
+    let public_url = ingest.public_url;
+    let context = Context { clock: Arc::new(SystemClock), ids: Arc::new(RandomIds), stop: stop.clone(), public_url };
     let work = execute(command, context);
     tokio::pin!(work);
     let outcome = tokio::select! {

@@ -19,9 +19,12 @@ const WINDOW: Duration = Duration::from_secs(3600);
 const MOST_CHANGES: usize = 256;
 /// Schema changes held back for a later alert.
 const MOST_HELD: usize = 64;
-/// Messages kept for a channel that could not be reached, and for how long.
+/// Messages kept for channels that have not taken them, and for how long.
 const MOST_OWED: usize = 32;
 const OWED_FOR: Duration = Duration::from_secs(24 * 3600);
+/// A writer that has not said for this long what became of a message is taken for dead, and another sends it. Several
+/// times what sending takes.
+const CLAIMED_FOR: Duration = Duration::from_secs(300);
 /// Characters of a cause that are stored.
 const MOST_CAUSE: usize = 2000;
 
@@ -36,7 +39,7 @@ pub struct AlertBook {
     changes: VecDeque<String>,
     /// Schema changes that wait until the window allows another alert.
     held: Vec<Held>,
-    /// What a channel did not take.
+    /// What is to be sent, or was not taken.
     owed: Vec<Owed>,
 }
 
@@ -59,12 +62,28 @@ struct Held {
     run_id: Option<String>,
 }
 
-/// A message that a channel did not take.
+/// A message that a channel is still to take.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Owed {
     pub(super) channel: Channel,
     pub(super) message: Message,
     pub(super) since: Timestamp,
+    /// Who is sending it at the moment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    claim: Option<Claim>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Claim {
+    by: String,
+    at: Timestamp,
+}
+
+impl Owed {
+    /// Whether another writer is at it. A moment in the future is one from before a clock was set back.
+    fn is_claimed(&self, now: Timestamp) -> bool {
+        self.claim.as_ref().is_some_and(|claim| claim.at <= now && now.since(claim.at) < CLAIMED_FOR)
+    }
 }
 
 /// What a look at the pipeline could judge: only the end of a condition that was looked at is known.
@@ -220,22 +239,39 @@ impl AlertBook {
         self.told.get(&event).is_none_or(|told| told.len() < MOST_ALERTS)
     }
 
-    /// Takes out what channels did not take earlier, without what is too old to help.
-    pub(super) fn take_owed(&mut self, now: Timestamp) -> Vec<Owed> {
-        let mut owed = std::mem::take(&mut self.owed);
-        owed.retain(|owed| now.since(owed.since) < OWED_FOR);
-        owed
-    }
-
-    /// Remembers what a channel did not take. A later word on the same event replaces an earlier one.
-    pub(super) fn owe(&mut self, owed: Owed) {
-        let event = owed.message.event();
+    /// Puts a message down for these channels. A later word on a condition replaces an earlier one.
+    pub(super) fn post(&mut self, message: &Message, channels: &[Channel], now: Timestamp) {
+        let event = message.event();
         if event != AlertEvent::SchemaDrift {
-            self.owed.retain(|other| other.channel != owed.channel || other.message.event() != event);
+            self.owed.retain(|owed| owed.message.event() != event);
         }
-        self.owed.push(owed);
+        let owed = |channel: &Channel| Owed { channel: *channel, message: message.clone(), since: now, claim: None };
+        self.owed.extend(channels.iter().map(owed));
         let excess = self.owed.len().saturating_sub(MOST_OWED);
         self.owed.drain(..excess);
+    }
+
+    /// What `by` is to send now: all that nobody else is sending, without what is too old to help.
+    pub(super) fn claim(&mut self, by: &str, now: Timestamp) -> Vec<Owed> {
+        let announced = self.announced();
+        self.owed.retain(|owed| now.since(owed.since) < OWED_FOR);
+        let free = self.owed.iter_mut().filter(|owed| !owed.is_claimed(now));
+        free.map(|owed| {
+            owed.claim = Some(Claim { by: by.to_owned(), at: now });
+            if let Message::Resolved(resolve) = &mut owed.message {
+                // What opened since keeps PagerDuty's incident open.
+                resolve.still_open.clone_from(&announced);
+            }
+            owed.clone()
+        })
+        .collect()
+    }
+
+    /// What became of what `by` had claimed: what was not taken stays for a later call, the rest goes.
+    pub(super) fn settle(&mut self, by: &str, not_taken: &[Owed]) {
+        let ours = |owed: &Owed| owed.claim.as_ref().is_some_and(|claim| claim.by == by);
+        self.owed.retain(|owed| !ours(owed) || not_taken.contains(owed));
+        self.owed.iter_mut().filter(|owed| ours(owed)).for_each(|owed| owed.claim = None);
     }
 }
 
@@ -392,6 +428,27 @@ mod tests {
         let book: AlertBook = serde_json::from_str(stored).unwrap();
         assert_eq!(book.open().next(), Some((AlertEvent::RunFailed, at(0))));
         assert_eq!(serde_json::from_str::<AlertBook>("{}").unwrap(), AlertBook::default());
+    }
+
+    #[test]
+    fn a_message_is_sent_by_one_writer_and_by_another_when_that_one_is_dead() {
+        let mut book = AlertBook::default();
+        let about = crate::alerts::About { pipeline: "shop".into(), ..crate::alerts::About::default() };
+        for action in book.due(Judged::FailedRun, &failed("a"), at(0)) {
+            book.post(&about.message(action, at(0)), &[Channel::Slack, Channel::Webhook], at(0));
+        }
+        let claimed = book.claim("one", at(0));
+        assert_eq!(claimed.len(), 2);
+        assert_eq!(book.claim("two", at(1)), []);
+        assert_eq!(book.claim("two", at(6)).len(), 2, "the first said nothing for minutes");
+        book.settle("one", &[]);
+        assert_eq!(book.owed.len(), 2, "they are no longer the first one's");
+        let mut not_taken = book.owed.clone();
+        not_taken.truncate(1);
+        book.settle("two", &not_taken);
+        assert_eq!(book.claim("three", at(7)).len(), 1);
+        book.settle("three", &[]);
+        assert_eq!(book.owed, []);
     }
 
     proptest! {

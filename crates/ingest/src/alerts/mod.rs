@@ -1,14 +1,16 @@
 //! Alerts: who is told when a pipeline is not well, once, and told again when it is.
 //!
 //! Three steps, each on its own: [`Finding`]s say what is wrong now, the [`AlertBook`] decides which of them are news
-//! (pure, stored beside the pipeline's state), and the [`Alerter`] sends them to Slack, PagerDuty and a webhook.
-//! [`tell`] does the last two. Nothing here fails a run: a [`Delivery`] says what did not arrive.
+//! (pure; it lies on a [`Shelf`] beside the pipeline's state, where several processes write), and the [`Alerter`] sends
+//! them to Slack, PagerDuty and a webhook. [`tell`] does the last two. Nothing here fails a run: a [`Delivery`] says what
+//! did not arrive.
 
 mod book;
 mod finding;
 mod message;
 mod pagerduty;
 mod send;
+mod shelf;
 mod sla;
 mod slack;
 mod tell;
@@ -18,8 +20,9 @@ pub use book::{Action, AlertBook, Judged};
 pub use finding::Finding;
 pub use message::{About, Alert, Message, Resolve};
 pub use send::{Alerter, Channel, Delivery, Outcome};
+pub use shelf::Shelf;
 pub use sla::{Promise, SlaStatus, sla_status};
-pub use tell::tell;
+pub use tell::{News, tell};
 
 use crate::spec::AlertEvent;
 

@@ -47,6 +47,9 @@ pub enum Channel {
 }
 
 impl Channel {
+    /// All of them.
+    pub(super) const ALL: [Self; 3] = [Self::Slack, Self::Pagerduty, Self::Webhook];
+
     /// Its name, as in `alerts`.
     pub fn name(self) -> &'static str {
         match self {
@@ -126,12 +129,12 @@ impl Alerter {
 
     /// Sends an alert to every channel, at the same time. Nothing where `alerts.on` does not have the event.
     pub async fn send(&self, alert: &Alert) -> Vec<Delivery> {
-        self.deliver(&Message::Alert(alert.clone()), None).await
+        self.deliver(&Message::Alert(alert.clone()), &Channel::ALL).await
     }
 
     /// Says to every channel that it is well again. PagerDuty is told when nothing else is open.
     pub async fn resolve(&self, resolve: &Resolve) -> Vec<Delivery> {
-        self.deliver(&Message::Resolved(resolve.clone()), None).await
+        self.deliver(&Message::Resolved(resolve.clone()), &Channel::ALL).await
     }
 
     /// Whether a message about this event goes anywhere.
@@ -139,16 +142,28 @@ impl Alerter {
         self.on.contains(&event)
     }
 
-    pub(super) async fn deliver(&self, message: &Message, only: Option<Channel>) -> Vec<Delivery> {
+    /// The message as it is sent, and the channels that it goes to.
+    pub(super) fn addressed(&self, message: &Message) -> (Message, Vec<Channel>) {
+        let message = self.prepared(message);
+        let posts = if self.wants(message.event()) { self.posts(&message) } else { vec![] };
+        (message, posts.into_iter().map(|post| post.channel).collect())
+    }
+
+    /// Sends to those of the channels that need to know, at the same time.
+    pub(super) async fn deliver(&self, message: &Message, to: &[Channel]) -> Vec<Delivery> {
         if !self.wants(message.event()) {
             return vec![];
         }
+        let posts = self.posts(&self.prepared(message)).into_iter().filter(|post| to.contains(&post.channel));
+        join_all(posts.map(|post| self.post(post))).await
+    }
+
+    fn prepared(&self, message: &Message) -> Message {
         let mut message = message.redacted(&self.secrets);
         if let Message::Resolved(resolve) = &mut message {
             resolve.still_open.retain(|event| self.on.contains(event));
         }
-        let posts = self.posts(&message).into_iter().filter(|post| only.is_none_or(|only| only == post.channel));
-        join_all(posts.map(|post| self.post(post))).await
+        message
     }
 
     fn posts(&self, message: &Message) -> Vec<Post> {

@@ -13,7 +13,7 @@ use serde_json::json;
 use tessera_kernel::Timestamp;
 
 use super::*;
-use crate::alerts::{About, AlertBook, Finding, Judged, tell};
+use crate::alerts::{About, Finding, Judged, News, Shelf, tell};
 
 /// What a receiver got, and what it answers; `200 ok` when it was told nothing else.
 #[derive(Clone, Default)]
@@ -322,19 +322,72 @@ fn minutes(minutes: u64) -> Timestamp {
     now().plus(Duration::from_secs(60 * minutes))
 }
 
+/// A book on a disk, and looks that are each another writer's.
+struct Desk {
+    folder: tempfile::TempDir,
+    shelf: Shelf,
+}
+
+impl Desk {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let objects = tessera_store::objects::Objects::open(folder.path().to_str().unwrap(), &Default::default());
+        Self { shelf: Shelf::new(objects.unwrap()), folder }
+    }
+
+    async fn tell(&self, alerter: &Alerter, judged: Judged, findings: &[Finding], now: Timestamp) -> Vec<Delivery> {
+        let by = format!("{judged:?} {now}");
+        tell(&self.shelf, alerter, &about(), News { judged, findings, by: &by, now }).await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_run_and_the_watch_at_once_tell_each_of_their_own_and_keep_both() {
+    let (receiver, address) = Receiver::start([]).await;
+    let alerter = alerter(None, None, webhook_at(address));
+    let desk = Desk::new();
+    let late = Finding { event: AlertEvent::SlaMissed, run_id: None, ..failure("late").remove(0) };
+    let found = failure("down");
+    for minute in 0..3 {
+        let (run, watch) = tokio::join!(
+            desk.tell(&alerter, Judged::FailedRun, &found, minutes(minute)),
+            desk.tell(&alerter, Judged::Sla, std::slice::from_ref(&late), minutes(minute)),
+        );
+        assert_eq!(run.len() + watch.len(), if minute == 0 { 2 } else { 0 });
+    }
+    let mut told: Vec<_> = receiver.bodies().iter().map(|body| body["event"].as_str().unwrap().to_owned()).collect();
+    told.sort();
+    assert_eq!(told, ["run_failed", "sla_missed"]);
+    assert_eq!(desk.shelf.read().await.unwrap().open().count(), 2);
+}
+
+#[tokio::test]
+async fn a_book_that_cannot_be_kept_silences_the_watch_but_no_run() {
+    let (receiver, address) = Receiver::start([]).await;
+    let alerter = alerter(slack_at(address), None, None);
+    let desk = Desk::new();
+    // A file where the folder of the editions would be.
+    std::fs::create_dir_all(desk.folder.path().join("_tessera")).unwrap();
+    std::fs::write(desk.folder.path().join("_tessera/alerts"), "").unwrap();
+    let news = |judged, findings| News { judged, findings, by: "one", now: now() };
+    let found = failure("down");
+    assert!(tell(&desk.shelf, &alerter, &about(), news(Judged::Sla, &found)).await.is_err());
+    assert_eq!(receiver.got().len(), 0);
+    let told = tell(&desk.shelf, &alerter, &about(), news(Judged::FailedRun, &found)).await.unwrap();
+    assert_eq!((told.len(), receiver.got().len()), (1, 1));
+}
+
 #[tokio::test]
 async fn a_pipeline_that_stays_broken_is_told_once_and_then_resolved() {
     let (receiver, address) = Receiver::start([]).await;
     let alerter = alerter(slack_at(address), pagerduty_at(address), None);
-    let mut book = AlertBook::default();
+    let desk = Desk::new();
     for minute in 0..5 {
         let found = failure(&format!("no answer in {minute} s"));
-        tell(&alerter, &mut book, &about(), Judged::FailedRun, &found, minutes(minute)).await;
-        let stored = serde_json::to_string(&book).unwrap();
-        book = serde_json::from_str(&stored).unwrap();
+        desk.tell(&alerter, Judged::FailedRun, &found, minutes(minute)).await;
     }
     assert_eq!(receiver.got().len(), 2);
-    tell(&alerter, &mut book, &about(), Judged::WholeRun, &[], minutes(9)).await;
+    desk.tell(&alerter, Judged::WholeRun, &[], minutes(9)).await;
     let bodies = receiver.bodies();
     assert_eq!(bodies.len(), 2);
     assert!(bodies.iter().any(|body| body["event_action"] == "resolve"));
@@ -346,12 +399,12 @@ async fn what_a_channel_did_not_take_is_sent_at_the_next_look_to_it_alone() {
     let (slack, slack_address) = Receiver::start([]).await;
     let (pagerduty, pagerduty_address) = Receiver::start((0..3).map(|_| status(503))).await;
     let alerter = alerter(slack_at(slack_address), pagerduty_at(pagerduty_address), None);
-    let mut book = AlertBook::default();
-    let first = tell(&alerter, &mut book, &about(), Judged::FailedRun, &failure("down"), minutes(0)).await;
+    let desk = Desk::new();
+    let first = desk.tell(&alerter, Judged::FailedRun, &failure("down"), minutes(0)).await;
     assert_eq!(outcomes(&first), [(Channel::Slack, true, 1), (Channel::Pagerduty, false, 3)]);
-    let second = tell(&alerter, &mut book, &about(), Judged::Sla, &[], minutes(1)).await;
+    let second = desk.tell(&alerter, Judged::Sla, &[], minutes(1)).await;
     assert_eq!(outcomes(&second), [(Channel::Pagerduty, true, 1)]);
-    assert_eq!(tell(&alerter, &mut book, &about(), Judged::Sla, &[], minutes(2)).await, []);
+    assert_eq!(desk.tell(&alerter, Judged::Sla, &[], minutes(2)).await, []);
     assert_eq!((slack.got().len(), pagerduty.got().len()), (1, 4));
 }
 
@@ -359,10 +412,10 @@ async fn what_a_channel_did_not_take_is_sent_at_the_next_look_to_it_alone() {
 async fn an_alert_that_is_over_before_it_could_be_sent_is_not_sent_late() {
     let (pagerduty, address) = Receiver::start((0..3).map(|_| status(503))).await;
     let alerter = alerter(None, pagerduty_at(address), None);
-    let mut book = AlertBook::default();
-    tell(&alerter, &mut book, &about(), Judged::FailedRun, &failure("down"), minutes(0)).await;
+    let desk = Desk::new();
+    desk.tell(&alerter, Judged::FailedRun, &failure("down"), minutes(0)).await;
     pagerduty.got();
-    tell(&alerter, &mut book, &about(), Judged::WholeRun, &[], minutes(1)).await;
+    desk.tell(&alerter, Judged::WholeRun, &[], minutes(1)).await;
     let bodies = pagerduty.bodies();
     assert_eq!(bodies.len(), 1);
     assert_eq!(bodies[0]["event_action"], "resolve");
@@ -372,14 +425,14 @@ async fn an_alert_that_is_over_before_it_could_be_sent_is_not_sent_late() {
 async fn a_resolve_that_comes_late_does_not_close_what_opened_since() {
     let (pagerduty, address) = Receiver::start([]).await;
     let alerter = alerter(None, pagerduty_at(address), None);
-    let mut book = AlertBook::default();
-    tell(&alerter, &mut book, &about(), Judged::FailedRun, &failure("down"), minutes(0)).await;
+    let desk = Desk::new();
+    desk.tell(&alerter, Judged::FailedRun, &failure("down"), minutes(0)).await;
     pagerduty.answer((0..3).map(|_| status(503)));
-    tell(&alerter, &mut book, &about(), Judged::WholeRun, &[], minutes(1)).await;
+    desk.tell(&alerter, Judged::WholeRun, &[], minutes(1)).await;
     pagerduty.got();
     let late = Finding { event: AlertEvent::SlaMissed, run_id: None, ..failure("late").remove(0) };
     for minute in 2..5 {
-        tell(&alerter, &mut book, &about(), Judged::Sla, std::slice::from_ref(&late), minutes(minute)).await;
+        desk.tell(&alerter, Judged::Sla, std::slice::from_ref(&late), minutes(minute)).await;
     }
     let bodies = pagerduty.bodies();
     assert_eq!(bodies.len(), 1);

@@ -61,6 +61,8 @@ pub struct Context {
     pub ids: Arc<dyn Ids>,
     /// Stops a run.
     pub stop: CancellationToken,
+    /// Where people reach the console, for links in alerts.
+    pub public_url: Option<String>,
 }
 
 /// How a verb ended that did not fail.

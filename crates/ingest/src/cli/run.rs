@@ -8,10 +8,11 @@ use clap::Args;
 use super::watch::Watch;
 use super::{Context, Exit, PipelineArgs, http, out};
 use crate::Error;
-use crate::app::operate::operate;
+use crate::app::operate::{Named, operate};
 use crate::app::plan::plan;
 use crate::app::progress::Progress;
 use crate::app::run::{RunDeps, RunOptions, RunReport, RunStatus, RunType};
+use crate::app::service::pipeline_page;
 use crate::source::{Cassette, Tape};
 
 /// What `run` takes. Every flag has its environment variable; an empty one counts as unset.
@@ -110,8 +111,11 @@ pub async fn run(args: RunArgs, context: &Context) -> Result<Exit, Error> {
         progress: Arc::clone(&progress),
         http: http()?,
     };
+    // The console takes this run in when it is committed; until then it has the pipeline's page only.
+    let link = context.public_url.as_deref().map(|base| pipeline_page(base, &loaded.pipeline.name));
+    let named = Named { file: args.pipeline.name(), link };
     let watch = Watch::start(progress, &loaded.pipeline.name);
-    let outcome = operate(&loaded, &args.pipeline.name(), options, &deps).await;
+    let outcome = operate(&loaded, named, options, &deps).await;
     watch.finish().await;
     let report = outcome.map_err(|error| redacted(error, &loaded.secrets))?;
     Ok(say(&report, &args.pipeline.name(), &loaded.secrets))

@@ -7,8 +7,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::Error;
-use crate::alerts::{About, AlertBook, Alerter, Finding, Judged, tell};
-use crate::app::operate::ALERTS;
+use crate::alerts::{About, Alerter, Finding, Judged, News, Shelf, tell};
 use crate::app::service::{Entry, Service};
 use crate::lake::Lake;
 
@@ -52,22 +51,15 @@ async fn watch(service: &Service, entry: &Entry) -> Result<(), Error> {
     service.import(entry).await?;
     let Some(status) = service.sla(&loaded.pipeline).await? else { return Ok(()) };
     let alerts = &loaded.pipeline.alerts;
-    if alerts.slack.is_none() && alerts.pagerduty.is_none() && alerts.webhook.is_none() {
+    if !alerts.is_anyone_told() {
         return Ok(());
     }
     let lake = Lake::open(&loaded.pipeline)?;
-    let before: Option<AlertBook> = lake.read_json(ALERTS).await?;
-    let finding = Finding::sla_missed(&status);
-    if before.is_none() && finding.is_none() {
-        return Ok(());
-    }
-    let mut book = before.clone().unwrap_or_default();
     let alerter = Alerter::new(alerts, service.http().clone(), loaded.secrets.clone());
-    let about = About::new(&loaded.pipeline, &entry.file.display().to_string(), service.link(&entry.name));
-    let findings: Vec<Finding> = finding.into_iter().collect();
-    tell(&alerter, &mut book, &about, Judged::Sla, &findings, service.now()).await;
-    if before.as_ref() != Some(&book) {
-        lake.write_json(ALERTS, &book).await?;
-    }
+    let about = About::new(&loaded.pipeline, &entry.file.display().to_string(), service.pipeline_page(&entry.name));
+    let findings: Vec<Finding> = Finding::sla_missed(&status).into_iter().collect();
+    let by = service.ids().next().simple().to_string();
+    let news = News { judged: Judged::Sla, findings: &findings, by: &by, now: service.now() };
+    tell(&Shelf::of(&lake), &alerter, &about, news).await?;
     Ok(())
 }

@@ -9,7 +9,7 @@
 //! | `progress/<run>/<n>.json` | checkpoints of a run under way |
 //! | `staging/<run>/…` | its files, until the commit |
 //! | `lock/<n>.json` | the lease that keeps two runs apart |
-//! | `alerts.json` | which alerts are open |
+//! | `alerts/<n>.json` | which alerts are open, and what is to be sent; the highest number counts |
 //!
 //! Invariants: a manifest is created, never changed; a file named by a state is never written again; files are durable
 //! before a manifest names them. After a commit its files move from staging to their place; a crash in between is made

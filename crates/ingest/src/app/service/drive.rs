@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{Entry, Live, Request, Service};
 use crate::Error;
-use crate::app::operate::operate;
+use crate::app::operate::{Named, operate};
 use crate::app::run::{RunDeps, RunOptions, RunReport, RunStatus, RunType};
 use crate::spec::Loaded;
 use crate::store::{Counts, Kind, Run, RunError, Status};
@@ -105,7 +105,8 @@ impl Service {
         let Request { from, to, resources, .. } = request;
         let options = RunOptions { run_type: Some(run_type), from, to, resources, ..RunOptions::default() };
         let secrets = loaded.secrets.clone();
-        let mut work = tokio::spawn(async move { operate(&loaded, &file, options, &deps).await });
+        let named = Named { file, link: self.run_page(&run.id) };
+        let mut work = tokio::spawn(async move { operate(&loaded, named, options, &deps).await });
         let outcome = self.watch(run, live, &mut work).await;
         ended.resources = live.counts();
         match outcome {

@@ -144,10 +144,20 @@ impl Service {
         self.0.clock.now()
     }
 
-    /// The console's page about a pipeline.
-    pub fn link(&self, pipeline: &str) -> Option<String> {
+    /// New ids.
+    pub fn ids(&self) -> &dyn Ids {
+        self.0.ids.as_ref()
+    }
+
+    /// The console's page about a pipeline, where the console's address is known.
+    pub fn pipeline_page(&self, pipeline: &str) -> Option<String> {
+        self.0.public_url.as_deref().map(|base| pipeline_page(base, pipeline))
+    }
+
+    /// The console's page about a run, where the console's address is known.
+    pub fn run_page(&self, run: &str) -> Option<String> {
         let base = self.0.public_url.as_deref()?.trim_end_matches('/');
-        Some(format!("{base}/console/ingest/pipelines/{pipeline}"))
+        Some(format!("{base}/console/ingest/runs/{run}"))
     }
 
     /// Looks at the folder again, away from the async threads.
@@ -283,6 +293,11 @@ impl Service {
         }
         Ok(())
     }
+}
+
+/// The page about a pipeline of the console at `base`.
+pub fn pipeline_page(base: &str, pipeline: &str) -> String {
+    format!("{}/console/ingest/pipelines/{pipeline}", base.trim_end_matches('/'))
 }
 
 fn run_id(minted: Uuid) -> String {
