@@ -162,6 +162,9 @@ impl Authenticator {
             .as_str()
             .ok_or_else(|| self.refused(token_url, 200, "the token endpoint's answer has no access_token".into()))?;
         if let Some(next) = answer["refresh_token"].as_str() {
+            if let Ok(mut secrets) = self.secrets.write() {
+                secrets.add(next.to_owned());
+            }
             held.refresh_token = Some(next.to_owned());
         }
         Ok((token.to_owned(), answer["expires_in"].as_u64().map(Duration::from_secs)))

@@ -1,8 +1,9 @@
 //! Every kind of proof against an API that asks for it; renewals; cassettes.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -12,10 +13,11 @@ use axum::routing::{get, post};
 use tessera_ingest::app::run::{RunOptions, RunStatus};
 use tessera_ingest::demo_api::Options;
 use tessera_ingest::source::{Cassette, Tape};
-use tessera_kernel::{Clock, SystemClock};
+use tessera_ingest::spec::Loaded;
+use tessera_kernel::{Clock, ManualClock, SystemClock, Timestamp};
 use tessera_testkit::ScratchDir;
 
-use crate::support::{Api, Shop, backfill, failure, pipeline, rows_of, run_to_end, run_well};
+use crate::support::{Api, Shop, backfill, failure, pipeline, rows_of, run_to_end, run_well, try_run};
 
 fn locked_shop() -> Shop {
     Shop::open(Options { orders: 90, customers: 20, auth: true, ..Options::default() })
@@ -76,14 +78,7 @@ fn wrong_proofs_are_told_with_the_place_to_correct() {
 #[test]
 fn a_token_is_renewed_when_it_is_about_to_expire() {
     let (shop, scratch) = (locked_shop(), ScratchDir::new());
-    // Every look at the clock takes two seconds; tokens live for a minute.
-    struct Fast(Arc<tessera_kernel::ManualClock>);
-    impl Clock for Fast {
-        fn now(&self) -> tessera_kernel::Timestamp {
-            self.0.advance(std::time::Duration::from_secs(2));
-            self.0.now()
-        }
-    }
+    // Tokens live for a minute.
     let text = yaml(shop.base(), scratch.path(), KINDS[5]);
     let loaded = pipeline(&text.replace("attempts: 2", "concurrency: 1").replace("size: 20", "size: 2"));
     let only = RunOptions { resources: vec!["orders".into()], ..backfill() };
@@ -92,6 +87,114 @@ fn a_token_is_renewed_when_it_is_about_to_expire() {
     let stats = crate::support::get(&format!("{}/_stats", shop.base()));
     assert!(shop.clock.now().since(Options::default().opened_at).as_secs() > 120, "no token expired");
     assert_eq!(stats["paths"]["/orders"]["401"], serde_json::Value::Null, "a token expired unnoticed: {stats}");
+}
+
+/// Every look at this clock takes two seconds.
+struct Fast(Arc<ManualClock>);
+
+impl Clock for Fast {
+    fn now(&self) -> Timestamp {
+        self.0.advance(Duration::from_secs(2));
+        self.0.now()
+    }
+}
+
+/// An API that gives a new refresh token with each renewal, and takes each once.
+struct Rotating {
+    clock: Arc<ManualClock>,
+    renewals: AtomicU64,
+    refused: AtomicU64,
+    /// An access token that is taken back after the first page.
+    revoked: Option<&'static str>,
+    /// Renewals after this many are refused.
+    most: Option<u64>,
+    expires: Mutex<BTreeMap<String, Timestamp>>,
+}
+
+impl Rotating {
+    fn new() -> Self {
+        Self {
+            clock: Arc::new(ManualClock::at(Options::default().opened_at)),
+            renewals: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            revoked: None,
+            most: None,
+            expires: Mutex::default(),
+        }
+    }
+
+    async fn token(State(api): State<Arc<Self>>, body: String) -> Response {
+        let form: BTreeMap<String, String> = url::form_urlencoded::parse(body.as_bytes()).into_owned().collect();
+        let before = api.renewals.fetch_add(1, Ordering::SeqCst);
+        let (grant, token) = (&form["grant_type"], &form["refresh_token"]);
+        if grant != "refresh_token" || *token != format!("refresh-token-{before}") || api.most == Some(before) {
+            return (StatusCode::BAD_REQUEST, format!("{token} is not accepted")).into_response();
+        }
+        let access = format!("access-token-{before}");
+        api.expires.lock().unwrap().insert(access.clone(), api.clock.now().plus(Duration::from_secs(60)));
+        let next = before + 1;
+        format!("{{\"access_token\":\"{access}\",\"expires_in\":60,\"refresh_token\":\"refresh-token-{next}\"}}")
+            .into_response()
+    }
+
+    async fn rows(
+        State(api): State<Arc<Self>>,
+        headers: HeaderMap,
+        axum::extract::Query(query): axum::extract::Query<BTreeMap<String, String>>,
+    ) -> Response {
+        let page: u64 = query["page"].parse().unwrap();
+        let token = headers["authorization"].to_str().unwrap().trim_start_matches("Bearer ");
+        let alive = api.expires.lock().unwrap().get(token).is_some_and(|until| api.clock.now() < *until);
+        if !alive || (page > 1 && api.revoked == Some(token)) {
+            api.refused.fetch_add(1, Ordering::SeqCst);
+            return (StatusCode::UNAUTHORIZED, "not now").into_response();
+        }
+        let rows: Vec<String> = (0..10).map(|row| format!("{{\"id\":{}}}", page * 10 + row)).collect();
+        format!("{{\"total_pages\":40,\"data\":[{}]}}", rows.join(",")).into_response()
+    }
+
+    /// The API, and a pipeline that reads it.
+    fn open(self, concurrency: u32) -> (Api, Arc<Self>, ScratchDir, Loaded) {
+        let (state, scratch) = (Arc::new(self), ScratchDir::new());
+        let api = Api::serve(|_| {
+            let routes = Router::new().route("/token", post(Self::token)).route("/rows", get(Self::rows));
+            routes.with_state(Arc::clone(&state))
+        });
+        let loaded = pipeline(&format!(
+            "version: 1\nname: t\nsource: {{ base_url: \"{}\", concurrency: {concurrency}, auth: {{ type: oauth2, token_url: /token, client_id: c, client_secret: s3cret, refresh_token: refresh-token-0 }} }}\nresources:\n  - {{ name: r, path: /rows, primary_key: [id], records: data, paginator: {{ type: page, total_pages: total_pages }} }}\ndestination: {{ url: \"{}\" }}\n",
+            api.base,
+            scratch.path().display()
+        ));
+        (api, state, scratch, loaded)
+    }
+}
+
+#[test]
+fn a_refresh_token_is_followed_as_it_changes_and_used_before_the_access_token_expires() {
+    let (_api, state, _scratch, loaded) = Rotating::new().open(1);
+    run_well(&loaded, backfill(), Arc::new(Fast(Arc::clone(&state.clock))));
+    assert_eq!(rows_of(&loaded, "r", &["id"]).len(), 400);
+    assert!(state.renewals.load(Ordering::SeqCst) > 2, "no token expired");
+    assert_eq!(state.refused.load(Ordering::SeqCst), 0, "a token expired unnoticed");
+}
+
+#[test]
+fn a_refresh_token_is_used_once_for_all_that_were_refused() {
+    let (_api, state, _scratch, loaded) = Rotating { revoked: Some("access-token-0"), ..Rotating::new() }.open(8);
+    run_well(&loaded, backfill(), Arc::clone(&state.clock) as Arc<dyn Clock>);
+    assert_eq!(rows_of(&loaded, "r", &["id"]).len(), 400);
+    assert!(state.refused.load(Ordering::SeqCst) >= 1);
+    assert_eq!(state.renewals.load(Ordering::SeqCst), 2, "one renewal for all");
+}
+
+#[test]
+fn a_refresh_token_that_the_api_gave_is_a_secret_too() {
+    let (_api, state, _scratch, loaded) =
+        Rotating { revoked: Some("access-token-0"), most: Some(1), ..Rotating::new() }.open(2);
+    let report = try_run(&loaded, backfill(), Arc::clone(&state.clock) as Arc<dyn Clock>).unwrap();
+    let message = report.error.unwrap().to_string();
+    assert!(message.contains("is not accepted") && message.contains("check `source.auth`"), "{message}");
+    assert!(!message.contains("refresh-token-1"), "{message}");
 }
 
 #[test]
