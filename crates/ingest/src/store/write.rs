@@ -82,16 +82,18 @@ impl Store {
         Ok(found.map_err(sql::Error::from)?)
     }
 
-    /// A queued run begins.
+    /// A queued run begins. Tells whether it did: one that is over by now, since its process was taken for dead, does not.
     ///
     /// # Errors
     /// [`Error::Internal`] when the store fails.
-    pub async fn begin(&self, id: &str, now: Timestamp) -> Result<(), Error> {
+    pub async fn begin(&self, id: &str, now: Timestamp) -> Result<bool, Error> {
         const SQL: &str = "UPDATE runs SET status = 'running', started_at = $2, updated_at = $2 \
                            WHERE id = $1 AND status = 'queued'";
-        each_engine!(&self.db, |pool| sqlx::query(SQL).bind(id).bind(now.micros()).execute(pool).await.map(drop))
-            .map_err(sql::Error::from)?;
-        Ok(())
+        let began = each_engine!(&self.db, |pool| {
+            let query = sqlx::query(SQL).bind(id).bind(now.micros());
+            query.execute(pool).await.map(|done| done.rows_affected())
+        });
+        Ok(began.map_err(sql::Error::from)? == 1)
     }
 
     /// Keeps the counters of a run under way; also says that its process lives.

@@ -15,7 +15,7 @@ const AT_ONCE: u32 = 4;
 const ORDERS: u64 = 240;
 
 /// Four kinds of paging, children, small files, frequent checkpoints.
-fn shop_yaml(base: &str, lake: &str) -> String {
+pub fn shop_yaml(base: &str, lake: &str) -> String {
     format!(
         "version: 1
 name: shop
@@ -48,7 +48,7 @@ destination: {{ url: \"{lake}\", checkpoint: 100ms, chunk: {{ rows: 100 }} }}
 
 const TABLES: [&str; 5] = ["orders", "order_items", "payments", "refunds", "products"];
 
-fn assert_all_there(shop: &Shop, yaml: &str) {
+pub fn assert_all_there(shop: &Shop, yaml: &str) {
     let loaded = pipeline(yaml);
     TABLES.into_iter().for_each(|table| shop.assert_copied(&loaded, table));
 }
@@ -101,7 +101,7 @@ fn kill_and_resume(seed: u64) -> u32 {
 }
 
 /// Waits until a file below the folder appears that the test accepts.
-fn wait_for_file(folder: &Path, accept: impl Fn(&Path) -> bool) {
+pub fn wait_for_file(folder: &Path, accept: impl Fn(&Path) -> bool) {
     for _ in 0..6_000 {
         if files_below(folder).iter().any(|path| accept(path)) {
             return;

@@ -13,5 +13,6 @@ mod pages;
 mod pokeapi;
 mod s3;
 mod secrets;
+mod serve;
 mod store;
 mod support;

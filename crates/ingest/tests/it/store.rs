@@ -106,7 +106,7 @@ async fn of_many_at_once_one_is_accepted(store: &Store) {
 async fn a_run_comes_back_as_it_went(store: &Store) {
     let run = accept(store, &asked("run_1", "shop", None, 0)).await;
     assert_eq!((run.status, run.started_at, run.finished_at), (Status::Queued, at(0), None));
-    store.begin("run_1", at(5)).await.unwrap();
+    assert!(store.begin("run_1", at(5)).await.unwrap());
     let resources = vec![
         Counts { name: "orders".into(), status: "running".into(), rows: u64::MAX >> 1, ..Counts::default() },
         Counts { name: "items".into(), expected_rows: Some(7), throttled: 1, ..Counts::default() },
@@ -127,7 +127,7 @@ async fn what_is_over_stays(store: &Store) {
     let run = accept(store, &asked("run_1", "shop", None, 0)).await;
     let over = ended(run, Status::Succeeded, 3);
     store.finish(&over).await.unwrap();
-    store.begin("run_1", at(4)).await.unwrap();
+    assert!(!store.begin("run_1", at(4)).await.unwrap(), "what is over does not begin");
     store.note("run_1", &[Counts::default()], at(4)).await.unwrap();
     store.finish(&ended(over.clone(), Status::Failed, 5)).await.unwrap();
     assert_eq!(store.sweep(at(100), at(100)).await.unwrap(), 0);

@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tessera_kernel::Ids;
+use tokio::sync::SemaphorePermit;
 use tokio::time::{MissedTickBehavior, interval};
 use uuid::Uuid;
 
@@ -72,17 +73,18 @@ impl Service {
         request: Request,
     ) -> Run {
         let mut ended = run.clone();
-        let place = tokio::select! {
-            place = self.0.places.acquire() => place.ok(),
-            () = live.stop.cancelled() => None,
+        let not_begun = |detail: &str| {
+            let error = Some(stopped(detail.to_owned()));
+            Run { status: Status::Stopped, error, ..run.clone() }
         };
-        if place.is_none() {
-            let detail = "it was cancelled before it began".to_owned();
-            return Run { status: Status::Stopped, error: Some(stopped(detail)), ..ended };
-        }
-        ended.started_at = self.now();
-        if let Err(error) = self.0.store.begin(&run.id, ended.started_at).await {
-            return Run { status: Status::Failed, error: Some(RunError::of(&error)), ..ended };
+        let Some(_place) = self.place(run, live).await else {
+            return not_begun("it was cancelled before it began");
+        };
+        let started_at = self.now();
+        match self.0.store.begin(&run.id, started_at).await {
+            Ok(true) => ended.started_at = started_at,
+            Ok(false) => return not_begun("another process took it for dead while it waited"),
+            Err(error) => return Run { status: Status::Failed, error: Some(RunError::of(&error)), ..ended },
         }
         tracing::info!(
             run.id = run.id,
@@ -131,6 +133,29 @@ impl Service {
         ended
     }
 
+    /// Waits for a place among the runs at work, and says all the while that the process lives; none when it is cancelled.
+    async fn place(&self, run: &Run, live: &Live) -> Option<SemaphorePermit<'_>> {
+        let place = self.0.places.acquire();
+        tokio::pin!(place);
+        let mut looks = interval(LOOK * LOOKS_A_NOTE);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // The first tick is at once, and nothing has changed since the run was accepted.
+        looks.reset();
+        loop {
+            tokio::select! {
+                place = &mut place => return place.ok(),
+                () = live.stop.cancelled() => return None,
+                _ = looks.tick() => self.note(run, &[]).await,
+            }
+        }
+    }
+
+    async fn note(&self, run: &Run, counts: &[Counts]) {
+        if let Err(error) = self.0.store.note(&run.id, counts, self.now()).await {
+            tracing::warn!(run.id = run.id, %error, "the counters of the run were not stored");
+        }
+    }
+
     /// Looks at the counters until the work is done.
     async fn watch(
         &self,
@@ -154,10 +179,8 @@ impl Service {
             }
             self.count(run, &mut counted, live);
             look = look.wrapping_add(1);
-            if look.is_multiple_of(LOOKS_A_NOTE)
-                && let Err(error) = self.0.store.note(&run.id, &counted, self.now()).await
-            {
-                tracing::warn!(run.id = run.id, %error, "the counters of the run were not stored");
+            if look.is_multiple_of(LOOKS_A_NOTE) {
+                self.note(run, &counted).await;
             }
         }
     }
