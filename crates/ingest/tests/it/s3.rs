@@ -10,7 +10,9 @@ use tessera_kernel::Clock;
 use tessera_testkit::ScratchDir;
 use tessera_testkit::s3::{self, Fault, FaultKind, S3};
 
-use crate::support::{Shop, backfill, files_below, finish, incremental, pipeline, present, run_well, start, try_run};
+use crate::support::{
+    Shop, backfill, files_below, finish, incremental, pipeline, present, run_well, runtime, start, try_run,
+};
 
 fn yaml(shop: &Shop, s3: &S3, more: &str) -> String {
     format!(
@@ -128,4 +130,43 @@ fn a_lost_reply_is_no_conflict() {
     s3.clear_fault();
     run_well(&loaded, incremental(), clock());
     assert_copied(&shop, &loaded, &s3);
+}
+
+#[test]
+fn of_two_writers_of_alerts_neither_loses_an_entry() {
+    use tessera_ingest::alerts::{Finding, Judged, Shelf};
+    use tessera_ingest::lake::Lake;
+    use tessera_ingest::spec::AlertEvent;
+    const EACH: usize = 8;
+    let (shop, s3) = (shop(), s3::start());
+    let loaded = pipeline(&yaml(&shop, &s3, ""));
+    let now = shop.clock.now();
+    let change = |n: usize| Finding {
+        event: AlertEvent::SchemaDrift,
+        cause: format!("column {n}"),
+        fingerprint: format!("column {n}"),
+        resources: vec![],
+        run_id: None,
+    };
+    // The store does some of the writes and says that it failed.
+    s3.set_fault(Fault::new(FaultKind::LoseReply).times(3).after(2));
+    std::thread::scope(|scope| {
+        for writer in 0..2 {
+            let loaded = &loaded;
+            scope.spawn(move || {
+                runtime().block_on(async {
+                    let shelf = Shelf::of(&Lake::open(&loaded.pipeline).unwrap());
+                    for n in 0..EACH {
+                        let found = [change(writer * EACH + n)];
+                        shelf.change(|book| book.due(Judged::WholeRun, &found, now)).await.unwrap();
+                    }
+                });
+            });
+        }
+    });
+    let mut book = runtime().block_on(Shelf::of(&Lake::open(&loaded.pipeline).unwrap()).read()).unwrap();
+    let all: Vec<Finding> = (0..2 * EACH).map(change).collect();
+    let before = book.clone();
+    book.due(Judged::WholeRun, &all, now);
+    assert_eq!(book, before, "a change was lost");
 }
