@@ -100,17 +100,31 @@ enum ConfigCommand {
 /// Reads the command line, does what it says, and gives the exit code.
 pub fn main() -> ExitCode {
     crate::memory::settle();
-    let command = match Cli::parse().command {
-        Command::Ingest { command } => match *command {
-            IngestCommand::Verb(verb) => return crate::ingest::main(verb),
-            IngestCommand::Serve { flags } => {
-                let roles: Vec<Role> = ["ingest", "console"].into_iter().filter_map(roles::find).collect();
-                return done(serve(&flags, &roles, Show::Nothing));
-            }
-        },
-        other => other,
-    };
-    done(run(command))
+    match Cli::parse().command {
+        Command::Ingest { command } => ingest(*command),
+        Command::Up { flags, demo } => done(serve(&flags, ROLES, if demo { Show::Demo } else { Show::Nothing })),
+        Command::Serve { role, flags } => {
+            let roles: Vec<Role> = ROLES.iter().copied().filter(|row| row.name == role).collect();
+            done(serve(&flags, &roles, Show::Nothing))
+        }
+        Command::DemoApi { demo } => done(demo_api(demo)),
+        Command::Health { url } => done(health(&url)),
+        Command::Config { command: ConfigCommand::Print { flags } } => done(print(&flags)),
+        Command::Version => {
+            say(&format!("tessera {VERSION}\n"));
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+fn ingest(command: IngestCommand) -> ExitCode {
+    match command {
+        IngestCommand::Verb(verb) => crate::ingest::main(verb),
+        IngestCommand::Serve { flags } => {
+            let roles: Vec<Role> = ["ingest", "console"].into_iter().filter_map(roles::find).collect();
+            done(serve(&flags, &roles, Show::Nothing))
+        }
+    }
 }
 
 /// The exit code of an outcome, and its one line.
@@ -123,34 +137,22 @@ fn done(outcome: Result<(), Failure>) -> ExitCode {
     }
 }
 
-fn run(command: Command) -> Result<(), Failure> {
-    match command {
-        Command::Up { flags, demo } => serve(&flags, ROLES, if demo { Show::Demo } else { Show::Nothing }),
-        Command::Serve { role, flags } => {
-            let roles: Vec<Role> = ROLES.iter().copied().filter(|row| row.name == role).collect();
-            serve(&flags, &roles, Show::Nothing)
-        }
-        Command::Config { command: ConfigCommand::Print { flags } } => {
-            say(&load(&flags)?.print());
-            Ok(())
-        }
-        Command::Ingest { .. } => Ok(()),
-        Command::DemoApi { demo } => {
-            let runtime = Runtime::new().context("the async runtime")?;
-            runtime.block_on(demo.run(Arc::new(SystemClock))).map_err(|error| match error {
-                DemoApiError::Serve(_) => Failure::Other(error.into()),
-                usage => Failure::Usage(usage.to_string()),
-            })
-        }
-        Command::Health { url } => {
-            let runtime = Runtime::new().context("the async runtime")?;
-            runtime.block_on(health::check(&url)).map_err(Failure::Other)
-        }
-        Command::Version => {
-            say(&format!("tessera {VERSION}\n"));
-            Ok(())
-        }
-    }
+fn demo_api(demo: DemoApiArgs) -> Result<(), Failure> {
+    let runtime = Runtime::new().context("the async runtime")?;
+    runtime.block_on(demo.run(Arc::new(SystemClock))).map_err(|error| match error {
+        DemoApiError::Serve(_) => Failure::Other(error.into()),
+        usage => Failure::Usage(usage.to_string()),
+    })
+}
+
+fn health(url: &str) -> Result<(), Failure> {
+    let runtime = Runtime::new().context("the async runtime")?;
+    runtime.block_on(health::check(url)).map_err(Failure::Other)
+}
+
+fn print(flags: &Flags) -> Result<(), Failure> {
+    say(&load(flags)?.print());
+    Ok(())
 }
 
 fn load(flags: &Flags) -> Result<Config, Failure> {

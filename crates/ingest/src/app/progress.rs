@@ -3,9 +3,8 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use serde::{Deserialize, Serialize};
-
 use crate::source::Traffic;
+use crate::store::Counts;
 
 /// A run under way.
 #[derive(Debug, Default)]
@@ -36,29 +35,6 @@ pub struct ResourceProgress {
     pub failed: AtomicBool,
 }
 
-/// A resource's progress at one moment.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct ResourceView {
-    /// Its name.
-    pub name: String,
-    /// waiting, running, done or failed.
-    pub status: String,
-    /// Rows so far.
-    pub rows: u64,
-    /// The API's own total.
-    pub expected_rows: Option<u64>,
-    /// Bytes of complete files.
-    pub bytes: u64,
-    /// Complete files.
-    pub files: u64,
-    /// Requests sent.
-    pub requests: u64,
-    /// Requests sent again.
-    pub retries: u64,
-    /// Answers 429.
-    pub throttled: u64,
-}
-
 impl Progress {
     /// Adds a resource, in the order in which they are shown.
     pub fn add(&self, name: &str) -> std::sync::Arc<ResourceProgress> {
@@ -68,13 +44,13 @@ impl Progress {
     }
 
     /// All resources at this moment.
-    pub fn view(&self) -> Vec<ResourceView> {
+    pub fn view(&self) -> Vec<Counts> {
         self.resources.lock().unwrap_or_else(PoisonError::into_inner).iter().map(|resource| resource.view()).collect()
     }
 }
 
 impl ResourceProgress {
-    fn view(&self) -> ResourceView {
+    fn view(&self) -> Counts {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let is = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
         let status = match (is(&self.failed), is(&self.done), is(&self.began)) {
@@ -83,7 +59,7 @@ impl ResourceProgress {
             (_, _, true) => "running",
             _ => "waiting",
         };
-        ResourceView {
+        Counts {
             name: self.name.clone(),
             status: status.into(),
             rows: read(&self.rows),

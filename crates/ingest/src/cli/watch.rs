@@ -9,7 +9,8 @@ use indicatif::{HumanCount, MultiProgress, ProgressBar, ProgressStyle};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, interval};
 
-use crate::app::progress::{Progress, ResourceView};
+use crate::app::progress::Progress;
+use crate::store::Counts;
 
 const BARS: Duration = Duration::from_millis(200);
 const LINES: Duration = Duration::from_secs(10);
@@ -94,7 +95,7 @@ async fn lines(progress: Arc<Progress>, pipeline: String, stop: tokio_util::sync
     }
 }
 
-fn words(view: &ResourceView, began: Instant) -> String {
+fn words(view: &Counts, began: Instant) -> String {
     let seconds = began.elapsed().as_secs_f64().max(0.001);
     let rate = view.rows as f64 / seconds;
     let mut words = match view.status.as_str() {

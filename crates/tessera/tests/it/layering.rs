@@ -23,8 +23,19 @@ fn floor(name: &str) -> Option<u8> {
     FLOORS.iter().find(|(_, names)| names.contains(&name)).map(|(floor, _)| *floor)
 }
 
+/// Benchmarks look at whatever they measure.
+fn is_bench(name: &str) -> bool {
+    name.starts_with("bench-")
+}
+
 /// Why a crate may not depend on another, if it may not.
 fn objection(from: &str, to: &str) -> Option<String> {
+    if is_bench(to) {
+        return Some(format!("{from} depends on {to}; nobody depends on a benchmark"));
+    }
+    if is_bench(from) {
+        return None;
+    }
     if DEV_ONLY.contains(&to) {
         return Some(format!("{from} depends on {to}, which is for [dev-dependencies] only"));
     }
@@ -42,6 +53,7 @@ fn objection(from: &str, to: &str) -> Option<String> {
 fn crates_depend_only_on_floors_below() {
     assert!(objection("ingest", "tickets").is_some() && objection("service", "store").is_some());
     assert!(objection("store", "ingest").is_some() && objection("ingest", "testkit").is_some());
+    assert!(objection("ingest", "bench-ingest").is_some() && objection("bench-ingest", "ingest").is_none());
     assert!(objection("ingest", "store").is_none() && objection("tessera", "ingest").is_none());
     let mut objections = Vec::new();
     for (name, folder) in crates() {
@@ -51,7 +63,8 @@ fn crates_depend_only_on_floors_below() {
         let names = dependencies.into_iter().flat_map(|table| table.keys());
         let ours = names.filter_map(|dependency| dependency.strip_prefix("tessera-"));
         objections.extend(ours.filter_map(|to| objection(&name, to)));
-        assert!(floor(&name).is_some() || DEV_ONLY.contains(&name.as_str()), "crate `{name}` has no floor");
+        let known = floor(&name).is_some() || DEV_ONLY.contains(&name.as_str()) || is_bench(&name);
+        assert!(known, "crate `{name}` has no floor");
     }
     assert!(objections.is_empty(), "{objections:#?}");
 }
@@ -129,7 +142,7 @@ fn crate_paths(text: &str) -> Vec<String> {
 
 #[test]
 fn every_file_says_what_lives_in_it() {
-    let folders = [root().join("crates"), root().join("xtask")];
+    let folders = ["crates", "xtask", "bench"].map(|folder| root().join(folder));
     let files: Vec<PathBuf> = folders.iter().flat_map(|folder| rust_files(folder)).collect();
     assert!(files.len() > 20, "the sources were found");
     let silent: Vec<String> = files
@@ -208,15 +221,14 @@ fn literals(text: &str) -> Vec<String> {
     text.split('"').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
-/// Our crates by the name of their folder.
+/// Our crates by the name of their folder; benchmarks, which are called like what they measure, as `bench-…`.
 fn crates() -> Vec<(String, PathBuf)> {
-    let mut folders = entries(&root().join("crates"));
-    folders.push(root().join("xtask"));
-    folders
-        .into_iter()
-        .filter(|folder| folder.join("Cargo.toml").is_file())
-        .map(|folder| (stem(&folder), folder))
-        .collect()
+    let named = |folder: PathBuf| (stem(&folder), folder);
+    let benches = entries(&root().join("bench")).into_iter().map(|folder| (format!("bench-{}", stem(&folder)), folder));
+    let mut crates: Vec<_> = entries(&root().join("crates")).into_iter().map(named).chain(benches).collect();
+    crates.push(named(root().join("xtask")));
+    crates.retain(|(_, folder)| folder.join("Cargo.toml").is_file());
+    crates
 }
 
 fn rust_files(folder: &Path) -> Vec<PathBuf> {

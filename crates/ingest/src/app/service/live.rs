@@ -7,7 +7,7 @@ use std::time::Duration;
 use tessera_kernel::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::progress::{Progress, ResourceView};
+use crate::app::progress::Progress;
 use crate::store::Counts;
 
 /// Speed is measured over this time.
@@ -36,13 +36,6 @@ pub struct Speed {
     pub eta_s: BTreeMap<String, u64>,
 }
 
-impl From<ResourceView> for Counts {
-    fn from(view: ResourceView) -> Self {
-        let ResourceView { name, status, rows, expected_rows, bytes, files, requests, retries, throttled } = view;
-        Self { name, status, rows, expected_rows, bytes, files, requests, retries, throttled }
-    }
-}
-
 impl Live {
     /// A run that begins, and stops with this token.
     pub(super) fn stopped_by(stop: CancellationToken) -> Self {
@@ -51,7 +44,7 @@ impl Live {
 
     /// The counters now.
     pub(super) fn counts(&self) -> Vec<Counts> {
-        self.progress.view().into_iter().map(Counts::from).collect()
+        self.progress.view()
     }
 
     /// Remembers the counters for the speed.
