@@ -8,6 +8,7 @@ pub mod bin;
 pub mod postgres;
 pub mod s3;
 mod scratch;
+pub mod sql;
 mod wire;
 
 pub use scratch::ScratchDir;

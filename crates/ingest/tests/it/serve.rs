@@ -293,7 +293,8 @@ fn serve(scratch: &ScratchDir) -> (Process, String) {
 }
 
 fn start_backfill(base: &str, key: &str) -> Value {
-    let request = reqwest::Client::new()
+    let request = tessera_service::client::build()
+        .unwrap()
         .post(format!("{base}/ingest/pipelines/shop/runs"))
         .header("idempotency-key", key)
         .header("content-type", "application/json")

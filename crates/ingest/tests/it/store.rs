@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tessera_ingest::store::{Accepted, Counts, Filter, Kind, NewRun, Run, RunError, Status, Store, Trigger};
 use tessera_kernel::Timestamp;
-use tessera_testkit::{ScratchDir, postgres};
+use tessera_testkit::sql::Databases;
 
 fn at(second: u64) -> Timestamp {
     Timestamp::from_micros(1_800_000_000_000_000).plus(Duration::from_secs(second))
@@ -36,33 +36,27 @@ fn ended(run: Run, status: Status, second: u64) -> Run {
 }
 
 /// The contract, as a list of cases that each get an empty store.
-async fn contract(stores: impl AsyncFn() -> Store) {
-    a_key_stands_for_one_run(&stores().await).await;
-    a_pipeline_has_one_run_at_a_time(&stores().await).await;
-    of_many_at_once_one_is_accepted(&stores().await).await;
-    a_run_comes_back_as_it_went(&stores().await).await;
-    what_is_over_stays(&stores().await).await;
-    lists_are_in_order(&stores().await).await;
-    the_silent_are_swept(&stores().await).await;
-    an_import_is_taken_once(&stores().await).await;
-    ticks_only_go_on(&stores().await).await;
+async fn contract(databases: &Databases) {
+    let store = async || Store::open(&databases.fresh()).await.unwrap();
+    a_key_stands_for_one_run(&store().await).await;
+    a_pipeline_has_one_run_at_a_time(&store().await).await;
+    of_many_at_once_one_is_accepted(&store().await).await;
+    a_run_comes_back_as_it_went(&store().await).await;
+    what_is_over_stays(&store().await).await;
+    lists_are_in_order(&store().await).await;
+    the_silent_are_swept(&store().await).await;
+    an_import_is_taken_once(&store().await).await;
+    ticks_only_go_on(&store().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sqlite_keeps_the_contract() {
-    let scratch = ScratchDir::new();
-    let count = std::sync::atomic::AtomicU32::new(0);
-    contract(async || {
-        let n = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        Store::open(&format!("sqlite:{}", scratch.file(&format!("{n}.db")).display())).await.unwrap()
-    })
-    .await;
+    contract(&Databases::sqlite()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn postgres_keeps_the_contract() {
-    let server = postgres::start();
-    contract(async || Store::open(&server.new_database()).await.unwrap()).await;
+    contract(&Databases::postgres()).await;
 }
 
 async fn a_key_stands_for_one_run(store: &Store) {

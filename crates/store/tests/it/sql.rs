@@ -4,7 +4,7 @@ use sqlx::FromRow;
 use sqlx::types::Uuid;
 use tessera_store::each_engine;
 use tessera_store::sql::{Db, Error, Migration, begin_write};
-use tessera_testkit::{ScratchDir, postgres};
+use tessera_testkit::sql::Databases;
 
 const STEPS: &[Migration] = &[
     Migration::new(
@@ -48,34 +48,27 @@ async fn all(db: &Db) -> Vec<Seat> {
 }
 
 /// The contract, as a list of cases that each get an empty database.
-async fn contract(urls: impl AsyncFn() -> String) {
-    rows_come_back_as_written(&urls().await).await;
-    a_unique_index_refuses_the_second(&urls().await).await;
-    a_transaction_is_all_or_nothing(&urls().await).await;
-    upsert_returns_what_holds(&urls().await).await;
-    a_foreign_key_is_enforced(&urls().await).await;
-    migrating_twice_changes_nothing(&urls().await).await;
-    a_failed_step_leaves_nothing(&urls().await).await;
-    an_edited_or_newer_schema_is_refused(&urls().await).await;
-    processes_that_start_together_take_turns(&urls().await).await;
-    writers_at_once_all_succeed(&urls().await).await;
+async fn contract(databases: &Databases) {
+    rows_come_back_as_written(&databases.fresh()).await;
+    a_unique_index_refuses_the_second(&databases.fresh()).await;
+    a_transaction_is_all_or_nothing(&databases.fresh()).await;
+    upsert_returns_what_holds(&databases.fresh()).await;
+    a_foreign_key_is_enforced(&databases.fresh()).await;
+    migrating_twice_changes_nothing(&databases.fresh()).await;
+    a_failed_step_leaves_nothing(&databases.fresh()).await;
+    an_edited_or_newer_schema_is_refused(&databases.fresh()).await;
+    processes_that_start_together_take_turns(&databases.fresh()).await;
+    writers_at_once_all_succeed(&databases.fresh()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sqlite_keeps_the_contract() {
-    let scratch = ScratchDir::new();
-    let count = std::sync::atomic::AtomicU32::new(0);
-    contract(async || {
-        let n = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        format!("sqlite:{}", scratch.file(&format!("deep/{n}.db")).display())
-    })
-    .await;
+    contract(&Databases::sqlite()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn postgres_keeps_the_contract() {
-    let server = postgres::start();
-    contract(async || server.new_database()).await;
+    contract(&Databases::postgres()).await;
 }
 
 async fn open(url: &str) -> Db {
