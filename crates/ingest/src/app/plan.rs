@@ -8,7 +8,7 @@ use super::run::{RunOptions, RunType};
 use crate::Error;
 use crate::lake::{Cursor, Lake};
 use crate::source::public_url;
-use crate::spec::{Loaded, effective_paginator, parent, primary_key, write_mode};
+use crate::spec::{Loaded, Method, effective_paginator, parent, primary_key, write_mode};
 
 /// The plan of a run in words, a resource a paragraph. Nothing is asked of the API, nothing is written.
 ///
@@ -30,7 +30,7 @@ pub async fn plan(loaded: &Loaded, options: &RunOptions, now: Timestamp) -> Resu
             Ok(url) => public_url(&url, &loaded.secrets).replace("%7B", "{").replace("%7D", "}"),
             Err(_) => resource.path.clone(),
         };
-        let mut words = vec![format!("{} {url}", if resource.body.is_some() { "POST" } else { "GET" })];
+        let mut words = vec![format!("{} {url}", if resource.method == Method::Post { "POST" } else { "GET" })];
         if let Some(cursor) = resource.incremental.cursor() {
             let saved = state.and_then(|state| state.cursor).filter(|_| run_type == RunType::Incremental);
             let from = match (&options.from, saved) {

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use tessera_kernel::{Clock, Timestamp};
 use tokio::sync::Mutex;
 
+use super::explain;
 use super::page::lookup;
 use crate::Error;
 use crate::spec::{Auth, ClientAuth, KeyPlace, Secrets};
@@ -38,6 +39,9 @@ struct Held {
     renew_at: Option<Timestamp>,
     refresh_token: Option<String>,
 }
+
+/// Tries for a proof: few, since the request behind it is tried again too.
+const ATTEMPTS: u32 = 3;
 
 /// Renewed this long before it expires, or at a tenth of its life if that is less.
 const EARLY: Duration = Duration::from_secs(60);
@@ -197,12 +201,14 @@ impl Authenticator {
                         }
                     }
                 }
-                Err(error) => error.without_url().to_string(),
+                Err(error) => explain(&error.without_url()),
             };
-            if attempt == 3 {
-                return Err(self.refused(path, 0, format!("no answer in {attempt} attempts: {failure}")));
+            if attempt == ATTEMPTS {
+                // Who never answered has refused nothing. The resource is the one that asked; whoever asks fills it in.
+                let (resource, url) = (String::new(), path.to_owned());
+                return Err(Error::Unreachable { resource, url, attempts: attempt, detail: failure });
             }
-            tokio::time::sleep(Duration::from_millis(300 * attempt)).await;
+            tokio::time::sleep(Duration::from_millis(300 * u64::from(attempt))).await;
             attempt += 1;
         }
     }

@@ -325,8 +325,12 @@ impl Client {
     }
 
     /// The failure of a login, without secrets.
-    fn refused(&self, error: Error) -> Error {
+    fn refused(&self, request: &Request, error: Error) -> Error {
         match error {
+            Error::Unreachable { url, attempts, detail, .. } => {
+                let (resource, detail) = (request.resource.to_string(), self.redact(&detail));
+                Error::Unreachable { resource, url: self.redact(&url), attempts, detail }
+            }
             Error::Credentials { url, status, detail } => {
                 Error::Credentials { url: self.redact(&url), status, detail: self.redact(&detail) }
             }
@@ -340,7 +344,8 @@ impl Client {
     }
 
     async fn send(&self, request: &Request, traffic: &Traffic, refused: &mut Option<u64>) -> Result<Reply, Failure> {
-        let proof = self.authenticator.proof(*refused).await.map_err(|error| Failure::Final(self.refused(error)))?;
+        let proof =
+            self.authenticator.proof(*refused).await.map_err(|error| Failure::Final(self.refused(request, error)))?;
         let _permit = self.limiter.admit().await;
         let mut url = request.url.clone();
         for (name, value) in &proof.query {

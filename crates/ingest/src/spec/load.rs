@@ -174,6 +174,28 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_variable_of_the_wrong_type_is_not_shown() {
+        let variables = [("URL", "http://x"), ("SECRET", "hunter2\"!")];
+        for key in [
+            "concurrency: ${SECRET}",
+            "attempts: $SECRET",
+            "timeout: ${SECRET:-5s}",
+            "max_body: \"${SECRET}\"",
+            "auth: ${SECRET}",
+            "auth: { type: \"${SECRET}\" }",
+            "auth: { type: jwt, key: a, ttl: \"${SECRET}\" }",
+            "allowed_hosts: ${SECRET}",
+            "rate_limit: { requests_per_second: ${SECRET} }",
+        ] {
+            let text = format!(
+                "version: 1\nname: p\nsource:\n  base_url: ${{URL}}\n  {key}\nresources: [{{ name: r, path: /r }}]\ndestination: {{ url: x }}\n"
+            );
+            let error = load(&text, "p.yaml", &Environment::from(variables)).unwrap_err().to_string();
+            assert!(error.starts_with("p.yaml:") && !error.contains("hunter2"), "{key}: {error}");
+        }
+    }
+
+    #[test]
     fn an_unknown_key_is_named_beside_a_variable_too() {
         let text = "version: 1\nname: p\nsource:\n  base_url: ${URL}\n  concurency: 8\nresources: []\ndestination: { url: x }\n";
         let error = load(text, "p.yaml", &Environment::from([("URL", "http://x")])).unwrap_err().to_string();

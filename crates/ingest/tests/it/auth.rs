@@ -272,3 +272,18 @@ fn a_cassette_repeats_the_run_without_the_server() {
     let message = report.error.unwrap().to_string();
     assert!(message.contains("--replay") && message.contains("record it with --record"), "{message}");
 }
+
+#[test]
+fn a_token_endpoint_that_never_answers_is_told_as_such_and_the_next_run_goes_on() {
+    let scratch = ScratchDir::new();
+    // Nobody listens on the discard port of loopback.
+    let auth = "{ type: oauth2, token_url: \"http://127.0.0.1:9/token\", client_id: a, client_secret: long-secret }";
+    let report = run_to_end(&pipeline(&yaml("http://127.0.0.1:9", scratch.path(), auth)), backfill());
+    let error = report.error.unwrap();
+    let message = error.to_string();
+    assert_eq!(error.code(), "ingest.source_unreachable", "{message}");
+    for words in ["http://127.0.0.1:9/token", "3 attempts", "cannot connect"] {
+        assert!(message.contains(words), "{message}");
+    }
+    assert!(!message.contains("answered 0"), "{message}");
+}
