@@ -58,7 +58,7 @@ impl Metrics {
             last_success: Family::default(),
         };
         registered.register(|registry| {
-            registry.register(ROWS, "rows written", metrics.rows.clone());
+            registry.register(ROWS, "rows that this process wrote", metrics.rows.clone());
             registry.register(REQUESTS, "requests sent to sources, retries included", metrics.requests.clone());
             registry.register(THROTTLED, "answers 429 of sources", metrics.throttled.clone());
             registry.register(DURATION, "seconds that a run took", metrics.durations.clone());
@@ -72,7 +72,7 @@ impl Metrics {
     pub fn progressed(&self, pipeline: &str, before: Option<&Counts>, now: &Counts) {
         let labels = ResourceLabels { pipeline: pipeline.to_owned(), resource: now.name.clone() };
         let gained = |of: fn(&Counts) -> u64| of(now).saturating_sub(before.map_or(0, of));
-        self.rows.get_or_create(&labels).inc_by(gained(|counts| counts.rows));
+        self.rows.get_or_create(&labels).inc_by(gained(|counts| counts.written));
         self.requests.get_or_create(&labels).inc_by(gained(|counts| counts.requests));
         self.throttled.get_or_create(&labels).inc_by(gained(|counts| counts.throttled));
     }

@@ -17,8 +17,10 @@ pub struct Progress {
 pub struct ResourceProgress {
     /// Its name.
     pub name: String,
-    /// Rows written, those of a run before that was resumed included.
+    /// Rows written, those of a run before that was resumed included, those that are read again not.
     pub rows: AtomicU64,
+    /// Rows that this process wrote; never falls.
+    pub written: AtomicU64,
     /// The API's own total; 0 where it gives none.
     pub expected: AtomicU64,
     /// Bytes of complete files.
@@ -63,6 +65,7 @@ impl ResourceProgress {
             name: self.name.clone(),
             status: status.into(),
             rows: read(&self.rows),
+            written: read(&self.written),
             expected_rows: Some(read(&self.expected)).filter(|expected| *expected > 0),
             bytes: read(&self.bytes),
             files: read(&self.files),

@@ -49,7 +49,7 @@ pub struct Manifest {
     pub number: u64,
     /// The pipeline.
     pub pipeline: String,
-    /// The run; `state-…` for a change of state by hand.
+    /// The run; `state-…` for a change of state by hand, or for a run that was given up.
     pub run_id: String,
     /// backfill, incremental or state.
     pub kind: String,
@@ -111,6 +111,9 @@ pub struct ResourceState {
     pub committed_at: Option<Timestamp>,
     /// Rows in the lake.
     pub rows: u64,
+    /// They are what a run with a limit read, which took the place of all others.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub limited: bool,
     /// Version of the schema; grows with each change.
     pub schema_version: u32,
     /// The schema.

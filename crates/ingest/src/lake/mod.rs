@@ -118,7 +118,7 @@ impl Lake {
             return Ok(Present { number: 0, state: State::empty(&self.pipeline) });
         };
         let manifest = self.manifest(number).await?;
-        let state: State = self.read_json(&manifest.state).await?.ok_or_else(|| self.lost(&manifest.state))?;
+        let state: State = self.read_sole(&manifest.state).await?;
         if state.version > VERSION {
             return Err(Error::Lake {
                 detail: format!(
@@ -138,13 +138,20 @@ impl Lake {
         Ok(self.log.numbers(after).await?.last().copied())
     }
 
-    fn lost(&self, path: &str) -> Error {
-        Error::Lake {
+    /// A document that nothing else can be made from. Without it no command that reads the state can help.
+    async fn read_sole<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
+        let bytes = self.objects.get(path).await?;
+        let what = match bytes.as_ref().map(|bytes| serde_json::from_slice(bytes)) {
+            Some(Ok(document)) => return Ok(document),
+            Some(Err(error)) => format!("is broken: {error}"),
+            None => "is missing".to_owned(),
+        };
+        Err(Error::Lake {
             detail: format!(
-                "{} is missing; restore it, or start anew with `tessera ingest state reset`",
+                "{} {what}; restore it from a backup, or begin a new dataset: give `destination.dataset` another name and run with --run-type backfill",
                 self.objects.url_of(path)
             ),
-        }
+        })
     }
 
     /// One commit.
@@ -152,8 +159,7 @@ impl Lake {
     /// # Errors
     /// [`Error::Lake`] when it cannot be read.
     pub async fn manifest(&self, number: u64) -> Result<Manifest, Error> {
-        let path = self.log.path(number);
-        self.read_json(&path).await?.ok_or_else(|| self.lost(&path))
+        self.read_sole(&self.log.path(number)).await
     }
 
     /// The last `most` commits, oldest first.

@@ -33,6 +33,12 @@ pub struct Profile {
     pub expected: Option<u64>,
     /// A stream ended without a total: the sum says nothing.
     pub expected_unknown: bool,
+    /// Rows of readings that were given up because the list moved; they are not in the other counts.
+    #[serde(default)]
+    pub reread: u64,
+    /// Streams that lost rows while they were read for the last time.
+    #[serde(default)]
+    pub shrank: u64,
     /// Rows whose cursor lies before what was asked for.
     pub older_than_asked: u64,
     /// Rows whose cursor lies in the future.

@@ -58,6 +58,21 @@ impl Plan {
         matches!(self.paginator, Paginator::Page { .. } | Paginator::Offset { .. })
     }
 
+    /// Whether the page after this one is reached by counting pages or rows, which shift when a row before them leaves; a
+    /// cursor that points at a row does not. Links and tokens may count too, as their parameter tells.
+    pub fn counts(&self, next: &Place) -> bool {
+        match (&self.paginator, next) {
+            (Paginator::Page { .. } | Paginator::Offset { .. }, _) => true,
+            (Paginator::Cursor { param, .. }, Place::Token(token)) => is_counter(param, token),
+            (_, Place::Url(next)) => self
+                .first
+                .url
+                .join(next)
+                .is_ok_and(|url| url.query_pairs().any(|(name, value)| is_counter(&name, &value))),
+            _ => false,
+        }
+    }
+
     /// The request for a place.
     ///
     /// # Errors
@@ -187,6 +202,25 @@ impl Plan {
             Paginator::LinkHeader { rel, .. } => link(&answer.headers, rel).map_or(Place::End, Place::Url),
         }
     }
+}
+
+/// Whether a parameter is one that numbers pages or rows.
+fn is_counter(name: &str, value: &str) -> bool {
+    const COUNTERS: [&str; 11] = [
+        "page",
+        "pagenumber",
+        "pageno",
+        "pagenum",
+        "pageindex",
+        "currentpage",
+        "offset",
+        "skip",
+        "start",
+        "startat",
+        "startindex",
+    ];
+    let name: String = name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();
+    COUNTERS.contains(&name.as_str()) && !value.is_empty() && value.chars().all(|c| c.is_ascii_digit())
 }
 
 /// Whether `place` lies behind `last`.

@@ -147,8 +147,11 @@ pub struct Counts {
     pub name: String,
     /// waiting, running, done or failed.
     pub status: String,
-    /// Rows written.
+    /// Rows written, those of a run before that was resumed included.
     pub rows: u64,
+    /// Rows that this process wrote; not stored.
+    #[serde(skip)]
+    pub written: u64,
     /// The API's own total.
     pub expected_rows: Option<u64>,
     /// Bytes of complete files.

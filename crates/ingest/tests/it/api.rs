@@ -111,6 +111,7 @@ fn past_run(n: u32, status: Status) -> Run {
         name: "orders".into(),
         status: "done".into(),
         rows: 1000,
+        written: 0,
         expected_rows: Some(1000),
         bytes: 50_000,
         files: 1,

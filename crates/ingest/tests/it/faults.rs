@@ -361,7 +361,11 @@ fn a_folder_that_cannot_be_written_and_a_broken_state_say_what_to_do() {
     }
     let ended = finish(&file, &[], &[]);
     assert_eq!(ended.code(), Some(1), "{}", ended.stderr);
-    assert!(ended.stderr.contains("is broken") && ended.stderr.contains("restore it or delete it"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("is broken") && ended.stderr.contains("restore it from a backup"),
+        "{}",
+        ended.stderr
+    );
 }
 
 #[test]

@@ -14,5 +14,6 @@ mod pokeapi;
 mod s3;
 mod secrets;
 mod serve;
+mod shifts;
 mod store;
 mod support;

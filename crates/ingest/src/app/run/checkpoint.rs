@@ -8,6 +8,7 @@ use tessera_kernel::Timestamp;
 use tessera_store::journal::Journal;
 use tokio::sync::Mutex;
 
+use super::pass::Pass;
 use crate::Error;
 use crate::lake::{DataFile, Lake, to_json};
 use crate::quality::Profile;
@@ -45,11 +46,14 @@ pub struct Position {
     pub unit: usize,
     /// The next page in it.
     pub place: Place,
+    /// What the reading of the unit has seen so far.
+    #[serde(default)]
+    pub pass: Pass,
 }
 
 impl Position {
     /// The beginning.
-    pub const START: Self = Self { unit: 0, place: Place::Start };
+    pub const START: Self = Self { unit: 0, place: Place::Start, pass: Pass::FIRST };
 }
 
 /// A resource's progress. Files are those since the entry before.
@@ -80,6 +84,9 @@ pub struct TableCheckpoint {
     pub schema_version: u32,
     /// The counts.
     pub profile: Profile,
+    /// The counts as the present stream began, for when it is read again.
+    #[serde(default)]
+    pub began: Profile,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -150,8 +157,8 @@ impl RunJournal {
 }
 
 impl Unfinished {
-    /// The run that was interrupted, if there is one that builds on the present commit. Others are forgotten: what they
-    /// built on is gone.
+    /// The run that was interrupted, if there is one that builds on the present commit. Those that build on an older one
+    /// are forgotten: they cannot commit any more. A second one on the present commit is left alone until then.
     ///
     /// # Errors
     /// [`Error::Lake`] when it cannot be read.
@@ -163,7 +170,7 @@ impl Unfinished {
         let mut found = None;
         for run in runs {
             match Self::read(lake, &run).await? {
-                Some(unfinished) if unfinished.begun.base == base && found.is_none() => found = Some(unfinished),
+                Some(unfinished) if unfinished.begun.base == base => found = found.or(Some(unfinished)),
                 _ => lake.forget_run(&run).await?,
             }
         }

@@ -168,7 +168,10 @@ impl Commit<'_> {
         for file in &incoming.table.files {
             files.push(self.fetch(&Lake::staged(&self.target.run_id, &file.path), &stored).await?);
         }
-        let combined = self.combined(&incoming, write, replaced, &files, old.len()).await?;
+        let mut combined = self.combined(&incoming, write, replaced, &files, old.len()).await?;
+        // Rows that came again because they were asked for again are nobody's duplicates.
+        let reread = incoming.table.profile.reread;
+        combined.duplicates = combined.duplicates.saturating_sub(reread);
         let (repeated, unique) = self.repeated(&incoming, rules, &combined, &files, old.len()).await?;
         let mut table = incoming.table.clone();
         let mut gone = 0;
@@ -221,7 +224,7 @@ impl Commit<'_> {
             Facts { profile: &table.profile, rows_total, newest, repeated, schema_changes: &schema_changes, now };
         let checks = judge(rules, &facts);
         let mut report = report(&table.profile, &facts, checks, combined.duplicates, combined.overlap);
-        report.rows = table.profile.rows - gone;
+        report.rows = table.profile.rows + reread - gone;
         let cursor = self.advanced(
             parent.filter(|_| incoming.parents.is_none()).and_then(|known| known.cursor),
             &table,
@@ -232,6 +235,7 @@ impl Commit<'_> {
             cursor,
             committed_at: Some(now),
             rows: rows_total,
+            limited: if replaced { !reach.advances } else { known.limited },
             schema_version: table.schema_version,
             schema: table.shape,
             files: kept,
@@ -326,7 +330,7 @@ impl Commit<'_> {
         let combining = Combining { key: rules.unique.clone(), cursor: None, rule: Rule::LatestOfKey, groups: false };
         let mut found = blocking(combining, files[old..].to_vec(), 0).await?;
         found.losers.splice(0..0, vec![Vec::new(); old]);
-        Ok((found.duplicates, found))
+        Ok((found.duplicates.saturating_sub(incoming.table.profile.reread), found))
     }
 
     fn next_path(&self, table: &str, count: &mut u32) -> String {
@@ -397,7 +401,7 @@ pub fn cursor_column(resource: &Resource) -> Option<CursorColumn> {
     Some(CursorColumn { path: cursor.cursor.clone(), format: cursor.format })
 }
 
-/// A change of state by hand: `state set` and `state reset`.
+/// A commit without rows: a change of state by hand (`state set` and `state reset`), or a number taken.
 ///
 /// # Errors
 /// [`Error::Lake`] when the store fails; [`Error::Conflict`] when a run committed meanwhile.

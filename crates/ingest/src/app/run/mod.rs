@@ -6,6 +6,7 @@
 mod checkpoint;
 mod commit;
 mod pages;
+mod pass;
 mod resource;
 mod shaper;
 mod table;
@@ -27,6 +28,7 @@ use checkpoint::{Begun, Checkpoint, Position, RunJournal, TableCheckpoint, Unfin
 pub use commit::commit_state;
 use commit::{Commit, Reach, cursor_column};
 use pages::Reading;
+use pass::PASSES;
 use resource::Writing;
 use shaper::Shaper;
 use table::Target;
@@ -38,7 +40,7 @@ use crate::app::progress::{Progress, ResourceProgress};
 use crate::lake::{Cursor, Lake, Present};
 use crate::quality::{QualityReport, RowRules};
 use crate::source::{Cassette, Client, Plan};
-use crate::spec::{Loaded, Pipeline, Resource, effective_paginator, parent, primary_key};
+use crate::spec::{Loaded, Pipeline, Resource, WriteMode, effective_paginator, parent, primary_key, write_mode};
 use crate::write::StoredFile;
 
 /// Resources read side by side.
@@ -197,6 +199,35 @@ fn check_options(pipeline: &Pipeline, options: &RunOptions) -> Result<(), Error>
     Ok(())
 }
 
+/// A part of the rows must not take the place of all of them.
+fn check_limit(pipeline: &Pipeline, options: &RunOptions, present: &Present) -> Result<(), Error> {
+    let Some(limit) = options.limit else { return Ok(()) };
+    for resource in &pipeline.resources {
+        let wanted = options.resources.is_empty() || options.resources.contains(&resource.name);
+        let replaces =
+            write_mode(pipeline, resource) == WriteMode::Replace && primary_key(pipeline, resource).is_empty();
+        let known = present.state.resources.get(&resource.name).filter(|known| known.rows > 0 && !known.limited);
+        if let (Some(known), true, true) = (known, wanted, replaces) {
+            return Err(Error::Spec {
+                place: "--limit".into(),
+                detail: format!(
+                    "`{0}` is replaced as a whole, so that {limit} rows would take the place of its {1}; give `{0}` a primary_key, leave it out with --resources, or try it in another destination.dataset",
+                    resource.name, known.rows
+                ),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Forgets a run whose process may only be paused right before its commit. The commit after which its files are deleted
+/// takes the number that it would have had, so that it cannot name files that are gone.
+async fn give_up(lake: &Lake, present: &mut Present, what: &str, run_id: &str, now: Timestamp) -> Result<(), Error> {
+    commit_state(lake, present, &present.state, what, now).await?;
+    present.number += 1;
+    lake.forget_run(run_id).await
+}
+
 struct Run<'a> {
     loaded: &'a Loaded,
     pipeline: Arc<Pipeline>,
@@ -221,13 +252,15 @@ impl<'a> Run<'a> {
         deps: &'a RunDeps,
         minted: String,
     ) -> Result<Self, Error> {
-        let present = lake.present().await?;
+        let mut present = lake.present().await?;
+        check_limit(&pipeline, &options, &present)?;
         lake.recover(&present).await?;
         let mut unfinished = Unfinished::find(&lake, present.number).await?;
         // What was read under a limit is not all there is, and the other way round.
         let other_limit = unfinished.as_ref().is_some_and(|old| old.begun.limit != options.limit);
         if let (true, Some(old)) = (options.fresh || other_limit, &unfinished) {
-            lake.forget_run(&old.begun.run_id).await?;
+            let what = format!("given-up-{}", old.begun.run_id);
+            give_up(&lake, &mut present, &what, &old.begun.run_id, deps.clock.now()).await?;
             unfinished = None;
         }
         let mut warnings = loaded.warnings.clone();
@@ -307,6 +340,12 @@ impl<'a> Run<'a> {
         if !keep {
             let finished = self.finished().await?;
             let nothing = finished.is_empty() && status == RunStatus::Failed;
+            if nothing && resumed {
+                // Another process may be paused with all of this run in its hands.
+                let what = format!("given-up-{}", self.begun.run_id);
+                let now = self.deps.clock.now();
+                give_up(&self.lake, &mut self.present, &what, &self.begun.run_id, now).await?;
+            }
             let commit = Commit {
                 pipeline: &self.pipeline,
                 lake: &self.lake,
@@ -495,7 +534,8 @@ impl<'a> Run<'a> {
             shaper: Arc::new(shaper),
             run_id: self.begun.run_id.clone(),
             progress,
-            units: units(resource, parents, &self.begun.run_id, bounds),
+            units: units(resource, parents, &self.begun.run_id, bounds)?,
+            passes: if self.may_repeat(resource) { PASSES } else { 1 },
         };
         let writing = Writing {
             target: Arc::clone(&self.target),
@@ -518,6 +558,12 @@ impl<'a> Run<'a> {
             finished: false,
         };
         Ok(Some((Arc::new(reading), writing, Some(before.unwrap_or(start)))))
+    }
+
+    /// Whether a list may be read again: its rows are told apart by a key, and the API's total may be believed.
+    fn may_repeat(&self, resource: &Resource) -> bool {
+        let believed = self.pipeline.quality.get(&resource.name).is_none_or(|rules| rules.reconcile != Some(false));
+        believed && self.limit.is_none() && !primary_key(&self.pipeline, resource).is_empty()
     }
 
     /// The tables of a resource as the last commit left their schemas, without rows.

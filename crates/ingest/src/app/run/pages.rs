@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::checkpoint::Position;
+use super::pass::Pass;
 use super::shaper::{Content, Shaper};
 use super::units::{Unit, request};
 use crate::Error;
@@ -22,8 +23,10 @@ use crate::spec::{Paginator, Pipeline, Resource};
 pub struct PageItem {
     /// Number of its unit.
     pub unit: usize,
-    /// What follows it.
+    /// What follows it; the start again where the list moved while it was read.
     pub next: Place,
+    /// The reading of its stream, up to and with this page.
+    pub pass: Pass,
     /// The API's total, as this page tells it.
     pub total: Option<u64>,
     /// What every row carries.
@@ -36,9 +39,14 @@ impl PageItem {
     /// Where the stream goes on after this page.
     pub fn position_after(&self) -> Position {
         match &self.next {
-            Place::End => Position { unit: self.unit + 1, place: Place::Start },
-            place => Position { unit: self.unit, place: place.clone() },
+            Place::End => Position { unit: self.unit + 1, place: Place::Start, pass: Pass::default() },
+            place => Position { unit: self.unit, place: place.clone(), pass: self.pass },
         }
+    }
+
+    /// Whether its stream is read again from its start.
+    pub fn starts_again(&self) -> bool {
+        self.next == Place::Start
     }
 }
 
@@ -62,6 +70,8 @@ pub struct Reading {
     pub progress: Arc<ResourceProgress>,
     /// The streams.
     pub units: Vec<Unit>,
+    /// How often a stream is read at the most.
+    pub passes: u32,
 }
 
 impl Reading {
@@ -121,10 +131,10 @@ async fn drive(reading: &Arc<Reading>, start: Position, out: &Out) -> Result<(),
     loop {
         while active.len() < at_once && next < reading.units.len() {
             let (sender, receiver) = mpsc::channel(1);
-            let place = if next == start.unit { start.place.clone() } else { Place::Start };
-            let (reading, unit) = (Arc::clone(reading), next);
+            let begin = if next == start.unit { start.clone() } else { Position { unit: next, ..Position::START } };
+            let reading = Arc::clone(reading);
             let task = tokio::spawn(async move {
-                if let Err(error) = read_unit(&reading, unit, place, pages_each, &sender).await {
+                if let Err(error) = read_unit(&reading, begin, pages_each, &sender).await {
                     let _ = sender.send(Err(error)).await;
                 }
             });
@@ -141,11 +151,28 @@ async fn drive(reading: &Arc<Reading>, start: Position, out: &Out) -> Result<(),
     }
 }
 
-/// Reads one unit from a place on.
-async fn read_unit(reading: &Arc<Reading>, unit: usize, place: Place, ahead: usize, out: &Out) -> Result<(), Error> {
-    let first = request(&reading.client, &reading.pipeline, reading.resource(), &reading.units[unit])?;
+/// Reads one unit from a position on, and again from its start as long as its list moved.
+async fn read_unit(reading: &Arc<Reading>, begin: Position, ahead: usize, out: &Out) -> Result<(), Error> {
+    let first = request(&reading.client, &reading.pipeline, reading.resource(), &reading.units[begin.unit])?;
     let plan = Arc::new(Plan::new(reading.paginator.clone(), first));
     let ahead = if plan.is_parallel() { ahead } else { 1 };
+    let mut position = begin;
+    while let Some(pass) = read_pass(reading, &plan, &position, ahead, out).await? {
+        tracing::info!(pass.number = pass.number + 1, "a list moved while it was read; reading it again");
+        position = Position { place: Place::Start, pass, ..position };
+    }
+    Ok(())
+}
+
+/// Reads one unit from a position to its end; gives the reading that shall follow, if one shall.
+async fn read_pass(
+    reading: &Arc<Reading>,
+    plan: &Arc<Plan>,
+    begin: &Position,
+    ahead: usize,
+    out: &Out,
+) -> Result<Option<Pass>, Error> {
+    let (unit, place, mut pass) = (begin.unit, begin.place.clone(), begin.pass);
     let mut repeats = Repeats::default();
     let mut largest = 0;
     // The first page is waited for: it tells how many there are.
@@ -158,12 +185,12 @@ async fn read_unit(reading: &Arc<Reading>, unit: usize, place: Place, ahead: usi
         let width = if is_first { 1 } else { ahead };
         let wanted = |asked: &Place| last.as_ref().is_none_or(|last| !passed(asked, last));
         while fetching.is_empty() || (fetching.len() < width && wanted(&asked)) {
-            let (shared, plan, place) = (Arc::clone(reading), Arc::clone(&plan), asked.clone());
+            let (shared, plan, place) = (Arc::clone(reading), Arc::clone(plan), asked.clone());
             let task = tokio::spawn(async move { fetch(&shared, &plan, unit, place).await });
             fetching.push_back(Abort(task));
             asked = plan_ahead(reading, &asked);
         }
-        let Some(page) = fetching.next().await else { return Ok(()) };
+        let Some(page) = fetching.next().await else { return Ok(None) };
         let mut page = page?;
         is_first = false;
         repeats.check(reading, &page)?;
@@ -174,8 +201,17 @@ async fn read_unit(reading: &Arc<Reading>, unit: usize, place: Place, ahead: usi
             (before, now) => now.or(before),
         };
         let next = page.item.next.clone();
-        if out.send(Ok(page.item)).await.is_err() || next == Place::End {
-            return Ok(());
+        pass.see(page.rows, &page.around.page, plan.counts(&next));
+        let again = if next == Place::End { pass.again(reading.passes) } else { None };
+        if again.is_some() {
+            page.item.next = Place::Start;
+        }
+        page.item.pass = again.unwrap_or(pass);
+        if out.send(Ok(page.item)).await.is_err() {
+            return Ok(None);
+        }
+        if next == Place::End {
+            return Ok(again);
         }
         repeats.check_place(reading, &next)?;
         if next != plan_ahead(reading, &due) || fetching.is_empty() {
@@ -258,7 +294,7 @@ async fn fetch(reading: &Arc<Reading>, plan: &Plan, unit: usize, place: Place) -
         Content::Raw(_, inference) => inference.rows,
         Content::Rows(decoded) => decoded.batch.num_rows(),
     };
-    let item = PageItem { unit, next: Place::End, total: around.page.total, meta, content };
+    let item = PageItem { unit, next: Place::End, pass: Pass::default(), total: around.page.total, meta, content };
     Ok(Fetched { item, rows, sample, around })
 }
 

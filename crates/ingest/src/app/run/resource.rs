@@ -175,7 +175,7 @@ impl Resource {
 
     /// Takes a page: its rows into the tables, its place into the position.
     async fn take(&mut self, page: PageItem) -> Result<(), Error> {
-        let position = page.position_after();
+        let (position, again, shrank) = (page.position_after(), page.starts_again(), page.pass.shrank());
         self.total = page.total.or(self.total);
         let decoded = match page.content {
             Content::Rows(decoded) => decoded,
@@ -187,13 +187,19 @@ impl Resource {
             }
         };
         self.write(decoded).await?;
+        let expected = self.main().profile.expected.unwrap_or(0) + self.total.unwrap_or(0);
+        self.reading.progress.expected.store(expected, Ordering::Relaxed);
+        if again {
+            self.read_again();
+        }
         if page.next == Place::End {
             let total = self.total.take();
-            self.main_mut().profile.end_stream(total);
-        }
-        if let Some(total) = self.total {
-            let before = self.main().profile.expected.unwrap_or(0);
-            self.reading.progress.expected.store(before + total, Ordering::Relaxed);
+            let profile = &mut self.main_mut().profile;
+            profile.end_stream(total);
+            profile.shrank += u64::from(shrank);
+            if self.reading.passes > 1 {
+                self.tables.values_mut().for_each(Table::begin_stream);
+            }
         }
         self.position = position;
         let destination = &self.writing.target.destination;
@@ -207,6 +213,17 @@ impl Resource {
             self.save(false).await?;
         }
         Ok(())
+    }
+
+    /// The stream's list moved: what was read of it stays, and is counted no more.
+    fn read_again(&mut self) {
+        self.total = None;
+        let name = &self.reading.resource().name;
+        for (table, written) in self.tables.iter_mut().map(|(name, table)| (name, table.read_again())) {
+            if table == name {
+                self.reading.progress.rows.fetch_sub(written, Ordering::Relaxed);
+            }
+        }
     }
 
     fn main_mut(&mut self) -> &mut Table {
@@ -236,6 +253,7 @@ impl Resource {
         }
         batch = self.apply_rules(batch).await?;
         self.reading.progress.rows.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
+        self.reading.progress.written.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
         let shape = self.reading.shaper.shape().ok_or_else(|| Error::Internal("no shape".into()))?;
         let include = self.reading.shaper.include().to_vec();
         let flattens = self.reading.shaper.flattens();

@@ -42,6 +42,8 @@ pub struct Table {
     pub schema_version: u32,
     /// The counts.
     pub profile: Profile,
+    /// The counts as the present stream began.
+    began: Profile,
     /// Complete files since the last checkpoint.
     files: Vec<DataFile>,
     open: Option<OpenFile>,
@@ -67,6 +69,7 @@ impl Table {
             shape: before.shape,
             schema_version: before.schema_version,
             profile: before.profile,
+            began: before.began,
             files: Vec::new(),
             open: None,
             count: 0,
@@ -147,7 +150,21 @@ impl Table {
             shape: self.shape.clone(),
             schema_version: self.schema_version,
             profile: self.profile.clone(),
+            began: self.began.clone(),
         }
+    }
+
+    /// The next stream begins.
+    pub fn begin_stream(&mut self) {
+        self.began = self.profile.clone();
+    }
+
+    /// The stream is read again from its start: its rows stay, the counts are those of the next reading. Gives how many
+    /// rows that are.
+    pub fn read_again(&mut self) -> u64 {
+        let rows = self.profile.rows - self.began.rows;
+        self.profile = Profile { reread: self.profile.reread + rows, ..self.began.clone() };
+        rows
     }
 }
 

@@ -14,6 +14,9 @@ use crate::source::{Client, Request, RequestBody};
 use crate::spec::{CursorFormat, IncrementalCursor, Method, Pipeline, Resource, references};
 use crate::write::StoredFile;
 
+/// Windows of a resource at the most: each is a request at least, and all are held in memory.
+const MOST_WINDOWS: u32 = 100_000;
+
 /// What a stream's requests are filled with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unit {
@@ -39,12 +42,15 @@ pub struct Bounds {
 }
 
 /// All streams of a resource, always in the same order for the same run.
+///
+/// # Errors
+/// [`Error::Spec`] when its window cuts the time into more than [`MOST_WINDOWS`].
 pub fn units(
     resource: &Resource,
     parents: Option<Vec<BTreeMap<String, String>>>,
     run_id: &str,
     bounds: Bounds,
-) -> Vec<Unit> {
+) -> Result<Vec<Unit>, Error> {
     let run = BTreeMap::from([
         ("run.id".to_owned(), run_id.to_owned()),
         ("run.started_at".to_owned(), bounds.started_at.to_string()),
@@ -58,13 +64,14 @@ pub fn units(
         let values: Vec<_> = values.iter().map(|value| BTreeMap::from([(name.clone(), value.clone())])).collect();
         filled = product(&filled, &values);
     }
-    let spans = spans(resource.incremental.cursor(), bounds);
-    filled
+    let spans = spans(resource.incremental.cursor(), bounds)
+        .map_err(|detail| Error::Spec { place: format!("resource `{}`", resource.name), detail })?;
+    Ok(filled
         .into_iter()
         .flat_map(|values| {
             spans.iter().map(move |(from, until)| Unit { values: values.clone(), from: *from, until: *until })
         })
-        .collect()
+        .collect())
 }
 
 fn product(left: &[BTreeMap<String, String>], right: &[BTreeMap<String, String>]) -> Vec<BTreeMap<String, String>> {
@@ -75,17 +82,27 @@ fn product(left: &[BTreeMap<String, String>], right: &[BTreeMap<String, String>]
         .collect()
 }
 
-fn spans(cursor: Option<&IncrementalCursor>, bounds: Bounds) -> Vec<(Option<Cursor>, Option<Cursor>)> {
-    let whole = vec![(bounds.from, bounds.until)];
+type Spans = Vec<(Option<Cursor>, Option<Cursor>)>;
+
+/// The windows of a resource, in words what is wrong with them.
+fn spans(cursor: Option<&IncrementalCursor>, bounds: Bounds) -> Result<Spans, String> {
+    let whole = Ok(vec![(bounds.from, bounds.until)]);
     let window = cursor.and_then(|cursor| cursor.window).filter(|_| bounds.windows);
     let (Some(window), Some(Cursor::At(from))) = (window, bounds.from) else { return whole };
     let end = match bounds.until {
         Some(Cursor::At(until)) => until,
         _ => bounds.started_at,
     };
+    let length = end.since(from);
+    if length.as_micros().div_ceil(window.0.as_micros().max(1)) > u128::from(MOST_WINDOWS) {
+        let least = length.as_secs() / u64::from(MOST_WINDOWS) + 1;
+        return Err(format!(
+            "incremental.window cuts {from} to {end} into more than {MOST_WINDOWS} windows; make it at least {least}s, or read less at once with --from and --to"
+        ));
+    }
     let mut spans = Vec::new();
     let mut at = from;
-    while at < end && spans.len() < 100_000 {
+    while at < end {
         let next = at.plus(window.0).min(end);
         spans.push((Some(Cursor::At(at)), Some(Cursor::At(next))));
         at = next;
@@ -94,7 +111,7 @@ fn spans(cursor: Option<&IncrementalCursor>, bounds: Bounds) -> Vec<(Option<Curs
     if bounds.until.is_none() {
         spans.push((Some(Cursor::At(at)), None));
     }
-    spans
+    Ok(spans)
 }
 
 /// The values of parent rows that a resource refers to, in the order of the rows, each combination once. Blocking.
@@ -268,11 +285,25 @@ mod tests {
             started_at: "2024-01-02T12:00:00Z".parse().unwrap(),
             windows: true,
         };
-        let units = units(&resource, None, "run_1", bounds);
+        let units = units(&resource, None, "run_1", bounds).unwrap();
         assert_eq!(units.len(), 2 * 3);
         assert_eq!((units[0].from, units[0].until), (Some(at("2024-01-01")), Some(at("2024-01-02"))));
         assert_eq!((units[2].from, units[2].until), (Some(at("2024-01-02T12:00:00Z")), None));
         assert_eq!(units[5].values["region"], "us");
+    }
+
+    #[test]
+    fn windows_that_are_too_small_are_refused_not_cut_off() {
+        let cursor: IncrementalCursor =
+            serde_json::from_value(serde_json::json!({ "cursor": "at", "param": "since", "window": "1s" })).unwrap();
+        let at = |text: &str| Some(Cursor::At(text.parse().unwrap()));
+        let bounds = |until| Bounds { from: at("2024-01-01"), until: at(until), windows: true, ..Bounds::default() };
+        let most = spans(Some(&cursor), bounds("2024-01-02T03:46:40Z")).unwrap();
+        assert_eq!((most.len(), most[99_999].1), (100_000, at("2024-01-02T03:46:40Z")));
+        let refused = spans(Some(&cursor), bounds("2024-01-03T03:46:40Z")).unwrap_err();
+        assert!(refused.contains("window") && refused.contains("at least 2s"), "{refused}");
+        let whole = Bounds { until: None, started_at: "2024-02-01".parse().unwrap(), ..bounds("2024-01-02") };
+        assert!(spans(Some(&cursor), whole).is_err());
     }
 
     #[test]
