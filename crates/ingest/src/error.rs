@@ -37,9 +37,9 @@ pub enum Error {
         detail: String,
     },
     /// No answer, after every attempt.
-    #[error("resource `{resource}`: {url} gave no usable answer in {attempts} attempts: {detail}")]
+    #[error("{}{url} gave no usable answer in {attempts} attempt{}: {detail}", of(resource), plural(*attempts))]
     Unreachable {
-        /// The resource.
+        /// The resource; empty where the request was made for none.
         resource: String,
         /// The request, without secrets.
         url: String,
@@ -98,6 +98,15 @@ pub enum Error {
     /// A fault of ours.
     #[error("{0}")]
     Internal(String),
+}
+
+/// The resource in front of a message; requests that are made for none have none.
+fn of(resource: &str) -> String {
+    if resource.is_empty() { String::new() } else { format!("resource `{resource}`: ") }
+}
+
+fn plural(count: u32) -> &'static str {
+    if count == 1 { "" } else { "s" }
 }
 
 impl Error {

@@ -66,6 +66,10 @@ pub async fn build(
         reason: error.to_string(),
     };
     let store = store::Store::open(&url).await.map_err(refused)?;
+    let store = store.claim(&url).map_err(|reason| {
+        let value = format!("`{url}`");
+        BuildError::Setting { key: config::Config::STORE, value, reason }
+    })?;
     let service = app::service::Service::new(app::service::Parts {
         pipelines,
         environment,

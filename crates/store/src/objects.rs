@@ -300,17 +300,20 @@ fn explain(error: &object_store::Error) -> String {
     let mut source: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(cause) = source {
         if let Some(io) = cause.downcast_ref::<std::io::Error>() {
+            if matches!(io.kind(), std::io::ErrorKind::ConnectionRefused | std::io::ErrorKind::TimedOut) {
+                return format!("{io}; check that the store runs, and its endpoint");
+            }
             return explain_io(io);
         }
         source = cause.source();
     }
     let text = error.to_string();
-    let hint = if text.contains("AccessDenied") || text.contains("403") {
+    let hint = if text.contains("SignatureDoesNotMatch") || text.contains("InvalidAccessKeyId") {
+        "; check the access key and the secret"
+    } else if text.contains("AccessDenied") || text.contains("403") {
         "; check the keys and that the policy allows GetObject, PutObject, DeleteObject and ListBucket"
     } else if text.contains("NoSuchBucket") {
         "; make the bucket first, or correct its name"
-    } else if text.contains("SignatureDoesNotMatch") || text.contains("InvalidAccessKeyId") {
-        "; check the access key and the secret"
     } else {
         ""
     };

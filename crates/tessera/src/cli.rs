@@ -28,7 +28,7 @@ const LAST_WAIT: Duration = Duration::from_secs(1);
 
 /// Markets where many people want the same scarce thing at the same moment
 #[derive(Parser, Debug)]
-#[command(name = "tessera", version, about, disable_help_subcommand = true)]
+#[command(name = "tessera", version, disable_help_subcommand = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

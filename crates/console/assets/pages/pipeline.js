@@ -170,7 +170,7 @@ function columnsTable({ name, columns }) {
     columns: [
       { label: 'Column', main: true, cell: (column) => h('code', { class: 'break' }, column.name) },
       { label: 'Type', wide: true, cell: (column) => h('code', { class: 'break' }, column.type) },
-      { label: 'Null', cell: (column) => (column.nullable ? 'may be null' : h('span', { class: 'muted' }, 'never')) },
+      { label: 'Null', cell: (column) => h('span', { class: column.nullable ? 'nowrap' : 'nowrap muted' }, column.nullable ? 'may be null' : 'never') },
     ],
   });
 }

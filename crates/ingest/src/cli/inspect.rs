@@ -182,9 +182,10 @@ pub fn validate(args: &PipelineArgs) -> Result<Exit, Error> {
         }
     }
     out(&format!(
-        "{} is valid: {} resources, into {}\n",
+        "{} is valid: {} resource{}, into {}\n",
         args.name(),
         pipeline.resources.len(),
+        if pipeline.resources.len() == 1 { "" } else { "s" },
         pipeline.destination.url
     ));
     Ok(Exit::Done)

@@ -125,7 +125,11 @@ pub async fn execute(command: Command, context: Context) -> Result<Exit, Error> 
         Command::Preview(args) => inspect::preview(args, &context).await,
         Command::Run(args) => run::run(args, &context).await,
         Command::Load(args) => {
-            run::say_loads(&crate::app::operate::load_all(&args.load()?).await?);
+            let loaded = args.load()?;
+            if loaded.pipeline.load.is_empty() {
+                eprintln!("{} names no databases under `load`; there is nothing to load", args.name());
+            }
+            run::say_loads(&crate::app::operate::load_all(&loaded).await?);
             Ok(Exit::Done)
         }
         Command::Status(args) => inspect::status(&args).await,

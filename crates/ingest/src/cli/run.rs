@@ -55,9 +55,12 @@ impl RunArgs {
         let env = |names: &[&str]| {
             names.iter().find_map(|name| std::env::var(name).ok().filter(|value| !value.trim().is_empty()))
         };
-        let run_type = self.run_type.clone().or_else(|| env(&["RUN_TYPE", "run_type"]));
+        let run_type = match (&self.run_type, env(&["RUN_TYPE", "run_type"])) {
+            (Some(text), _) => Some(("--run-type", text.clone())),
+            (None, text) => text.map(|text| ("RUN_TYPE", text)),
+        };
         let run_type =
-            run_type.map(|text| text.parse::<RunType>().map_err(|detail| wrong("--run-type", detail))).transpose()?;
+            run_type.map(|(place, text)| text.parse::<RunType>().map_err(|detail| wrong(place, detail))).transpose()?;
         let mut resources = self.resources.clone();
         if resources.is_empty() {
             resources = env(&["RUN_RESOURCES"])

@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Float64Type, Int64Type};
+use arrow_array::types::{Float64Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, ArrayRef, RecordBatch};
-use arrow_schema::DataType;
+use arrow_schema::{DataType, Field, FieldRef, TimeUnit};
 use regex::Regex;
 use tessera_kernel::Timestamp;
 
@@ -123,7 +123,29 @@ pub(crate) fn text(array: &dyn Array, row: usize) -> String {
         DataType::Int64 => array.as_primitive::<Int64Type>().value(row).to_string(),
         DataType::Boolean => array.as_boolean().value(row).to_string(),
         DataType::Float64 => array.as_primitive::<Float64Type>().value(row).to_string(),
-        _ => arrow_cast::display::array_value_to_string(array, row).unwrap_or_default(),
+        DataType::Timestamp(TimeUnit::Microsecond, _) => {
+            Timestamp::from_micros(array.as_primitive::<TimestampMicrosecondType>().value(row)).to_string()
+        }
+        // The display knows no zone by its name: times inside of structs and lists are shown with theirs as an offset.
+        kind => {
+            let shown = arrow_cast::cast(&array.slice(row, 1), &with_offsets(kind));
+            let text = shown.and_then(|one| arrow_cast::display::array_value_to_string(one.as_ref(), 0));
+            text.unwrap_or_else(|error| format!("({error})"))
+        }
+    }
+}
+
+/// The same type, with UTC written as an offset.
+fn with_offsets(kind: &DataType) -> DataType {
+    let field = |field: &FieldRef| -> FieldRef {
+        let kind = with_offsets(field.data_type());
+        Field::new(field.name(), kind, field.is_nullable()).into()
+    };
+    match kind {
+        DataType::Timestamp(unit, Some(_)) => DataType::Timestamp(*unit, Some("+00:00".into())),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(field).collect()),
+        DataType::List(item) => DataType::List(field(item)),
+        other => other.clone(),
     }
 }
 
@@ -267,8 +289,8 @@ pub fn report(
 mod tests {
     use std::sync::Arc;
 
-    use arrow_array::{Int64Array, StringArray};
-    use arrow_schema::{Field, Schema};
+    use arrow_array::{Int64Array, StringArray, StructArray, TimestampMicrosecondArray};
+    use arrow_schema::Schema;
 
     use super::*;
 
@@ -291,6 +313,16 @@ mod tests {
         let expected =
             ["not_null id [1]", "not_null gone [0, 1, 2]", "range id [2]", "accepted_values s [1]", "matches s [1]"];
         assert_eq!(words, expected);
+    }
+
+    #[test]
+    fn times_are_text_wherever_they_are() {
+        let micros = 1_700_000_000_000_000;
+        let times = TimestampMicrosecondArray::from(vec![None, Some(micros)]).with_timezone("UTC");
+        assert_eq!(text(&times, 1), "2023-11-14T22:13:20Z");
+        let field = Field::new("at", times.data_type().clone(), true);
+        let nested = StructArray::new(vec![field].into(), vec![Arc::new(times)], None);
+        assert_eq!(text(&nested, 1), "{at: 2023-11-14T22:13:20Z}");
     }
 
     #[test]

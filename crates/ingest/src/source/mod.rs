@@ -245,7 +245,7 @@ impl Client {
                     renewals += 1;
                     if !self.authenticator.is_renewable() || renewals > 2 {
                         let url = self.public(&request.url);
-                        return Err(Error::Credentials { url, status: 401, detail: said(&detail) });
+                        return Err(Error::Credentials { url, status: 401, detail: its_words(&detail) });
                     }
                     continue;
                 }
@@ -404,7 +404,7 @@ impl Client {
             401 => Err(Failure::Refused401 { detail: self.words(&reply.body) }),
             403 if matches!(self.source.auth, Auth::None) || !reply.body.is_empty() || pause.is_none() => {
                 let url = self.public(&request.url);
-                let detail = self.redact(&said(&self.words(&reply.body)));
+                let detail = self.redact(&its_words(&self.words(&reply.body)));
                 Err(Failure::Final(Error::Credentials { url, status: 403, detail }))
             }
             429 | 403 => {
@@ -496,6 +496,11 @@ fn explain(error: &reqwest::Error) -> String {
         cause = inner.source();
     }
     text
+}
+
+/// The same, after what there is to do.
+fn its_words(words: &str) -> String {
+    if words.is_empty() { String::new() } else { format!("; it said: {words}") }
 }
 
 fn said(words: &str) -> String {

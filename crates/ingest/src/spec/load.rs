@@ -79,6 +79,13 @@ fn explain(error: &Yaml, text: &str) -> (usize, String) {
     let line = error.location().map_or(1, |location| location.line() as usize).max(1);
     let message = error.to_string();
     let message = message.split(" at line ").next().unwrap_or(&message).to_owned();
+    if text.trim().is_empty() {
+        return (line, "the file is empty; `tessera ingest init URL` writes a first one".to_owned());
+    }
+    if let Some(key) = message.strip_prefix("duplicate mapping key: ") {
+        let key = key.split(',').next().unwrap_or(key);
+        return (line, format!("key `{key}` stands here a second time; keep one of them"));
+    }
     let Some(key) = message.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next()) else {
         return (line, message);
     };
@@ -200,5 +207,15 @@ mod tests {
         let text = "version: 1\nname: p\nsource:\n  base_url: ${URL}\n  concurency: 8\nresources: []\ndestination: { url: x }\n";
         let error = load(text, "p.yaml", &Environment::from([("URL", "http://x")])).unwrap_err().to_string();
         assert_eq!(error, "p.yaml:5: unknown key `concurency`; did you mean `concurrency`?");
+    }
+
+    #[test]
+    fn an_empty_file_and_a_key_said_twice_are_told_with_the_remedy() {
+        let said = |text: &str| load(text, "p.yaml", &Environment::from([("URL", "x")])).unwrap_err().to_string();
+        assert_eq!(said(" \n"), "p.yaml:1: the file is empty; `tessera ingest init URL` writes a first one");
+        assert_eq!(
+            said("version: 1\nname: a\nname: b\n"),
+            "p.yaml:3: key `name` stands here a second time; keep one of them"
+        );
     }
 }

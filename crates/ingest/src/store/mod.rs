@@ -6,7 +6,9 @@ mod schema;
 mod write;
 
 use std::fmt;
+use std::fs::{File, TryLockError};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
@@ -193,6 +195,8 @@ pub type Place = (i64, String);
 #[derive(Clone, Debug)]
 pub struct Store {
     db: Db,
+    /// Held while the store is this process's alone.
+    claim: Option<Arc<File>>,
 }
 
 impl From<sql::Error> for Error {
@@ -255,7 +259,28 @@ impl Store {
     /// # Errors
     /// Those of the engine.
     pub async fn open(url: &str) -> Result<Self, sql::Error> {
-        Ok(Self { db: Db::open(url, "ingest", schema::STEPS).await? })
+        Ok(Self { db: Db::open(url, "ingest", schema::STEPS).await?, claim: None })
+    }
+
+    /// Keeps other processes from a store in a file until it is closed: its runs are taken for this process's own. One
+    /// that can be shared stays shared.
+    ///
+    /// # Errors
+    /// Who has it, and what to do.
+    pub fn claim(mut self, url: &str) -> Result<Self, String> {
+        let Some(path) = url.strip_prefix("sqlite:").filter(|_| !self.is_shared()) else { return Ok(self) };
+        let path = format!("{}.lock", path.trim_start_matches("//").split('?').next().unwrap_or(path));
+        let file = File::create(&path).map_err(|error| format!("{path} cannot be written: {error}"))?;
+        match file.try_lock() {
+            Ok(()) => self.claim = Some(Arc::new(file)),
+            Err(TryLockError::WouldBlock) => {
+                return Err(format!(
+                    "another process uses it (it holds {path}); stop that one, or give this one another folder with --data"
+                ));
+            }
+            Err(TryLockError::Error(error)) => return Err(format!("{path} cannot be locked: {error}")),
+        }
+        Ok(self)
     }
 
     /// Whether other processes may use it too: then runs that this process does not know may still be alive.
@@ -266,6 +291,9 @@ impl Store {
     /// Closes it.
     pub async fn close(&self) {
         self.db.close().await;
+        if let Some(file) = &self.claim {
+            let _ = file.unlock();
+        }
     }
 
     /// One run, by its own id or by its id in the lake; the newest where several went by that.

@@ -97,6 +97,8 @@ fn a_wrong_command_line_names_the_flag() {
         assert_eq!(ended.code(), Some(2), "{flags:?}: {}", ended.stderr);
         wanted.iter().for_each(|wanted| assert!(ended.stderr.contains(wanted), "{flags:?}: {}", ended.stderr));
     }
+    let ended = finish(&file, &[], &[("RUN_TYPE", "weekly")]);
+    assert!(ended.code() == Some(2) && ended.stderr.contains("RUN_TYPE: `weekly`"), "{}", ended.stderr);
     let ended = finish(&file, &[], &[("RUN_LIMIT", "many")]);
     assert!(ended.code() == Some(2) && ended.stderr.contains("RUN_LIMIT: `many`"), "{}", ended.stderr);
     let ended = finish(&scratch.file("none.yaml"), &[], &[]);

@@ -115,6 +115,22 @@ fn a_broken_config_is_named() {
     assert!(line.contains("cannot listen on `here`"), "{line}");
 }
 
+#[test]
+fn two_processes_do_not_share_a_folder() {
+    let scratch = ScratchDir::new();
+    let first = up(&scratch, &[]);
+    base(&first);
+    let data = scratch.file("data");
+    let line = refusal(vec!["--listen", "127.0.0.1:0", "--data", data.to_str().unwrap()]);
+    assert!(line.contains("`ingest.store`") && line.contains("another process") && line.contains("--data"), "{line}");
+    first.signal("TERM");
+    assert_eq!(first.wait().code(), Some(0));
+    let next = up(&scratch, &[]);
+    base(&next);
+    next.signal("TERM");
+    assert_eq!(next.wait().code(), Some(0));
+}
+
 #[tokio::test]
 async fn two_run_in_one_process() {
     let scratch = ScratchDir::new();

@@ -65,7 +65,7 @@ fn unreachable(asked: &Url, silence: Silence) -> Error {
         Silence::Failed(reason) => format!("{reason}; check the address and that the API runs"),
         Silence::Spent => "no requests are left; raise --max-requests".into(),
     };
-    Error::Unreachable { resource: "init".into(), url: shown(asked), attempts: 1, detail }
+    Error::Unreachable { resource: String::new(), url: shown(asked), attempts: 1, detail }
 }
 
 fn nothing(prober: &Prober<'_>, asked: &Url, answer: &Answer, shape: &Shape) -> Error {

@@ -182,7 +182,7 @@ fn check_options(pipeline: &Pipeline, options: &RunOptions) -> Result<(), Error>
     if let Some(unknown) = options.resources.iter().find(|name| !names.contains(&name.as_str())) {
         return wrong("--resources", format!("there is no resource `{unknown}`; there are {}", names.join(", ")));
     }
-    for (flag, value) in [("--from", &options.from), ("--to", &options.to)] {
+    for (flag, value) in [("--from or RUN_FROM", &options.from), ("--to or RUN_TO", &options.to)] {
         let cursors = pipeline.resources.iter().filter_map(|resource| resource.incremental.cursor());
         for cursor in cursors {
             if let Some(Err(detail)) = value.as_ref().map(|value| Cursor::parse(value, cursor.format)) {
@@ -194,7 +194,7 @@ fn check_options(pipeline: &Pipeline, options: &RunOptions) -> Result<(), Error>
         && let (Ok(a), Ok(b)) = (from.parse::<Timestamp>(), to.parse::<Timestamp>())
         && a >= b
     {
-        return wrong("--to", format!("{to} is not after --from {from}"));
+        return wrong("--to or RUN_TO", format!("{to} is not after --from {from}"));
     }
     Ok(())
 }
