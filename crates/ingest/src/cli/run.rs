@@ -75,6 +75,9 @@ impl RunArgs {
             }
             (None, None) => None,
         };
+        if limit == Some(0) {
+            return Err(wrong("--limit or RUN_LIMIT", "0 rows are none; give 1 or more, or leave it out".to_owned()));
+        }
         let cassette = match (&self.record, &self.replay) {
             (Some(folder), _) => Some(Cassette::Record(Tape::new(folder))),
             (None, Some(folder)) if folder.is_dir() => Some(Cassette::Replay(Tape::new(folder))),

@@ -495,14 +495,17 @@ fn explain(error: &reqwest::Error) -> String {
         }
         cause = inner.source();
     }
+    if error.is_connect() {
+        text.push_str("; check `base_url`, and that the API runs");
+    }
     text
+}
+
+fn said(words: &str) -> String {
+    if words.is_empty() { String::new() } else { format!(" and said: {words}") }
 }
 
 /// The same, after what there is to do.
 fn its_words(words: &str) -> String {
     if words.is_empty() { String::new() } else { format!("; it said: {words}") }
-}
-
-fn said(words: &str) -> String {
-    if words.is_empty() { String::new() } else { format!(" and said: {words}") }
 }

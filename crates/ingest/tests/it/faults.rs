@@ -256,7 +256,10 @@ fn a_missing_path_and_a_wrong_place_of_rows_say_what_to_correct() {
     let base = api.base.clone();
     drop(api);
     let message = failure(&pipeline(&one(&base, &scratch.file("c"), "", "")));
-    assert!(message.contains("cannot connect") && message.contains("2 attempts"), "{message}");
+    assert!(
+        message.contains("cannot connect") && message.contains("check `base_url`") && message.contains("2 attempts"),
+        "{message}"
+    );
 }
 
 #[test]

@@ -91,6 +91,7 @@ fn a_wrong_command_line_names_the_flag() {
         (&["--resources", "r,s"], &["--resources", "there is no resource `s`", "there are r"]),
         (&["--from", "yesterday"], &["--from", "yesterday"]),
         (&["--from", "2024-02-01", "--to", "2024-01-01"], &["--to", "is not after --from"]),
+        (&["--limit", "0"], &["--limit", "1 or more"]),
         (&["--replay", "/no/such/folder"], &["--replay", "/no/such/folder", "--record"]),
     ] {
         let ended = finish(&file, flags, &[]);
