@@ -80,7 +80,7 @@ fn explain(error: &Yaml, text: &str) -> (usize, String) {
     let message = error.to_string();
     let message = message.split(" at line ").next().unwrap_or(&message).to_owned();
     if text.trim().is_empty() {
-        return (line, "the file is empty; `tessera ingest init URL` writes a first one".to_owned());
+        return (1, "the file is empty; `tessera ingest init URL` writes a first one".to_owned());
     }
     if let Some(key) = message.strip_prefix("duplicate mapping key: ") {
         let key = key.split(',').next().unwrap_or(key);
