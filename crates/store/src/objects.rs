@@ -2,6 +2,7 @@
 //!
 //! A write is durable when it returns: on a local disk the file and its folder are flushed.
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -139,6 +140,14 @@ impl Objects {
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(self.failed("read", path)(error)),
         }
+    }
+
+    /// Parts of the object, in their order; near ones are fetched together.
+    ///
+    /// # Errors
+    /// The store does not answer or refuses, or there is no such object or part.
+    pub async fn get_ranges(&self, path: &str, ranges: &[Range<u64>]) -> Result<Vec<Bytes>, ObjectsError> {
+        self.store.get_ranges(&self.at(path), ranges).await.map_err(self.failed("read", path))
     }
 
     /// Writes the object whole, over an older one.

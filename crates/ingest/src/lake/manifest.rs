@@ -6,13 +6,13 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use tessera_kernel::Timestamp;
 
-use super::Cursor;
+use super::{Cursor, KeyRange};
 use crate::quality::QualityReport;
 use crate::shape::Shape;
 use crate::spec::WriteMode;
 
-/// Version of these documents.
-pub const VERSION: u32 = 1;
+/// Version of these documents. 2: files say between which values their keys lie; without that they may hold any.
+pub const VERSION: u32 = 2;
 
 /// A file of rows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,6 +33,9 @@ pub struct DataFile {
     /// Newest cursor in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_cursor: Option<Cursor>,
+    /// Between which values its keys lie, by key column; empty where that is not known. Rows may have left it since.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<KeyRange>,
     /// The run that wrote it.
     pub run_id: String,
     /// When that run began.
@@ -120,4 +123,43 @@ pub struct ResourceState {
     pub schema: Shape,
     /// The files that count.
     pub files: Vec<DataFile>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lake::Span;
+
+    /// As version 1 wrote it.
+    const STATE_1: &str = r#"{
+      "version": 1, "pipeline": "shop", "resources": { "orders": {
+        "cursor": "2024-01-31T10:00:00Z", "committed_at": "2024-01-31T10:00:05Z", "rows": 2, "schema_version": 1,
+        "schema": { "columns": [{ "name": "id", "type": "int" }] },
+        "files": [{
+          "path": "orders/dt=2024-01-31/1-a-00001.parquet", "rows": 2, "bytes": 700, "sha256": "ab", "schema_version": 1,
+          "min_cursor": "2024-01-30T10:00:00Z", "max_cursor": "2024-01-31T10:00:00Z",
+          "run_id": "run_1", "written_at": "2024-01-31T10:00:00Z"
+        }]
+      } }
+    }"#;
+
+    #[test]
+    fn a_state_of_version_1_is_read_and_names_no_keys() {
+        let state: State = serde_json::from_str(STATE_1).unwrap();
+        let file = &state.resources["orders"].files[0];
+        assert_eq!((file.rows, &file.keys), (2, &vec![]));
+        let text = serde_json::to_string(&state).unwrap();
+        assert!(!text.contains("keys"), "{text}");
+        assert_eq!(serde_json::from_str::<State>(&text).unwrap(), state);
+    }
+
+    #[test]
+    fn keys_of_a_file_are_read_as_they_were_written() {
+        let state: State = serde_json::from_str(STATE_1).unwrap();
+        let keys = vec![KeyRange { column: "id".into(), span: Span::Int(1, 2) }];
+        let file = DataFile { keys, ..state.resources["orders"].files[0].clone() };
+        let text = serde_json::to_string(&file).unwrap();
+        assert!(text.contains(r#""keys":[{"column":"id","int":[1,2]}]"#), "{text}");
+        assert_eq!(serde_json::from_str::<DataFile>(&text).unwrap(), file);
+    }
 }

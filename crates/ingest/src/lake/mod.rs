@@ -16,6 +16,7 @@
 //! good by whoever opens the lake next to write.
 
 mod cursor;
+mod keys;
 mod manifest;
 mod rows;
 
@@ -32,6 +33,8 @@ use tessera_store::objects::{Objects, ObjectsError, S3Access};
 
 pub(crate) use cursor::column;
 pub use cursor::{Cursor, CursorColumn};
+pub(crate) use keys::any_json;
+pub use keys::{FileKeys, KeyRange, Span};
 pub use manifest::{DataFile, Manifest, ResourceCommit, ResourceState, State, VERSION};
 pub use rows::{RowReader, align};
 

@@ -6,7 +6,6 @@ use std::collections::BinaryHeap;
 use std::fs::File;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{BufReader, BufWriter, Read, Seek, Write};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -16,53 +15,13 @@ use arrow_schema::DataType;
 use arrow_select::filter::filter_record_batch;
 use tessera_store::objects::Objects;
 
-use super::{Encoder, Written};
+use super::{Encoder, StoredFile, Written};
 use crate::Error;
-use crate::lake::{CursorColumn, RowReader, align};
-use crate::shape::{SYSTEM, Shape};
-use crate::spec::FileFormat;
+use crate::lake::{CursorColumn, align};
+use crate::shape::SYSTEM;
 
 /// Records sorted in memory at once: 10 MiB of them.
 const CHUNK: usize = 1 << 18;
-
-/// A file of rows on the local disk: of the lake itself, or a copy of one in S3.
-#[derive(Clone, Debug)]
-pub struct StoredFile {
-    /// Where it is.
-    pub local: Arc<PathBuf>,
-    /// Deletes the copy when the last user is done.
-    pub copy: Option<Arc<tempfile::TempPath>>,
-    /// Its format.
-    pub format: FileFormat,
-    /// Its shape, system columns included.
-    pub shape: Arc<Shape>,
-    /// Columns that name a row here, where they are called otherwise than in the other files.
-    pub key: Option<Vec<String>>,
-}
-
-impl StoredFile {
-    /// Makes an object readable as a local file.
-    ///
-    /// # Errors
-    /// [`Error::Lake`] when it cannot be read.
-    pub async fn fetch(objects: &Objects, path: &str, format: FileFormat, shape: Arc<Shape>) -> Result<Self, Error> {
-        if let Some(local) = objects.local_path(path) {
-            return Ok(Self { local: Arc::new(local), copy: None, format, shape, key: None });
-        }
-        let no_room = |error: std::io::Error| Error::Lake { detail: format!("cannot make a temporary file: {error}") };
-        let copy = tempfile::NamedTempFile::new().map_err(no_room)?.into_temp_path();
-        objects.download(path, &copy).await?;
-        Ok(Self { local: Arc::new(copy.to_path_buf()), copy: Some(Arc::new(copy)), format, shape, key: None })
-    }
-
-    /// Its rows.
-    ///
-    /// # Errors
-    /// In words.
-    pub fn read(&self, columns: Option<&[String]>) -> Result<RowReader, String> {
-        RowReader::open(&self.local, self.format, &self.shape, columns)
-    }
-}
 
 /// Which rows stay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +43,18 @@ pub struct Combining {
     pub rule: Rule,
     /// Rows with one key that follow each other in a file belong together: the items of one parent.
     pub groups: bool,
+}
+
+impl Combining {
+    /// The top-level columns that are read of a file whose rows are named by `key`; none: all.
+    pub fn columns(&self, key: &[String]) -> Option<Vec<String>> {
+        let mut wanted: Vec<String> = key.iter().map(|path| root(path)).collect();
+        wanted.extend(self.cursor.iter().map(|cursor| root(&cursor.path)));
+        if self.groups {
+            wanted.push("_position".into());
+        }
+        (!key.is_empty()).then_some(wanted)
+    }
 }
 
 /// The outcome.
@@ -162,12 +133,7 @@ fn scan(
     sorter: &mut Sorter,
 ) -> Result<(), String> {
     let key = stored.key.as_ref().unwrap_or(&combining.key);
-    let mut wanted: Vec<String> = key.iter().map(|path| root(path)).collect();
-    wanted.extend(combining.cursor.iter().map(|cursor| root(&cursor.path)));
-    if combining.groups {
-        wanted.push("_position".into());
-    }
-    let reader = stored.read((!key.is_empty()).then_some(&wanted))?;
+    let reader = stored.read(combining.columns(key).as_deref())?;
     let (mut row, mut version) = (0_u32, 0_u32);
     for batch in reader {
         let batch = batch?;
@@ -212,7 +178,8 @@ fn scan(
     Ok(())
 }
 
-fn root(path: &str) -> String {
+/// The top-level column of a path.
+pub(super) fn root(path: &str) -> String {
     path.split('.').next().unwrap_or(path).to_owned()
 }
 
@@ -442,7 +409,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::spec::CursorFormat;
+    use crate::shape::Shape;
+    use crate::spec::{CursorFormat, FileFormat};
 
     fn file(folder: &tempfile::TempDir, name: &str, rows: &[(i64, i64)]) -> StoredFile {
         let path = folder.path().join(name);
@@ -450,7 +418,7 @@ mod tests {
         std::fs::write(&path, lines).unwrap();
         let column = |name: &str| crate::shape::Column { name: name.into(), kind: crate::shape::Kind::Int };
         let shape = Shape { columns: vec![column("id"), column("at")] };
-        StoredFile { local: Arc::new(path), copy: None, format: FileFormat::Jsonl, shape: Arc::new(shape), key: None }
+        StoredFile::local(path, FileFormat::Jsonl, Arc::new(shape))
     }
 
     fn combining(rule: Rule) -> Combining {

@@ -1,8 +1,11 @@
 //! Rows into files: Parquet, JSON Lines or CSV, streamed to the lake as they are encoded.
 
+mod distinct;
 mod merge;
 mod sink;
+mod stored;
 mod text;
+mod touched;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,10 +19,13 @@ use tessera_store::objects::Objects;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-pub use merge::{Combined, Combining, Rule, StoredFile, combine, rewrite};
+pub use distinct::Distinct;
+pub use merge::{Combined, Combining, Rule, combine, rewrite};
 use sink::Sink;
+pub use stored::StoredFile;
 pub(crate) use text::json;
 use text::{CsvWriter, JsonlWriter};
+pub use touched::IncomingKeys;
 
 use crate::Error;
 use crate::shape::Shape;

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures::future::try_join_all;
 use tessera_kernel::{Clock, Timestamp};
 
 use super::checkpoint::{Checkpoint, TableCheckpoint};
-use super::resource::{as_text, quarantine_shape};
+use super::resource::{as_text, child_key, quarantine_shape};
 use super::table::{QUARANTINE_FORMAT, Target, file_path};
 use crate::Error;
 use crate::lake::{
@@ -15,7 +16,10 @@ use crate::lake::{
 use crate::quality::{Facts, QualityReport, judge, report};
 use crate::shape::Shape;
 use crate::spec::{OnFail, Pipeline, QualityRules, Resource, WriteMode, primary_key, write_mode};
-use crate::write::{Combined, Combining, Encoder, Rule, StoredFile, combine, rewrite};
+use crate::write::{Combined, Combining, Encoder, IncomingKeys, Rule, StoredFile, combine, rewrite};
+
+/// Files fetched at once.
+const FETCHES: usize = 4;
 
 /// What decides how a resource's rows meet the old ones.
 #[derive(Clone, Copy, Debug)]
@@ -49,8 +53,35 @@ struct Incoming {
     key: Vec<String>,
     cursor: Option<CursorColumn>,
     include: Vec<String>,
-    /// Of a child table: the parent's new files, and the columns that name a row in them.
-    parents: Option<(Vec<DataFile>, Arc<Shape>, Vec<String>)>,
+    parents: Option<Parents>,
+}
+
+/// Of a child table: its parent's new rows.
+struct Parents {
+    table: String,
+    files: Vec<DataFile>,
+    shape: Arc<Shape>,
+    /// The columns that name a row in them.
+    key: Vec<String>,
+}
+
+/// A file of the lake, not yet on the local disk.
+struct Held {
+    path: String,
+    bytes: u64,
+    shape: Arc<Shape>,
+    /// See [`StoredFile::key`].
+    key: Option<Vec<String>>,
+}
+
+impl Held {
+    fn committed(file: &DataFile, shape: &Arc<Shape>) -> Self {
+        Self { path: file.path.clone(), bytes: file.bytes, shape: Arc::clone(shape), key: None }
+    }
+
+    fn staged(run_id: &str, file: &DataFile, shape: &Arc<Shape>) -> Self {
+        Self { path: Lake::staged(run_id, &file.path), ..Self::committed(file, shape) }
+    }
 }
 
 impl Commit<'_> {
@@ -109,14 +140,14 @@ impl Commit<'_> {
             let is_child = name != resource.name;
             let key = primary_key(self.pipeline, resource);
             let incoming = Incoming {
-                key: match is_child {
-                    false => key.to_vec(),
-                    // Items of one parent are told apart by all their columns.
-                    true if appends => vec![],
-                    true => key.iter().map(|column| format!("_parent_{column}")).collect(),
-                },
+                key: if is_child { child_key(key, appends) } else { key.to_vec() },
                 cursor: (!is_child).then(|| cursor_column(resource)).flatten(),
-                parents: is_child.then(|| (own.files.clone(), Arc::new(own.shape.stored(&include)), key.to_vec())),
+                parents: is_child.then(|| Parents {
+                    table: resource.name.clone(),
+                    files: own.files.clone(),
+                    shape: Arc::new(own.shape.stored(&include)),
+                    key: key.to_vec(),
+                }),
                 include: if is_child { vec![] } else { include.clone() },
                 table,
                 name,
@@ -159,19 +190,17 @@ impl Commit<'_> {
         // A limited run reads a part of the rows, which must not take the place of all of them.
         let part = !reach.advances && !incoming.key.is_empty();
         let replaced = (write == WriteMode::Replace && !part) || reach.everything;
-        let old: Vec<DataFile> = if replaced { vec![] } else { self.overlapping(&known, write, reach) };
         let stored = Arc::new(incoming.table.shape.stored(&incoming.include));
-        let mut files = Vec::new();
-        for file in &old {
-            files.push(self.fetch(&file.path, &stored).await?);
-        }
-        for file in &incoming.table.files {
-            files.push(self.fetch(&Lake::staged(&self.target.run_id, &file.path), &stored).await?);
-        }
+        let run_id = &self.target.run_id;
+        let new: Vec<Held> = incoming.table.files.iter().map(|file| Held::staged(run_id, file, &stored)).collect();
+        let old: Vec<DataFile> = match replaced {
+            true => vec![],
+            false => self.touched(&incoming, &new, self.overlapping(&known, write, reach)).await?,
+        };
+        let files: Vec<Held> = old.iter().map(|file| Held::committed(file, &stored)).chain(new).collect();
         let mut combined = self.combined(&incoming, write, replaced, &files, old.len()).await?;
         // Rows that came again because they were asked for again are nobody's duplicates.
-        let reread = incoming.table.profile.reread;
-        combined.duplicates = combined.duplicates.saturating_sub(reread);
+        combined.duplicates = combined.duplicates.saturating_sub(incoming.table.profile.reread);
         let (repeated, unique) = self.repeated(&incoming, rules, &combined, &files, old.len()).await?;
         let mut table = incoming.table.clone();
         let mut gone = 0;
@@ -184,7 +213,7 @@ impl Commit<'_> {
         let mut removed: Vec<String> =
             if replaced { known.files.iter().map(|file| file.path.clone()).collect() } else { vec![] };
         let mut kept: Vec<DataFile> = if replaced { vec![] } else { known.files.clone() };
-        for (at, stored) in files.iter().enumerate() {
+        for (at, held) in files.iter().enumerate() {
             let is_old = at < old.len();
             let file = if is_old { &old[at] } else { &incoming.table.files[at - old.len()] };
             let mut losers = combined.losers[at].clone();
@@ -204,7 +233,7 @@ impl Commit<'_> {
                 kept.retain(|kept| kept.path != file.path);
             }
             let to_quarantine = aside.as_mut().filter(|_| !is_old);
-            let rewritten = self.rewrite(&incoming.name, file, stored, &losers, to_quarantine, count).await?;
+            let rewritten = self.rewrite(&incoming.name, file, held, &losers, to_quarantine, count).await?;
             if !is_old {
                 gone += losers.len() as u64;
             }
@@ -271,8 +300,62 @@ impl Commit<'_> {
         known.files.iter().filter(in_reach).cloned().collect()
     }
 
-    async fn fetch(&self, path: &str, shape: &Arc<Shape>) -> Result<StoredFile, Error> {
-        StoredFile::fetch(self.lake.objects(), path, self.target.destination.format, Arc::clone(shape)).await
+    /// A file on the local disk, whole or as far as some columns go.
+    async fn fetch(&self, held: &Held, columns: Option<&[String]>) -> Result<StoredFile, Error> {
+        let (objects, format, shape) = (self.lake.objects(), self.target.destination.format, Arc::clone(&held.shape));
+        let fetched = match columns {
+            Some(columns) => StoredFile::fetch_columns(objects, &held.path, held.bytes, format, shape, columns).await?,
+            None => StoredFile::fetch(objects, &held.path, format, shape).await?,
+        };
+        Ok(StoredFile { key: held.key.clone(), ..fetched })
+    }
+
+    /// All files, as far as they are combined.
+    async fn fetch_all(&self, combining: &Combining, files: &[Held]) -> Result<Vec<StoredFile>, Error> {
+        let mut fetched = Vec::with_capacity(files.len());
+        for several in files.chunks(FETCHES) {
+            let several = several.iter().map(|held| async {
+                let columns = combining.columns(held.key.as_ref().unwrap_or(&combining.key));
+                self.fetch(held, columns.as_deref()).await
+            });
+            fetched.extend(try_join_all(several).await?);
+        }
+        Ok(fetched)
+    }
+
+    /// The parent's new files, to be combined with a child table's.
+    fn parents(&self, incoming: &Incoming) -> Vec<Held> {
+        let Some(parents) = incoming.parents.as_ref().filter(|_| !incoming.key.is_empty()) else { return vec![] };
+        let held =
+            |file| Held { key: Some(parents.key.clone()), ..Held::staged(&self.target.run_id, file, &parents.shape) };
+        parents.files.iter().map(held).collect()
+    }
+
+    /// The old files that can hold a key of the new rows.
+    async fn touched(&self, incoming: &Incoming, new: &[Held], old: Vec<DataFile>) -> Result<Vec<DataFile>, Error> {
+        let key = &incoming.key;
+        let mut files: Vec<(&DataFile, &[String])> =
+            incoming.table.files.iter().map(|file| (file, key.as_slice())).collect();
+        let parents = self.parents(incoming);
+        if let Some(Parents { files: above, key, .. }) = incoming.parents.as_ref().filter(|_| !parents.is_empty()) {
+            files.extend(above.iter().map(|file| (file, key.as_slice())));
+        }
+        let mut keys = IncomingKeys::of(&files);
+        let near: Vec<DataFile> = old.into_iter().filter(|file| keys.may_be_in(file, key)).collect();
+        let rows = files.iter().map(|(file, _)| file.rows).sum();
+        if near.iter().all(|file| file.keys.is_empty()) || !keys.may_be_narrowed(rows) {
+            return Ok(near);
+        }
+        let combining = Combining { key: key.clone(), cursor: None, rule: Rule::LatestOfKey, groups: false };
+        let mut stored = self.fetch_all(&combining, new).await?;
+        stored.extend(self.fetch_all(&combining, &parents).await?);
+        let key = key.clone();
+        let narrowed = tokio::task::spawn_blocking(move || {
+            keys.narrow(&stored, &key)?;
+            Ok(near.into_iter().filter(|file| keys.may_be_in(file, &key)).collect())
+        });
+        let narrowed = narrowed.await.map_err(|error| Error::Internal(error.to_string()))?;
+        narrowed.map_err(|detail| Error::Lake { detail })
     }
 
     /// Which rows go because others have their key.
@@ -281,28 +364,26 @@ impl Commit<'_> {
         incoming: &Incoming,
         write: WriteMode,
         replaced: bool,
-        files: &[StoredFile],
+        files: &[Held],
         old: usize,
     ) -> Result<Combined, Error> {
         let none = || Combined { losers: vec![Vec::new(); files.len()], ..Combined::default() };
+        // A parent that came again has only the items that came with it, even if that is none.
+        let above = self.parents(incoming);
+        let parents = above.len();
         let nothing_to_combine = incoming.key.is_empty() && (replaced || write != WriteMode::Append || old == 0);
-        let mut all = files.to_vec();
-        let mut parents = 0;
-        if let (Some((parent_files, shape, key)), false) = (&incoming.parents, incoming.key.is_empty()) {
-            // A parent that came again has only the items that came with it, even if that is none.
-            for file in parent_files {
-                let path = Lake::staged(&self.target.run_id, &file.path);
-                let parent = StoredFile { key: Some(key.clone()), ..self.fetch(&path, shape).await? };
-                all.insert(old + parents, parent);
-                parents += 1;
-            }
-        }
-        if nothing_to_combine || all.len() == old {
+        // Items lie together by parent, so parents that came once leave nothing to do among new files.
+        let named = incoming.parents.as_ref().map_or(&incoming.name, |parents| &parents.table);
+        let all_came_once = old == 0 && self.target.verdicts.of(named).key;
+        if nothing_to_combine || all_came_once || files.len() + parents == old {
             return Ok(none());
         }
         let rule = if write == WriteMode::Append { Rule::FirstOfKeyAndCursor } else { Rule::LatestOfKey };
         let groups = incoming.parents.is_some();
         let combining = Combining { key: incoming.key.clone(), cursor: incoming.cursor.clone(), rule, groups };
+        let mut all = self.fetch_all(&combining, &files[..old]).await?;
+        all.extend(self.fetch_all(&combining, &above).await?);
+        all.extend(self.fetch_all(&combining, &files[old..]).await?);
         let mut combined = blocking(combining, all, old).await?;
         if parents > 0 {
             combined.losers.drain(old..old + parents);
@@ -317,18 +398,19 @@ impl Commit<'_> {
         incoming: &Incoming,
         rules: &QualityRules,
         combined: &Combined,
-        files: &[StoredFile],
+        files: &[Held],
         old: usize,
     ) -> Result<(u64, Combined), Error> {
         let none = Combined { losers: vec![Vec::new(); files.len()], ..Combined::default() };
-        if rules.unique.is_empty() {
+        if rules.unique.is_empty() || self.target.verdicts.of(&incoming.name).unique {
             return Ok((0, none));
         }
         if rules.unique == incoming.key {
             return Ok((combined.duplicates, none));
         }
         let combining = Combining { key: rules.unique.clone(), cursor: None, rule: Rule::LatestOfKey, groups: false };
-        let mut found = blocking(combining, files[old..].to_vec(), 0).await?;
+        let new = self.fetch_all(&combining, &files[old..]).await?;
+        let mut found = blocking(combining, new, 0).await?;
         found.losers.splice(0..0, vec![Vec::new(); old]);
         Ok((found.duplicates.saturating_sub(incoming.table.profile.reread), found))
     }
@@ -352,16 +434,17 @@ impl Commit<'_> {
         &self,
         table: &str,
         file: &DataFile,
-        stored: &StoredFile,
+        held: &Held,
         losers: &[u32],
         aside: Option<&mut Aside>,
         count: &mut u32,
     ) -> Result<Option<DataFile>, Error> {
         let path = self.next_path(table, count);
         let staged = Lake::staged(&self.target.run_id, &path);
+        let stored = self.fetch(held, None).await?;
         let (sender, mut gone) = tokio::sync::mpsc::channel(2);
         let sender = aside.is_some().then_some(sender);
-        let writing = rewrite(self.lake.objects(), stored, losers, staged.clone(), sender);
+        let writing = rewrite(self.lake.objects(), &stored, losers, staged.clone(), sender);
         let keeping = async {
             let Some(aside) = aside else { return Ok(()) };
             while let Some(batch) = gone.recv().await {

@@ -302,6 +302,7 @@ impl<'a> Run<'a> {
             run_id: begun.run_id.clone(),
             attempt: deps.ids.next().simple().to_string().chars().rev().take(6).collect(),
             started_at: begun.started_at,
+            verdicts: Arc::default(),
         });
         let (limit, cassette, journal) = (options.limit, options.cassette, Arc::new(journal));
         Ok(Self {
@@ -543,6 +544,8 @@ impl<'a> Run<'a> {
             rules: rules.map(RowRules::new).unwrap_or_default(),
             on_fail: rules.map(|rules| rules.on_fail).unwrap_or_default(),
             key: primary_key(&self.pipeline, resource).to_vec(),
+            unique: rules.map(|rules| rules.unique.clone()).unwrap_or_default(),
+            appends: write_mode(&self.pipeline, resource) == WriteMode::Append,
             cursor: cursor_column(resource),
             from: bounds.from,
             until: bounds.until,

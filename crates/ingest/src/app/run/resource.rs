@@ -13,14 +13,14 @@ use tokio::time::Instant;
 use super::checkpoint::{Checkpoint, Position, RunJournal};
 use super::pages::{PageItem, Reading, read};
 use super::shaper::Content;
-use super::table::{QUARANTINE_FORMAT, Table, Target, file_path, kind_of, shape_of};
+use super::table::{QUARANTINE_FORMAT, Table, Target, Watch, file_path, kind_of, shape_of};
 use crate::Error;
 use crate::lake::{Cursor, CursorColumn, Lake};
 use crate::quality::RowRules;
 use crate::shape::{Column, Decoded, EXTRACTED_AT, Kind, Shape, child_rows, flatten};
 use crate::source::Place;
 use crate::spec::{CursorFormat, OnFail};
-use crate::write::{Encoder, json};
+use crate::write::{Distinct, Encoder, json};
 
 /// The shape is settled after so many rows, pages or bytes.
 const SAMPLE_ROWS: usize = 1_000;
@@ -39,6 +39,10 @@ pub struct Writing {
     pub on_fail: OnFail,
     /// Key columns.
     pub key: Vec<String>,
+    /// Columns of the rule `unique`.
+    pub unique: Vec<String>,
+    /// Rows are added to the old ones.
+    pub appends: bool,
     /// The cursor.
     pub cursor: Option<CursorColumn>,
     /// Rows outside of these cursors are left out.
@@ -49,6 +53,28 @@ pub struct Writing {
     pub limit: Option<u64>,
     /// What decides about the pages.
     pub fingerprint: String,
+}
+
+impl Writing {
+    /// What is watched of the resource's own rows.
+    fn watch(&self) -> Watch {
+        // Appended rows of one key stay where their cursors differ.
+        let cursor = self.cursor.clone().filter(|_| self.appends);
+        let key = (!self.key.is_empty()).then(|| Distinct::new(self.key.clone(), cursor));
+        let other = !self.unique.is_empty() && self.unique != self.key;
+        let unique = other.then(|| Distinct::new(self.unique.clone(), None));
+        Watch { columns: self.key.clone(), key, unique }
+    }
+
+    /// What is watched of a child table's rows.
+    fn child_watch(&self) -> Watch {
+        Watch { columns: child_key(&self.key, self.appends), ..Watch::default() }
+    }
+}
+
+/// The columns of a child table that name its parent's row. Appended items are told apart by all their columns.
+pub(super) fn child_key(key: &[String], appends: bool) -> Vec<String> {
+    if appends { vec![] } else { key.iter().map(|column| format!("_parent_{column}")).collect() }
 }
 
 /// A resource under way.
@@ -82,10 +108,13 @@ pub async fn run(reading: Arc<Reading>, writing: Writing, before: Option<Checkpo
         if table == name {
             progress.rows.store(checkpoint.profile.rows, Ordering::Relaxed);
         }
-        let cursor = (table == name).then(|| writing.cursor.clone()).flatten();
-        tables.insert(table.clone(), Table::new(&table, Arc::clone(&writing.target), cursor, Some(checkpoint)));
+        let (cursor, watch) = match table == name {
+            true => (writing.cursor.clone(), writing.watch()),
+            false => (None, writing.child_watch()),
+        };
+        tables.insert(table.clone(), Table::new(&table, Arc::clone(&writing.target), cursor, watch, Some(checkpoint)));
     }
-    let main = Table::new(&name, Arc::clone(&writing.target), writing.cursor.clone(), None);
+    let main = Table::new(&name, Arc::clone(&writing.target), writing.cursor.clone(), writing.watch(), None);
     tables.entry(name).or_insert(main);
     let mut resource = Resource {
         reading,
@@ -106,12 +135,28 @@ pub async fn run(reading: Arc<Reading>, writing: Writing, before: Option<Checkpo
         Err(Error::Lake { .. } | Error::Conflict(_) | Error::Internal(_)) => Ok(()),
         _ => resource.save(finished).await,
     };
+    if finished && saved.is_ok() {
+        resource.give_verdicts().await?;
+    }
     progress.done.store(finished && saved.is_ok(), Ordering::Relaxed);
     progress.failed.store(!matches!(outcome, Ok(()) | Err(Error::Stopped(_))) || saved.is_err(), Ordering::Relaxed);
     outcome.and(saved)
 }
 
 impl Resource {
+    /// Leaves for the commit what was found out about keys.
+    async fn give_verdicts(&mut self) -> Result<(), Error> {
+        let verdicts = Arc::clone(&self.writing.target.verdicts);
+        let tables = std::mem::take(&mut self.tables);
+        tokio::task::spawn_blocking(move || {
+            for (name, table) in tables {
+                verdicts.set(&name, table.into_watch().verdict());
+            }
+        })
+        .await
+        .map_err(|error| Error::Internal(error.to_string()))
+    }
+
     async fn read_all(&mut self) -> Result<(), Error> {
         let mut pages = read(Arc::clone(&self.reading), self.position.clone());
         while let Some(page) = pages.next().await {
@@ -228,8 +273,10 @@ impl Resource {
 
     fn main_mut(&mut self) -> &mut Table {
         let name = self.reading.resource().name.clone();
-        let (target, cursor) = (Arc::clone(&self.writing.target), self.writing.cursor.clone());
-        self.tables.entry(name.clone()).or_insert_with(|| Table::new(&name, target, cursor, None))
+        let writing = &self.writing;
+        self.tables.entry(name.clone()).or_insert_with(|| {
+            Table::new(&name, Arc::clone(&writing.target), writing.cursor.clone(), writing.watch(), None)
+        })
     }
 
     fn unreadable(&self, detail: &str) -> Error {
@@ -281,8 +328,11 @@ impl Resource {
                 },
                 _ => Shape::default(),
             };
-            let target = Arc::clone(&self.writing.target);
-            let table = self.tables.entry(child.clone()).or_insert_with(|| Table::new(&child, target, None, None));
+            let writing = &self.writing;
+            let table = self
+                .tables
+                .entry(child.clone())
+                .or_insert_with(|| Table::new(&child, Arc::clone(&writing.target), None, writing.child_watch(), None));
             let shape = widened(&table.shape, shape_of(&rows, &inner, &[]));
             table.profile.rows_read += rows.num_rows() as u64;
             table.write(rows, &shape, &[]).await?;

@@ -1,6 +1,7 @@
 //! One table being written: the open file, the files before it, the shape, the counts.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow_array::RecordBatch;
 use arrow_schema::ArrowError;
@@ -9,11 +10,11 @@ use tessera_store::objects::Objects;
 
 use super::checkpoint::TableCheckpoint;
 use crate::Error;
-use crate::lake::{Cursor, CursorColumn, DataFile, Lake, align};
+use crate::lake::{Cursor, CursorColumn, DataFile, FileKeys, Lake, align, any_json};
 use crate::quality::Profile;
 use crate::shape::{Column, Kind, SYSTEM, Shape};
 use crate::spec::{Destination, FileFormat};
-use crate::write::Encoder;
+use crate::write::{Distinct, Encoder};
 
 /// Where and how a run writes.
 #[derive(Clone, Debug)]
@@ -28,6 +29,56 @@ pub struct Target {
     pub attempt: String,
     /// When the run began.
     pub started_at: Timestamp,
+    /// What this process found out about the keys of each table that it read from start to end.
+    pub verdicts: Arc<Verdicts>,
+}
+
+/// What was found out about keys while rows went by, by table. It spares the commit a second look.
+#[derive(Debug, Default)]
+pub struct Verdicts(Mutex<BTreeMap<String, Verdict>>);
+
+/// What was found out about the keys of a table's rows in this run; false where it is not known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Verdict {
+    /// No two rows have one key; where rows are appended, no two of them one cursor too.
+    pub key: bool,
+    /// No two rows are equal in the columns of the rule `unique`.
+    pub unique: bool,
+}
+
+impl Verdicts {
+    /// Keeps a verdict.
+    pub fn set(&self, table: &str, verdict: Verdict) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(table.to_owned(), verdict);
+    }
+
+    /// The verdict on a table.
+    pub fn of(&self, table: &str) -> Verdict {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(table).copied().unwrap_or_default()
+    }
+}
+
+/// What is watched of a table's rows as they go by.
+#[derive(Debug, Default)]
+pub struct Watch {
+    /// Columns that name a row.
+    pub columns: Vec<String>,
+    /// Whether keys come twice.
+    pub key: Option<Distinct>,
+    /// Whether rows repeat the columns of `unique`.
+    pub unique: Option<Distinct>,
+}
+
+impl Watch {
+    fn sets(&mut self) -> impl Iterator<Item = &mut Distinct> {
+        self.key.iter_mut().chain(&mut self.unique)
+    }
+
+    /// What was found. Blocking.
+    pub fn verdict(self) -> Verdict {
+        let found = |watched: Option<Distinct>| watched.is_some_and(Distinct::all_distinct);
+        Verdict { key: found(self.key), unique: found(self.unique) }
+    }
 }
 
 /// A table.
@@ -36,6 +87,7 @@ pub struct Table {
     name: String,
     target: Arc<Target>,
     cursor: Option<CursorColumn>,
+    watch: Watch,
     /// The shape of the data columns.
     pub shape: Shape,
     /// Its version.
@@ -56,16 +108,28 @@ struct OpenFile {
     path: String,
     rows: u64,
     cursors: Option<(Cursor, Cursor)>,
+    keys: FileKeys,
 }
 
 impl Table {
     /// A table that goes on from a checkpoint, or begins.
-    pub fn new(name: &str, target: Arc<Target>, cursor: Option<CursorColumn>, before: Option<TableCheckpoint>) -> Self {
+    pub fn new(
+        name: &str,
+        target: Arc<Target>,
+        cursor: Option<CursorColumn>,
+        mut watch: Watch,
+        before: Option<TableCheckpoint>,
+    ) -> Self {
         let before = before.unwrap_or_default();
+        if before.profile.rows > 0 || !before.files.is_empty() {
+            // Rows that another process wrote did not go by here.
+            watch.sets().for_each(Distinct::forget);
+        }
         Self {
             name: name.to_owned(),
             target,
             cursor,
+            watch,
             shape: before.shape,
             schema_version: before.schema_version,
             profile: before.profile,
@@ -107,18 +171,22 @@ impl Table {
                 let staged = Lake::staged(&self.target.run_id, &path);
                 let format = self.target.destination.format;
                 let encoder = Encoder::open(self.target.objects.clone(), staged, format, stored);
-                self.open.insert(OpenFile { encoder, path, rows: 0, cursors: None })
+                let keys = FileKeys::new(&self.watch.columns, &self.shape);
+                self.watch.sets().filter(|set| any_json(set.columns(), &self.shape)).for_each(Distinct::forget);
+                self.open.insert(OpenFile { encoder, path, rows: 0, cursors: None, keys })
             }
         };
-        if let Some(cursor) = &self.cursor {
-            let seen = cursor.read(&batch);
-            if let Some((low, high)) = self.profile.add_cursors(&seen) {
-                let (min, max) = open.cursors.unwrap_or((low, high));
-                open.cursors = Some((min.min(low), max.max(high)));
-            }
+        let seen = self.cursor.as_ref().map(|cursor| cursor.read(&batch));
+        if let Some(seen) = &seen
+            && let Some((low, high)) = self.profile.add_cursors(seen)
+        {
+            let (min, max) = open.cursors.unwrap_or((low, high));
+            open.cursors = Some((min.min(low), max.max(high)));
         }
         open.rows += batch.num_rows() as u64;
         let aligned = align(&batch, open.encoder.schema()).map_err(|error| misfit(&self.name, &error))?;
+        open.keys.add(&aligned);
+        self.watch.sets().for_each(|set| set.add(&aligned, seen.as_deref()));
         open.encoder.write(aligned).await
     }
 
@@ -137,10 +205,16 @@ impl Table {
             schema_version: self.schema_version,
             min_cursor: open.cursors.map(|(min, _)| min),
             max_cursor: open.cursors.map(|(_, max)| max),
+            keys: open.keys.ranges(),
             run_id: self.target.run_id.clone(),
             written_at: self.target.started_at,
         });
         Ok(())
+    }
+
+    /// What was watched, once all rows went by.
+    pub fn into_watch(self) -> Watch {
+        self.watch
     }
 
     /// Files and counts since the last checkpoint.

@@ -316,6 +316,7 @@ impl World {
             schema_version: 1,
             min_cursor: None,
             max_cursor: None,
+            keys: vec![],
             run_id: run_id.into(),
             written_at: at,
         }
