@@ -14,6 +14,18 @@ use crate::{ScratchDir, bin, wire};
 /// The path that takes a [`Fault`].
 pub const FAULTS_PATH: &str = "/-/faults";
 
+/// The path that takes nothing and gives the [`Read`]s since it was last asked.
+pub const READS_PATH: &str = "/-/reads";
+
+/// An object, or a part of it, that was read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Read {
+    /// Path of the request: `/bucket/key`.
+    pub path: String,
+    /// Length of the answer.
+    pub bytes: u64,
+}
+
 /// A running server with one empty bucket. It stops when this is dropped.
 #[derive(Debug)]
 pub struct S3 {
@@ -119,6 +131,14 @@ impl S3 {
     /// No fault from now on.
     pub fn clear_fault(&self) {
         self.steer(None);
+    }
+
+    /// What was read since this was last asked.
+    pub fn reads(&self) -> Vec<Read> {
+        let address = self.endpoint.trim_start_matches("http://");
+        let (status, body) = wire::post(address, READS_PATH, "").expect("s3-server answers");
+        assert_eq!(status, 200, "s3-server says what was read");
+        serde_json::from_str(&body).expect("reads are JSON")
     }
 
     fn steer(&self, fault: Option<Fault>) {

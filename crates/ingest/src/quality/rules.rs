@@ -30,7 +30,7 @@ struct RowRule {
 enum Test {
     NotNull,
     Range { min: f64, max: f64 },
-    Accepted(HashSet<String>),
+    Accepted(HashSet<String, ahash::RandomState>),
     Matches(Regex),
 }
 
@@ -91,11 +91,9 @@ impl RowRule {
             Some(column) => match &self.test {
                 Test::NotNull if column.null_count() == 0 => vec![],
                 Test::NotNull => (0..column.len()).filter(|row| column.is_null(*row)).collect(),
-                Test::Range { min, max } => {
-                    failing(&column, |array, row| number(array, row).is_none_or(|value| value >= *min && value <= *max))
-                }
-                Test::Accepted(values) => failing(&column, |array, row| values.contains(&text(array, row))),
-                Test::Matches(pattern) => failing(&column, |array, row| pattern.is_match(&text(array, row))),
+                Test::Range { min, max } => failing_number(&column, |value| value >= *min && value <= *max),
+                Test::Accepted(values) => failing_text(&column, |value| values.contains(value)),
+                Test::Matches(pattern) => failing_text(&column, |value| pattern.is_match(value)),
             },
         };
         (!rows.is_empty()).then(|| Broken { label: self.label(), rows })
@@ -103,16 +101,37 @@ impl RowRule {
 }
 
 /// Rows with a value that does not pass.
-fn failing(column: &ArrayRef, passes: impl Fn(&dyn Array, usize) -> bool) -> Vec<usize> {
-    (0..column.len()).filter(|row| column.is_valid(*row) && !passes(column.as_ref(), *row)).collect()
+fn failing(column: &ArrayRef, passes: impl Fn(usize) -> bool) -> Vec<usize> {
+    let rows = 0..column.len();
+    match column.nulls() {
+        None => rows.filter(|row| !passes(*row)).collect(),
+        Some(nulls) => rows.filter(|row| nulls.is_valid(*row) && !passes(*row)).collect(),
+    }
 }
 
-fn number(array: &dyn Array, row: usize) -> Option<f64> {
-    match array.data_type() {
-        DataType::Int64 => Some(array.as_primitive::<Int64Type>().value(row) as f64),
-        DataType::Float64 => Some(array.as_primitive::<Float64Type>().value(row)),
-        DataType::Utf8 => array.as_string::<i32>().value(row).parse().ok(),
-        _ => None,
+fn failing_text(column: &ArrayRef, passes: impl Fn(&str) -> bool) -> Vec<usize> {
+    match column.as_string_opt::<i32>() {
+        Some(texts) => failing(column, |row| passes(texts.value(row))),
+        None => failing(column, |row| passes(&text(column.as_ref(), row))),
+    }
+}
+
+/// What is no number passes.
+fn failing_number(column: &ArrayRef, passes: impl Fn(f64) -> bool) -> Vec<usize> {
+    match column.data_type() {
+        DataType::Int64 => {
+            let numbers = column.as_primitive::<Int64Type>();
+            failing(column, |row| passes(numbers.value(row) as f64))
+        }
+        DataType::Float64 => {
+            let numbers = column.as_primitive::<Float64Type>();
+            failing(column, |row| passes(numbers.value(row)))
+        }
+        DataType::Utf8 => {
+            let texts = column.as_string::<i32>();
+            failing(column, |row| texts.value(row).parse().ok().is_none_or(&passes))
+        }
+        _ => vec![],
     }
 }
 

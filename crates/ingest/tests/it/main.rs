@@ -9,6 +9,7 @@ mod faults;
 mod input;
 mod kills;
 mod lake;
+mod merge;
 mod pages;
 mod pokeapi;
 mod s3;

@@ -16,7 +16,7 @@ use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use s3s::auth::SimpleAuth;
 use s3s::service::{S3Service, S3ServiceBuilder};
-use tessera_testkit::s3::{FAULTS_PATH, Fault, FaultKind};
+use tessera_testkit::s3::{FAULTS_PATH, Fault, FaultKind, READS_PATH, Read as ObjectRead};
 
 /// The largest request body: a part of a multipart upload in a test.
 const MAX_BODY_BYTES: usize = 256 << 20;
@@ -25,6 +25,7 @@ const MAX_BODY_BYTES: usize = 256 << 20;
 struct Server {
     s3: S3Service,
     fault: Arc<Mutex<Option<Fault>>>,
+    reads: Arc<Mutex<Vec<ObjectRead>>>,
     turns: Arc<Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>>,
 }
 
@@ -34,8 +35,12 @@ async fn main() {
     let key = |name| std::env::var(name).expect("ACCESS_KEY and SECRET_KEY are set");
     let mut builder = S3ServiceBuilder::new(s3s_fs::FileSystem::new(folder).expect("a folder that exists"));
     builder.set_auth(SimpleAuth::from_single(key("ACCESS_KEY"), key("SECRET_KEY")));
-    let server = Server { s3: builder.build(), fault: Arc::default(), turns: Arc::default() };
-    let app = Router::new().route(FAULTS_PATH, axum::routing::post(set_fault)).fallback(serve).with_state(server);
+    let server = Server { s3: builder.build(), fault: Arc::default(), reads: Arc::default(), turns: Arc::default() };
+    let app = Router::new()
+        .route(FAULTS_PATH, axum::routing::post(set_fault))
+        .route(READS_PATH, axum::routing::post(take_reads))
+        .fallback(serve)
+        .with_state(server);
 
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("the address of a bound port");
@@ -56,6 +61,10 @@ async fn set_fault(State(server): State<Server>, axum::Json(fault): axum::Json<O
     *server.fault.lock().unwrap_or_else(PoisonError::into_inner) = fault;
 }
 
+async fn take_reads(State(server): State<Server>) -> axum::Json<Vec<ObjectRead>> {
+    axum::Json(std::mem::take(&mut *server.reads.lock().unwrap_or_else(PoisonError::into_inner)))
+}
+
 async fn serve(State(server): State<Server>, request: Request) -> Response {
     let writes = !matches!(*request.method(), Method::GET | Method::HEAD);
     let fault = server.hit(request.uri().path(), writes);
@@ -71,9 +80,17 @@ async fn serve(State(server): State<Server>, request: Request) -> Response {
         Some(turn) => Some(turn.lock().await),
         None => None,
     };
+    let read = (parts.method == Method::GET).then(|| parts.uri.path().to_owned());
     let request = axum::http::Request::from_parts(parts, s3s::Body::from(body));
     let response = match server.s3.call(request).await {
-        Ok(response) => response.map(Body::new),
+        Ok(response) => {
+            let length = response.headers().get(header::CONTENT_LENGTH);
+            let bytes = length.and_then(|length| length.to_str().ok()?.parse().ok());
+            if let (Some(path), Some(bytes), true) = (read, bytes, response.status().is_success()) {
+                server.reads.lock().unwrap_or_else(PoisonError::into_inner).push(ObjectRead { path, bytes });
+            }
+            response.map(Body::new)
+        }
         Err(_) => refusal(StatusCode::INTERNAL_SERVER_ERROR, "InternalError"),
     };
     match fault {
