@@ -52,7 +52,7 @@ fn default_timeout() -> Span {
     Span::from_secs(60)
 }
 fn default_attempts() -> u32 {
-    6
+    8
 }
 fn default_max_body() -> Bytes {
     Bytes(256 << 20)

@@ -200,7 +200,8 @@ impl Commit<'_> {
         let files: Vec<Held> = old.iter().map(|file| Held::committed(file, &stored)).chain(new).collect();
         let mut combined = self.combined(&incoming, write, replaced, &files, old.len()).await?;
         // Rows that came again because they were asked for again are nobody's duplicates.
-        combined.duplicates = combined.duplicates.saturating_sub(incoming.table.profile.reread);
+        let reread = incoming.table.profile.reread;
+        combined.duplicates = combined.duplicates.saturating_sub(reread);
         let (repeated, unique) = self.repeated(&incoming, rules, &combined, &files, old.len()).await?;
         let mut table = incoming.table.clone();
         let mut gone = 0;
