@@ -60,16 +60,12 @@ pub async fn build(
     let pipelines = pipelines_folder(config, deps)?;
     let default = || format!("sqlite:{}", deps.data_dir.join("ingest.db").display());
     let url = config.store.clone().unwrap_or_else(default);
-    let refused = |error: tessera_store::sql::Error| BuildError::Setting {
-        key: config::Config::STORE,
-        value: "what it is".to_owned(),
-        reason: error.to_string(),
-    };
-    let store = store::Store::open(&url).await.map_err(refused)?;
-    let store = store.claim(&url).map_err(|reason| {
-        let value = format!("`{url}`");
+    let refused = |reason: String| {
+        let value = format!("`{}`", tessera_store::sql::without_password(&url));
         BuildError::Setting { key: config::Config::STORE, value, reason }
-    })?;
+    };
+    let store = store::Store::open(&url).await.map_err(|error| refused(error.reason()))?;
+    let store = store.claim(&url).map_err(refused)?;
     let service = app::service::Service::new(app::service::Parts {
         pipelines,
         environment,

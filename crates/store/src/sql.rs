@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions, PgPool, Pool, Postgres, Sqlite, SqlitePool, Transaction};
+use sqlx::{ConnectOptions, Connection, PgPool, Pool, Postgres, Sqlite, SqlitePool, Transaction};
 
 mod error;
 mod migrate;
@@ -126,18 +126,44 @@ async fn open_postgres(url: &str, product: &'static str) -> Result<PgPool, Error
         .options([("search_path", product)])
         .application_name("tessera")
         .disable_statement_logging();
+    let cannot_open = |reason: String| Error::Open { url: without_password(url), reason };
+    // A pool tries again until its time is up, and then says only that it is: what the server answers, one connection
+    // tells at once.
+    match tokio::time::timeout(ACQUIRE_TIMEOUT, options.connect()).await {
+        Ok(Ok(connection)) => drop(connection.close().await),
+        Ok(Err(error)) => return Err(cannot_open(why_not(&error))),
+        Err(_) => return Err(cannot_open(format!("no answer in {} s", ACQUIRE_TIMEOUT.as_secs()))),
+    }
     let pool = PgPoolOptions::new().max_connections(MAX_CONNECTIONS).acquire_timeout(ACQUIRE_TIMEOUT);
-    let cannot_open = |error: sqlx::Error| Error::Open { url: without_password(url), reason: error.to_string() };
-    pool.connect_with(options).await.map_err(cannot_open)
+    pool.connect_with(options).await.map_err(|error| cannot_open(error.to_string()))
 }
 
-/// A URL fit for a message.
-fn without_password(text: &str) -> String {
+/// Why there is no connection, in the words of whoever refused it.
+fn why_not(error: &sqlx::Error) -> String {
+    match error {
+        sqlx::Error::Io(error) => match error.kind() {
+            std::io::ErrorKind::ConnectionRefused => "the connection was refused".to_owned(),
+            std::io::ErrorKind::TimedOut => "the connection timed out".to_owned(),
+            _ => error.to_string(),
+        },
+        sqlx::Error::Database(refusal) => refusal.message().to_owned(),
+        error => error.to_string(),
+    }
+}
+
+/// A store's URL fit for a message: its password starred, in whichever place it stands.
+pub fn without_password(text: &str) -> String {
+    if text.starts_with("sqlite:") {
+        return text.to_owned();
+    }
     let Ok(mut url) = url::Url::parse(text) else {
         return text.split('@').next_back().unwrap_or_default().to_owned();
     };
     if url.password().is_some() && url.set_password(Some("***")).is_err() {
         return format!("{}:…", url.scheme());
+    }
+    if url.query_pairs().any(|(name, _)| name.contains("password")) {
+        url.set_query(None);
     }
     url.into()
 }
@@ -153,6 +179,17 @@ mod tests {
             assert_eq!(error.code(), "store.bad_url");
             assert!(error.to_string().contains("sqlite:") && !error.to_string().contains("hunter2"), "{error}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_refuses_is_told_so_at_once() {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let url = format!("postgres://shop:hunter2@{free}/shop");
+        let error = Db::open(&url, "shop", &[]).await.unwrap_err();
+        assert_eq!(error.code(), "store.open");
+        let said = error.to_string();
+        assert!(said.contains("the connection was refused") && said.contains("shop:***@"), "{said}");
+        assert!(!said.contains("hunter2") && !error.reason().contains("***"), "{said}");
     }
 
     #[tokio::test]

@@ -62,10 +62,16 @@ enum Command {
         #[command(flatten)]
         demo: DemoApiArgs,
     },
-    /// Ask a running process whether it is well: exit code 0 if so, else 1
+    /// Ask a running process whether it is well: exit code 0 if so, 2 where the address is none, else 1
     Health {
         /// The address to ask
-        #[arg(long, value_name = "URL", env = "TESSERA_HEALTH_URL", default_value = "http://127.0.0.1:8080/healthz")]
+        #[arg(
+            long,
+            value_name = "URL",
+            env = "TESSERA_HEALTH_URL",
+            default_value = "http://127.0.0.1:8080/healthz",
+            value_parser = health::web_address
+        )]
         url: String,
     },
     /// Show settings

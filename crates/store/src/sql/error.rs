@@ -74,6 +74,20 @@ impl Error {
         }
     }
 
+    /// What is wrong and what to do, without the URL, for whoever names that already.
+    pub fn reason(&self) -> String {
+        match self {
+            Self::BadUrl { reason, .. } => {
+                format!("{reason}; give a URL such as `sqlite:data/shop.db` or `postgres://user@host/database`")
+            }
+            Self::Open { reason, .. } => format!("{reason}; check that it runs, that it may be reached and written"),
+            Self::Migration { source, .. } | Self::Duplicate { source, .. } | Self::Query(source) => {
+                format!("{self}: {source}")
+            }
+            Self::Schema { .. } => self.to_string(),
+        }
+    }
+
     /// Its stable name.
     pub fn code(&self) -> &'static str {
         match self {

@@ -116,6 +116,42 @@ fn a_broken_config_is_named() {
 }
 
 #[test]
+fn a_store_that_cannot_be_opened_is_named_without_its_password() {
+    let scratch = ScratchDir::new();
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let data = scratch.file("data");
+    let folder = scratch.write("file", "").join("ingest.db");
+    for (store, wanted) in [
+        (
+            format!("postgres://me:hunter2@{free}/shop"),
+            vec![format!("`postgres://me:***@{free}/shop`"), "refused".into()],
+        ),
+        (format!("sqlite:{}", folder.display()), vec![format!("`sqlite:{}`", folder.display())]),
+        ("mysql://me:hunter2@db/shop".into(), vec!["`mysql://me:***@db/shop`: no such engine".into()]),
+    ] {
+        let mut command = tessera_command(tessera());
+        command.args(["up", "--listen", "127.0.0.1:0", "--data"]).arg(&data).env("TESSERA__INGEST__STORE", &store);
+        let finished = Process::spawn(&mut command).wait();
+        assert_eq!((finished.code(), finished.stderr.lines().count()), (Some(2), 1), "{finished:?}");
+        assert!(finished.stderr.contains("setting `ingest.store` cannot be"), "{finished:?}");
+        assert!(wanted.iter().all(|wanted| finished.stderr.contains(wanted)), "{finished:?}");
+        assert!(!finished.stderr.contains("hunter2"), "{finished:?}");
+    }
+}
+
+#[test]
+fn an_address_that_is_none_is_refused_by_health() {
+    for address in ["xx", "ftp://here", "http://", "127.0.0.1:8080"] {
+        let finished = Process::tessera(tessera(), ["health", "--url", address]).wait();
+        assert_eq!(finished.code(), Some(2), "{finished:?}");
+        assert!(finished.stderr.contains(address) && finished.stderr.contains("http://127.0.0.1:8080"), "{finished:?}");
+    }
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let away = Process::tessera(tessera(), ["health", "--url", &format!("http://{free}/healthz")]).wait();
+    assert_eq!(away.code(), Some(1), "{away:?}");
+}
+
+#[test]
 fn two_processes_do_not_share_a_folder() {
     let scratch = ScratchDir::new();
     let first = up(&scratch, &[]);
