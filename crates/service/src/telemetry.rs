@@ -30,6 +30,9 @@ const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
 /// An answer of a collector above this is not read on.
 const MAX_ANSWER_BYTES: usize = 1 << 20;
 const TRACES_PATH: &str = "/v1/traces";
+/// What is logged unless somebody says otherwise. `object_store` tells each request that it sends again at `info`: its
+/// caller says so when that was in vain.
+const DEFAULT_LOG: &str = "info,object_store=warn";
 
 /// `[telemetry]`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -50,7 +53,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            log: Filter("info".into()),
+            log: Filter(DEFAULT_LOG.into()),
             format: Format::Auto,
             otlp_endpoint: None,
             otlp_headers: Secret::default(),
@@ -277,6 +280,16 @@ mod tests {
         let subscriber = tracing_subscriber::registry().with(trace_layer(&provider));
         tracing::subscriber::with_default(subscriber, || tracing::info_span!("lost").in_scope(|| ()));
         tokio::time::timeout(EXPORT_TIMEOUT * 4, Telemetry { traces: Some(provider) }.flush()).await.unwrap();
+    }
+
+    #[test]
+    fn requests_that_a_library_sends_again_are_not_logged_by_default() {
+        let filter = EnvFilter::try_new(&Config::default().log.0).unwrap();
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(filter), || {
+            assert!(!tracing::enabled!(target: "object_store::client::retry", tracing::Level::INFO));
+            assert!(tracing::enabled!(target: "object_store::client::retry", tracing::Level::WARN));
+            assert!(tracing::enabled!(target: "tessera_ingest::jobs", tracing::Level::INFO));
+        });
     }
 
     #[test]
