@@ -92,7 +92,7 @@ function components(list) {
         { label: 'Role', cell: ({ role }) => role },
         { label: 'Address', cell: ({ address }) => h('code', { class: 'address' }, address) },
         { label: 'State', cell: ({ ready }) => badge(ready ? 'ready' : 'not_ready') },
-        { label: 'Detail', wide: true, cell: ({ detail }) => (detail ? prose(detail) : null) },
+        { label: 'Detail', wide: true, hide: list.every(({ detail }) => !detail), cell: ({ detail }) => (detail ? prose(detail) : null) },
       ],
     }), { beside: h('span', { class: 'muted' }, counted(list.length, 'component')) });
 }
