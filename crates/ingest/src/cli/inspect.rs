@@ -19,8 +19,12 @@ use crate::spec::{Environment, Loaded, Pipeline, Resource, primary_key, write_mo
 /// What `init` takes.
 #[derive(Debug, Args)]
 pub struct InitArgs {
-    /// URL of the API, of one of its lists, or of its OpenAPI document
-    url: String,
+    /// URL of the API, of one of its lists, or of its OpenAPI document; or the path of such a document
+    #[arg(value_name = "URL|FILE")]
+    from: String,
+    /// Where the API lives, for an OpenAPI document that does not say it, or says it wrongly
+    #[arg(long, value_name = "URL")]
+    base_url: Option<String>,
     /// Name of the pipeline; the host's name otherwise
     #[arg(long)]
     name: Option<String>,
@@ -152,10 +156,11 @@ pub async fn init(args: InitArgs) -> Result<Exit, Error> {
         name: args.name,
         destination: args.destination,
         headers,
+        base_url: args.base_url,
         max_requests: args.max_requests,
         ..InitOptions::default()
     };
-    let report = init::init(&args.url, &options, &Environment::of_process(), &http()?).await?;
+    let report = init::init(&args.from, &options, &Environment::of_process(), &http()?).await?;
     for note in &report.notes {
         eprintln!("note: {note}");
     }
@@ -182,10 +187,9 @@ pub fn validate(args: &PipelineArgs) -> Result<Exit, Error> {
         }
     }
     out(&format!(
-        "{} is valid: {} resource{}, into {}\n",
+        "{} is valid: {}, into {}\n",
         args.name(),
-        pipeline.resources.len(),
-        if pipeline.resources.len() == 1 { "" } else { "s" },
+        render::counted(pipeline.resources.len() as u64, "resource"),
         pipeline.destination.url
     ));
     Ok(Exit::Done)
@@ -211,8 +215,8 @@ pub async fn check(args: &PipelineArgs, context: &Context) -> Result<Exit, Error
         &format!("API, by `{}`", probe.name),
         answered.map(|page| {
             format!(
-                "{} rows in the first page{}",
-                page.batch.num_rows(),
+                "{} in the first page{}",
+                render::counted(page.batch.num_rows() as u64, "row"),
                 page.total.map(|t| format!(" of {t}")).unwrap_or_default()
             )
         }),
@@ -279,7 +283,7 @@ pub async fn preview(args: PreviewArgs, context: &Context) -> Result<Exit, Error
     let page = first_page(&loaded, resource, Arc::clone(&context.clock)).await?;
     out(&render::rows(&page.batch, args.rows));
     let total = page.total.map(|total| format!(" of {total}")).unwrap_or_default();
-    eprintln!("{}: {} rows in the first page{total}", resource.name, page.batch.num_rows());
+    eprintln!("{}: {} in the first page{total}", resource.name, render::counted(page.batch.num_rows() as u64, "row"));
     for column in &page.shape.columns {
         eprintln!("  {}: {}", column.name, column.kind);
     }
@@ -290,6 +294,8 @@ pub async fn preview(args: PreviewArgs, context: &Context) -> Result<Exit, Error
             detected.records,
             detected.primary_key.join(", ")
         );
+        // Why none was found, or what else there is to know.
+        detected.why.iter().filter(|why| why.starts_with("paginator:")).for_each(|why| eprintln!("  {why}"));
     }
     Ok(Exit::Done)
 }
@@ -329,7 +335,8 @@ pub async fn status(args: &FormatArgs) -> Result<Exit, Error> {
         present.state.resources.keys().filter(|name| loaded.pipeline.resources.iter().all(|r| r.name != **name))
     {
         let state = &present.state.resources[table];
-        out(&format!("{table}: {} rows in {} files\n", state.rows, state.files.len()));
+        let files = render::counted(state.files.len() as u64, "file");
+        out(&format!("{table}: {} in {files}\n", render::counted(state.rows, "row")));
     }
     let interrupted = lake.objects().list("_tessera/progress").await?;
     if !interrupted.is_empty() {

@@ -1,11 +1,13 @@
 //! What a URL is: a description of an API, a list, or a root that names endpoints; and where descriptions usually lie.
 
+use std::path::Path;
+
 use regex::Regex;
 use url::Url;
 
 use super::detect::{Shape, same_origin};
 use super::openapi::{self, Description, Read};
-use super::probe::{Answer, Prober, Silence};
+use super::probe::{Answer, MAX_BODY_BYTES, Prober, Silence};
 use super::shown;
 use crate::Error;
 
@@ -34,7 +36,7 @@ pub(super) async fn endpoints(prober: &mut Prober<'_>, asked: &Url) -> Result<Fo
     };
     let mut outdated = None;
     match openapi::read(&answer.body, &answer.url) {
-        Read::Document(description) if answer.is_ok() => return Ok(Found::Document(Box::new(description))),
+        Read::Document(description) if answer.is_ok() => return Ok(Found::Document(description)),
         Read::Outdated(detail) if answer.is_ok() => outdated = Some(detail),
         _ => {}
     }
@@ -48,7 +50,10 @@ pub(super) async fn endpoints(prober: &mut Prober<'_>, asked: &Url) -> Result<Fo
         }
         let Ok(there) = prober.get(&place).await else { continue };
         match openapi::read(&there.body, &there.url) {
-            Read::Document(description) if there.is_ok() => return Ok(Found::Document(Box::new(description))),
+            Read::Document(mut description) if there.is_ok() => {
+                description.found_beside(nothing_there(asked, &answer, &shape));
+                return Ok(Found::Document(description));
+            }
             Read::Outdated(detail) if there.is_ok() => outdated = Some(detail),
             _ => {}
         }
@@ -57,6 +62,36 @@ pub(super) async fn endpoints(prober: &mut Prober<'_>, asked: &Url) -> Result<Fo
         (Shape::Index(links), _) => Ok(Found::Index(links)),
         (_, Some(detail)) => Ok(Found::Outdated(detail)),
         (shape, None) => Err(nothing(prober, asked, &answer, &shape)),
+    }
+}
+
+/// What was at the URL that the user named, where a document was found beside it.
+fn nothing_there(asked: &Url, answer: &Answer, shape: &Shape) -> String {
+    let asked = shown(asked);
+    match shape {
+        _ if !answer.is_ok() => format!("{asked} answered {}", answer.status),
+        Shape::Index(_) => format!("{asked} only names endpoints"),
+        _ => format!("{asked} is neither a list nor an OpenAPI document"),
+    }
+}
+
+/// An OpenAPI document in a local file.
+pub(super) fn document_in(path: &Path) -> Result<Box<Description>, Error> {
+    let wrong = |detail: String| Error::Spec { place: path.display().to_string(), detail };
+    let too_large = format!("the file is larger than {} MiB; give the OpenAPI document itself", MAX_BODY_BYTES >> 20);
+    let size = std::fs::metadata(path).map_err(|error| wrong(format!("cannot be read: {error}")))?.len();
+    if size > MAX_BODY_BYTES as u64 {
+        return Err(wrong(too_large));
+    }
+    let body = std::fs::read(path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
+    let whole = std::path::absolute(path).ok().and_then(|path| Url::from_file_path(path).ok());
+    let url = whole.ok_or_else(|| wrong("the path cannot be written as a URL; choose another one".into()))?;
+    match openapi::read(&body, &url) {
+        Read::Document(description) => Ok(description),
+        Read::Outdated(detail) => Err(wrong(detail)),
+        Read::Other => Err(wrong(
+            "no OpenAPI document, or not well-formed JSON or YAML; give one of version 3.0 or 3.1, or the URL of the API".into(),
+        )),
     }
 }
 

@@ -10,6 +10,7 @@ mod survey;
 mod write;
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use regex::Regex;
@@ -36,6 +37,8 @@ pub struct InitOptions {
     /// Headers for the questions and for the pipeline, such as `("Authorization", "Bearer ${SHOP_TOKEN}")`: secrets
     /// are named, never written.
     pub headers: Vec<(String, String)>,
+    /// Where the API lives, for an OpenAPI document that does not say it, or says it wrongly.
+    pub base_url: Option<String>,
     /// A variable to write for the base URL, `${SHOP_URL}`, instead of the URL itself.
     pub base_url_variable: Option<String>,
     /// Requests at the most.
@@ -44,7 +47,14 @@ pub struct InitOptions {
 
 impl Default for InitOptions {
     fn default() -> Self {
-        Self { name: None, destination: "./lake".into(), headers: vec![], base_url_variable: None, max_requests: 60 }
+        Self {
+            name: None,
+            destination: "./lake".into(),
+            headers: vec![],
+            base_url: None,
+            base_url_variable: None,
+            max_requests: 60,
+        }
     }
 }
 
@@ -59,21 +69,46 @@ pub struct InitReport {
     pub notes: Vec<String>,
 }
 
-/// Writes a first pipeline for the API at `url`: an OpenAPI document, a list endpoint, or a root that names endpoints.
+/// Writes a first pipeline for the API `from` a URL: an OpenAPI document, a list endpoint, or a root that names endpoints;
+/// or from the path of an OpenAPI document.
 ///
 /// # Errors
-/// [`Error::Spec`] for a URL or a header that cannot be used, [`Error::Credentials`] when the API refuses us,
+/// [`Error::Spec`] for a URL, a file or a header that cannot be used, [`Error::Credentials`] when the API refuses us,
 /// [`Error::Unreachable`] when it does not answer, [`Error::NotFound`] with everything that was tried.
 pub async fn init(
-    url: &str,
+    from: &str,
     options: &InitOptions,
     environment: &Environment,
     client: &Client,
 ) -> Result<InitReport, Error> {
-    let asked = parse_url(url)?;
     let headers = resolved_headers(&options.headers, environment)?;
-    let mut prober = Prober::new(client, asked.clone(), headers, vec![], options.max_requests.max(1));
-    let found = find::endpoints(&mut prober, &asked).await?;
+    let base = options.base_url.as_deref().map(parse_url).transpose()?;
+    let asker = |home: &Url| Prober::new(client, home.clone(), headers, vec![], options.max_requests.max(1));
+    let (mut prober, found, asked) = match Place::parse(from)? {
+        Place::File(path) => {
+            let mut description = find::document_in(&path)?;
+            description.live_at(base);
+            let Some(base) = description.base_url() else {
+                let detail =
+                    "the document does not say where the API lives; add --base-url, such as https://api.example.com/v1";
+                return Err(Error::Spec { place: path.display().to_string(), detail: detail.into() });
+            };
+            (asker(&base), Found::Document(description), base)
+        }
+        Place::Url(asked) => {
+            let mut prober = asker(base.as_ref().unwrap_or(&asked));
+            let mut found = find::endpoints(&mut prober, &asked).await?;
+            match &mut found {
+                Found::Document(description) => description.live_at(base),
+                _ if base.is_some() => {
+                    let detail = "only an OpenAPI document needs it, and there is none; leave it out";
+                    return Err(Error::Spec { place: "--base-url".into(), detail: detail.into() });
+                }
+                _ => {}
+            }
+            (prober, found, asked)
+        }
+    };
     let name = options.name.clone().unwrap_or_else(|| pipeline_name(&found, &asked));
     let mut notes = Vec::new();
     let (mut draft, probes, described) = draft_of(found, &asked, &name, options, &mut notes)?;
@@ -100,6 +135,34 @@ pub async fn init(
     }
     notes.extend(draft.variables().iter().map(|name| format!("set {name} in the environment before the first run")));
     Ok(InitReport { yaml: draft.to_yaml()?, name, notes })
+}
+
+/// What `init` starts from.
+enum Place {
+    Url(Url),
+    File(PathBuf),
+}
+
+impl Place {
+    fn parse(text: &str) -> Result<Self, Error> {
+        let wrong = |detail: &str| Error::Spec { place: format!("`{text}`"), detail: detail.to_owned() };
+        if text.starts_with("file:") {
+            let path = Url::parse(text).ok().and_then(|url| url.to_file_path().ok());
+            return path
+                .map(Self::File)
+                .ok_or_else(|| wrong("not a file URL of this machine; write file:///path/openapi.yaml"));
+        }
+        if text.contains("://") {
+            return parse_url(text).map(Self::Url);
+        }
+        match Path::new(text) {
+            path if path.is_file() => Ok(Self::File(path.to_owned())),
+            path if path.is_dir() => Err(wrong("a folder; name the OpenAPI document in it")),
+            _ => Err(wrong(
+                "neither a URL nor a file that is there; write a URL whole, such as https://api.example.com/v1, or the path of an OpenAPI document",
+            )),
+        }
+    }
 }
 
 fn parse_url(url: &str) -> Result<Url, Error> {
@@ -333,9 +396,7 @@ async fn ask_all(
         let link = found.as_ref().filter(|_| !described).and_then(|(url, detected)| detail_of(detected, url));
         let link = link.filter(|link| is_plain(&link.column));
         let is_thin = found.as_ref().is_some_and(|(_, detected)| detected.thin);
-        if let Some((_, detected)) = &found {
-            share_size(&mut draft, detected, &learned);
-        }
+        share_size(&mut draft, &learned);
         if let Some(DetailLink { column, first, .. }) = link.as_ref().filter(|link| !is_thin && !link.from_root) {
             draft
                 .suggestions

@@ -11,7 +11,7 @@ use super::detect::{Detected, Sample, detect, lookup_rows, same_origin};
 /// How long one request may take, body included.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// A first page, or an API description, larger than this is not what we look for.
-const MAX_BODY_BYTES: usize = 32 << 20;
+pub(super) const MAX_BODY_BYTES: usize = 32 << 20;
 /// Tries of one request when the API is busy or the connection breaks.
 const ATTEMPTS: u32 = 4;
 /// Pause before another try where the API names none, and the longest that we wait when it does.

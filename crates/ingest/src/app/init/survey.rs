@@ -1,6 +1,8 @@
 //! Asks one list endpoint what the description did not say: how it is paged, how large a page may be, and whether it
 //! filters by its modification time.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use url::Url;
 
 use super::detect::{CursorColumn, Detected, Shape, same_origin};
@@ -10,6 +12,9 @@ use crate::spec::{CursorFormat, Incremental, IncrementalCursor, Paginator, Respo
 
 /// The page size that is tried.
 const WANTED_SIZE: u64 = 1_000;
+/// Page sizes that are written where a list ended before a page was full: what an API may give at the most is not known
+/// then, and the number of its rows today is no size of a page.
+const SIZES: [u64; 8] = [500, 250, 200, 100, 50, 25, 20, 10];
 /// A list shorter than this, without a word about pages, is taken to be whole.
 const FEWEST_ROWS: usize = 10;
 /// Parameters that are tried as a filter by modification time.
@@ -20,8 +25,10 @@ const SINCE_PARAMS: [&str; 4] = ["updated_since", "modified_since", "updated_aft
 pub(super) struct Learned {
     /// The parameter that filters by modification time; `Some(None)` when none of those tried does.
     since: Option<Option<&'static str>>,
-    /// The parameter of the page size, and the largest page that came.
-    pub(super) size: Option<(String, u64)>,
+    /// The parameters of the page size, and the largest page that came.
+    sizes: BTreeMap<String, u64>,
+    /// Lists that ended before a page was full.
+    short: BTreeSet<String>,
 }
 
 /// What became of an endpoint.
@@ -167,26 +174,35 @@ async fn try_size(
     }
     let Ok(answer) = prober.get(&with(url, &param, &WANTED_SIZE.to_string())).await else { return };
     let came = answer.rows_at(&first.records).unwrap_or(0) as u64;
-    if came >= *size && came > 0 {
-        *size = came.min(WANTED_SIZE);
-        draft.notes.push(format!("pages: {came} rows came when {WANTED_SIZE} were asked for"));
-    } else {
+    let is_whole = came < WANTED_SIZE && first.total_rows.is_none_or(|total| total <= came);
+    if came == 0 || came < *size && !is_whole {
         // The described size was too large, or had no effect.
         *size = (first.rows as u64).min(*size).max(1);
+    } else if is_whole {
+        // So many came, so at least the next smaller size is given.
+        let given = SIZES.iter().find(|size| **size <= came).copied().unwrap_or(0);
+        *size = given.max(*size);
+        draft.notes.push(format!("pages: all {came} rows came when {WANTED_SIZE} were asked for"));
+        // Without a total it may as well be the most that the API gives.
+        if first.total_rows.is_some() {
+            learned.short.insert(draft.resource.name.clone());
+        }
+    } else {
+        *size = came.min(WANTED_SIZE);
+        draft.notes.push(format!("pages: {came} rows came when {WANTED_SIZE} were asked for"));
     }
     let proven = *size;
-    if learned.size.as_ref().is_none_or(|(known, most)| *known == param && *most < proven) {
-        learned.size = Some((param, proven));
-    }
+    let most = learned.sizes.entry(param).or_default();
+    *most = proven.max(*most);
 }
 
 /// Takes the largest page that any endpoint gave for those that simply had no more rows.
-pub(super) fn share_size(draft: &mut DraftResource, detected: &Detected, learned: &Learned) {
-    let Some((known, most)) = &learned.size else { return };
-    let Some((param, size)) = draft.resource.paginator.as_mut().and_then(size_of) else { return };
-    if param == *known && *size < *most && detected.total_rows == Some(*size) {
-        *size = *most;
+pub(super) fn share_size(draft: &mut DraftResource, learned: &Learned) {
+    if !learned.short.contains(&draft.resource.name) {
+        return;
     }
+    let Some((param, size)) = draft.resource.paginator.as_mut().and_then(size_of) else { return };
+    *size = learned.sizes.get(&param).copied().unwrap_or(0).max(*size);
 }
 
 /// An API that filters by modification time has no rows from the year 2100 on.

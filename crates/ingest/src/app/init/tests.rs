@@ -125,7 +125,7 @@ async fn every_paginator_is_found_at_its_endpoint() {
         start: 1,
         total_pages: Some("meta.total_pages".into()),
     };
-    let offset = Paginator::Offset { param: "offset".into(), limit_param: "limit".into(), limit: ROWS };
+    let offset = Paginator::Offset { param: "offset".into(), limit_param: "limit".into(), limit: 200 };
     let cursor = |next: &str, has_more: Option<&str>| Paginator::Cursor {
         param: "cursor".into(),
         next: next.into(),
@@ -285,6 +285,81 @@ async fn a_description_is_found_and_tried_out() {
     assert_eq!(pipeline.resources[2].path, "/by_page/{by_page.id}/parts");
 }
 
+#[tokio::test]
+async fn the_length_of_a_short_list_is_no_page_size() {
+    let of = |total: u64, cap: u64| {
+        move |ask: Ask| async move {
+            let (page, size) = (number(&ask, "page", 1), number(&ask, "per_page", 20).min(cap));
+            let rows: Vec<Value> =
+                ((page - 1) * size..(page * size).min(total)).map(|n| json!({"id": n, "x": 1})).collect();
+            Json(json!({"data": rows, "page": page, "per_page": size, "total": total}))
+        }
+    };
+    for (total, cap, wanted) in [(579, 5000, 500), (230, 100, 100), (24, 1000, 20), (3000, 5000, 1000), (99, 33, 33)] {
+        let api = start(Router::new().route("/rows", get(of(total, cap)))).await;
+        let report = init_at(&format!("{api}/rows")).await.unwrap();
+        let paginator = loaded(&report).resources[0].paginator.clone();
+        let size = match paginator {
+            Some(Paginator::Page { size, .. }) => size,
+            other => panic!("{other:?}\n{}", report.yaml),
+        };
+        assert_eq!(size, Some(wanted), "{total} rows, at most {cap} a page: {}", report.yaml);
+    }
+}
+
+#[tokio::test]
+async fn a_document_found_beside_what_was_named_is_said() {
+    let api = start(every_kind().merge(Router::new().route("/openapi.json", get(document)).with_state(false))).await;
+    let report = init_at(&format!("{api}/nothing")).await.unwrap();
+    let said = format!("{api}/nothing answered 404; {api}/openapi.json was read instead");
+    assert!(report.notes.contains(&said), "{:?}", report.notes);
+    let first = report.yaml.lines().next().unwrap();
+    assert!(first.contains(&format!("{api}/openapi.json, since {api}/nothing answered 404")), "{first}");
+    let named = init_at(&format!("{api}/openapi.json")).await.unwrap();
+    assert!(!named.notes.iter().any(|note| note.contains("instead")), "{:?}", named.notes);
+}
+
+#[tokio::test]
+async fn a_document_may_be_a_local_file() {
+    let api = start(every_kind()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let Json(mut text) = document(State(false)).await;
+    let path = folder.path().join("every kind.json");
+    let from = path.to_str().unwrap().to_owned();
+    let init_of = |from: String, base: Option<&str>| {
+        let options = InitOptions { base_url: base.map(Into::into), ..InitOptions::default() };
+        async move { init(&from, &options, &Environment::default(), &client()).await }
+    };
+
+    std::fs::write(&path, text.to_string()).unwrap();
+    let homeless = init_of(from.clone(), None).await.unwrap_err();
+    assert_eq!(homeless.exit_code(), 2);
+    assert!(
+        homeless.to_string().contains("every kind.json") && homeless.to_string().contains("--base-url"),
+        "{homeless}"
+    );
+    let told = init_of(from.clone(), Some(&api)).await.unwrap();
+    assert_eq!((told.name.as_str(), loaded(&told).source.base_url.as_str()), ("every_kind", api.as_str()));
+    assert!(matches!(&loaded(&told).resources[0].paginator, Some(Paginator::Page { size: Some(100), .. })));
+
+    text["servers"] = json!([{"url": api}]);
+    std::fs::write(&path, text.to_string()).unwrap();
+    let as_url = Url::from_file_path(&path).unwrap().to_string();
+    for from in [from.clone(), as_url] {
+        let report = init_of(from, None).await.unwrap();
+        assert_eq!(loaded(&report).source.base_url, api);
+        assert!(report.yaml.starts_with("# Written by `tessera ingest init` from ") && report.notes.is_empty());
+    }
+
+    std::fs::write(&path, "{\"openapi\": ").unwrap();
+    let broken = init_of(from, None).await.unwrap_err().to_string();
+    assert!(broken.contains("every kind.json") && broken.contains("no OpenAPI document"), "{broken}");
+    let missing = init_of("nowhere/openapi.yaml".into(), None).await.unwrap_err().to_string();
+    assert!(missing.contains("`nowhere/openapi.yaml`: neither a URL nor a file"), "{missing}");
+    let unneeded = init_of(format!("{api}/by_page"), Some("http://127.0.0.1:9")).await.unwrap_err();
+    assert!(unneeded.exit_code() == 2 && unneeded.to_string().contains("--base-url"), "{unneeded}");
+}
+
 async fn guarded(headers: HeaderMap, ask: Ask) -> Response {
     match headers.get("authorization").and_then(|value| value.to_str().ok()) {
         Some("Bearer open-sesame") => by_page(ask).await.into_response(),
@@ -377,7 +452,7 @@ async fn an_api_that_is_busy_is_asked_again() {
     };
     let api = start(Router::new().route("/orders", get(busy)).with_state(turn)).await;
     let report = init_at(&format!("{api}/orders")).await.unwrap();
-    assert!(matches!(loaded(&report).resources[0].paginator, Some(Paginator::Offset { limit: ROWS, .. })));
+    assert!(matches!(loaded(&report).resources[0].paginator, Some(Paginator::Offset { limit: 200, .. })));
 }
 
 #[tokio::test]

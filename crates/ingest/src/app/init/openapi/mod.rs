@@ -15,7 +15,7 @@ use schema::Document;
 /// What a body is.
 pub(super) enum Read {
     /// A document that we read.
-    Document(Description),
+    Document(Box<Description>),
     /// A description of an API in a version that we do not read, and what to do.
     Outdated(String),
     /// Something else.
@@ -25,7 +25,12 @@ pub(super) enum Read {
 /// An API description.
 pub(super) struct Description {
     document: Document,
+    /// Where it was read: `http`, `https` or, of a local file, `file`.
     url: Url,
+    /// Where the API lives, if the user said so.
+    base: Option<Url>,
+    /// Why it was read although the user named something else.
+    because: Option<String>,
 }
 
 /// Large descriptions have some hundred thousand nodes.
@@ -56,7 +61,8 @@ pub(super) fn read(body: &[u8], url: &Url) -> Read {
     };
     match (version("openapi"), version("swagger")) {
         (Some(version), _) if version.starts_with("3.") && root.get("paths").is_some_and(Value::is_object) => {
-            Read::Document(Description { document: Document::new(root), url: url.clone() })
+            let document = Document::new(root);
+            Read::Document(Box::new(Description { document, url: url.clone(), base: None, because: None }))
         }
         (Some(version), _) if version.starts_with("3.") => Read::Outdated(format!(
             "the OpenAPI document at {url} has no `paths`; give the URL of a list endpoint instead"
@@ -82,8 +88,22 @@ impl Description {
         self.document.root.pointer("/info/title")?.as_str()
     }
 
-    /// Where the API lives: the first server, its variables at their defaults, relative to the document.
-    pub(super) fn base_url(&self) -> Url {
+    /// The API lives at `base`, whatever the document says.
+    pub(super) fn live_at(&mut self, base: Option<Url>) {
+        self.base = base;
+    }
+
+    /// It is not what the user named: it was found beside that, `because` of what was there.
+    pub(super) fn found_beside(&mut self, because: String) {
+        self.because = Some(because);
+    }
+
+    /// Where the API lives: as the user said, or the first server, its variables at their defaults, relative to the
+    /// document. Of a local file that names no whole URL it is none.
+    pub(super) fn base_url(&self) -> Option<Url> {
+        if let Some(base) = &self.base {
+            return Some(base.clone());
+        }
         let server = self.document.root.pointer("/servers/0");
         let mut text = server.and_then(|server| server.get("url")?.as_str()).unwrap_or("/").to_owned();
         let variables = server.and_then(|server| server.get("variables")?.as_object());
@@ -91,26 +111,32 @@ impl Description {
             let default = variable.get("default").and_then(Value::as_str).unwrap_or_default();
             text = text.replace(&format!("{{{name}}}"), default);
         }
-        let joined = self.url.join(&text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-        let mut url = joined.unwrap_or_else(|| self.url.clone());
+        let is_web = |url: &Url| matches!(url.scheme(), "http" | "https") && url.has_host();
+        let joined = self.url.join(&text).ok().filter(is_web);
+        let mut url = joined.or_else(|| Some(self.url.clone()).filter(is_web))?;
         url.set_query(None);
         url.set_fragment(None);
-        url
+        Some(url)
     }
 
     /// The draft of a pipeline called `name`.
     pub(super) fn describe(&self, name: &str, destination: &str) -> Described {
-        let base = self.base_url();
-        let mut notes = Vec::new();
-        if !super::detect::same_origin(&base, &self.url) {
+        let base = self.base_url().unwrap_or_else(|| self.url.clone());
+        let mut notes: Vec<String> =
+            self.because.iter().map(|because| format!("{because}; {} was read instead", self.url)).collect();
+        let is_local = self.url.scheme() == "file";
+        if self.base.is_none() && !is_local && !super::detect::same_origin(&base, &self.url) {
             notes.push(format!("the document says that the API lives at {base}; set base_url if it does not"));
         }
         let lists = lists::find(&self.document, &base, name, &mut notes);
         let (resources, probes) = parents::connect(lists, name).into_iter().unzip();
-        let (auth, auth_notes) = security::auth(&self.document, &self.url, name);
+        let (auth, auth_notes) = security::auth(&self.document, if is_local { &base } else { &self.url }, name);
         let draft = Draft {
             name: name.to_owned(),
-            origin: self.url.to_string(),
+            origin: match &self.because {
+                Some(because) => format!("{}, since {because}", self.url),
+                None => self.url.to_string(),
+            },
             description: self.title().map(str::to_owned),
             base_url: super::write::literal(base.as_str().trim_end_matches('/')),
             auth,

@@ -8,7 +8,7 @@ use crate::spec::{Auth, CursorFormat, Environment, KeyPlace, Method, Paginator, 
 
 fn description(body: &str, url: &str) -> Description {
     match read(body.as_bytes(), &Url::parse(url).unwrap()) {
-        Read::Document(description) => description,
+        Read::Document(description) => *description,
         Read::Outdated(detail) => panic!("{detail}"),
         Read::Other => panic!("not read"),
     }
