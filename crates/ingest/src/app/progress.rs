@@ -21,8 +21,8 @@ pub struct ResourceProgress {
     pub rows: AtomicU64,
     /// Rows that this process wrote; never falls.
     pub written: AtomicU64,
-    /// The API's own total; 0 where it gives none.
-    pub expected: AtomicU64,
+    /// The API's own total, where it gives one.
+    expected: Mutex<Option<u64>>,
     /// Bytes of complete files.
     pub bytes: AtomicU64,
     /// Complete files.
@@ -52,6 +52,11 @@ impl Progress {
 }
 
 impl ResourceProgress {
+    /// The API's own total, where it gives one; 0 is one too.
+    pub fn expect(&self, rows: Option<u64>) {
+        *self.expected.lock().unwrap_or_else(PoisonError::into_inner) = rows;
+    }
+
     fn view(&self) -> Counts {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let is = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
@@ -66,12 +71,29 @@ impl ResourceProgress {
             status: status.into(),
             rows: read(&self.rows),
             written: read(&self.written),
-            expected_rows: Some(read(&self.expected)).filter(|expected| *expected > 0),
+            expected_rows: *self.expected.lock().unwrap_or_else(PoisonError::into_inner),
             bytes: read(&self.bytes),
             files: read(&self.files),
             requests: read(&self.traffic.requests),
             retries: read(&self.traffic.retries),
             throttled: read(&self.traffic.throttled),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_total_of_none_is_told_from_no_total() {
+        let progress = Progress::default();
+        let orders = progress.add("orders");
+        let expected = || progress.view()[0].expected_rows;
+        assert_eq!(expected(), None);
+        orders.expect(Some(0));
+        assert_eq!(expected(), Some(0), "nothing has changed, says the API");
+        orders.expect(Some(46));
+        assert_eq!(expected(), Some(46));
     }
 }

@@ -50,9 +50,19 @@ pub fn rows(batch: &RecordBatch, most: usize) -> String {
     table(&header, &rows)
 }
 
+/// A number and its noun: `1 row`, `2 rows`.
+pub fn counted(number: u64, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_is_one_row() {
+        assert_eq!([0, 1, 2].map(|number| counted(number, "row")), ["0 rows", "1 row", "2 rows"]);
+    }
 
     #[test]
     fn columns_line_up() {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use clap::Args;
 
+use super::render::counted;
 use super::watch::Watch;
 use super::{Context, Exit, PipelineArgs, http, out};
 use crate::Error;
@@ -137,7 +138,8 @@ fn redacted(error: Error, secrets: &crate::spec::Secrets) -> Error {
 /// What went into databases, a line a table.
 pub fn say_loads(loads: &[crate::load::LoadOutcome]) {
     for load in loads {
-        let what = if load.already { "is up to date".to_owned() } else { format!("took {} rows", load.rows) };
+        let what =
+            if load.already { "is up to date".to_owned() } else { format!("took {}", counted(load.rows, "row")) };
         eprintln!("load: {} {what}, commit {}", load.table, load.to_commit);
     }
 }
@@ -148,12 +150,12 @@ fn say(report: &RunReport, file: &str, secrets: &crate::spec::Secrets) -> Exit {
         eprintln!("note: {}", secrets.redact(warning));
     }
     for (name, quality) in &report.reports {
-        let mut words = vec![format!("{} rows", quality.rows), format!("{} in all", quality.rows_total)];
+        let mut words = vec![counted(quality.rows, "row"), format!("{} in all", quality.rows_total)];
         if let Some(expected) = quality.expected_rows {
             words.push(format!("API says {expected}"));
         }
         let counts = [
-            (quality.duplicates, "duplicates"),
+            (quality.duplicates, if quality.duplicates == 1 { "duplicate" } else { "duplicates" }),
             (quality.overlap, "seen before"),
             (quality.rescued, "rescued"),
             (quality.quarantined, "quarantined"),

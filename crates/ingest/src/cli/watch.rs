@@ -9,6 +9,7 @@ use indicatif::{HumanCount, MultiProgress, ProgressBar, ProgressStyle};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, interval};
 
+use super::render::counted;
 use crate::app::progress::Progress;
 use crate::store::Counts;
 
@@ -90,7 +91,7 @@ async fn lines(progress: Arc<Progress>, pipeline: String, stop: tokio_util::sync
         }
         for view in progress.view().iter().filter(|view| view.status == "running") {
             let expected = view.expected_rows.map(|expected| format!(" of {expected}")).unwrap_or_default();
-            eprintln!("{pipeline}.{}: {} rows{expected} {}", view.name, view.rows, words(view, began));
+            eprintln!("{pipeline}.{}: {}{expected} {}", view.name, counted(view.rows, "row"), words(view, began));
         }
     }
 }
@@ -99,11 +100,11 @@ fn words(view: &Counts, began: Instant) -> String {
     let seconds = began.elapsed().as_secs_f64().max(0.001);
     let rate = view.rows as f64 / seconds;
     let mut words = match view.status.as_str() {
-        "running" => vec![format!("{}/s", HumanCount(rate as u64)), format!("{} requests", view.requests)],
-        status => vec![status.to_owned(), format!("{} requests", view.requests)],
+        "running" => vec![format!("{}/s", HumanCount(rate as u64)), counted(view.requests, "request")],
+        status => vec![status.to_owned(), counted(view.requests, "request")],
     };
     if view.retries > 0 {
-        words.push(format!("{} retries", view.retries));
+        words.push(if view.retries == 1 { "1 retry".into() } else { format!("{} retries", view.retries) });
     }
     if view.throttled > 0 {
         words.push(format!("{} × 429", view.throttled));

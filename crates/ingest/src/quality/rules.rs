@@ -206,18 +206,20 @@ pub fn judge(rules: &QualityRules, facts: &Facts<'_>) -> Vec<Check> {
         let columns = rules.unique.join(", ");
         let detail = match facts.repeated {
             0 => format!("each {columns} once"),
+            1 => format!("1 row repeats a {columns} of this run"),
             repeated => format!("{repeated} rows repeat a {columns} of this run"),
         };
         add("unique", Some(&columns), by_row(facts.repeated), facts.repeated, detail);
     }
     for (label, name, column) in RowRules::new(rules).labels() {
         let bad = facts.profile.broken.get(&label).copied().unwrap_or(0);
+        let rows = if bad == 1 { "1 row has".to_owned() } else { format!("{bad} rows have") };
         let detail = match (bad, name) {
             (0, _) => "every row".to_owned(),
-            (bad, "not_null") => format!("{bad} rows have no `{column}`"),
-            (bad, "range") => format!("{bad} rows have a `{column}` out of range"),
-            (bad, "accepted_values") => format!("{bad} rows have a `{column}` that is not among the accepted values"),
-            (bad, _) => format!("{bad} rows have a `{column}` that does not match"),
+            (_, "not_null") => format!("{rows} no `{column}`"),
+            (_, "range") => format!("{rows} a `{column}` out of range"),
+            (_, "accepted_values") => format!("{rows} a `{column}` that is not among the accepted values"),
+            (_, _) => format!("{rows} a `{column}` that does not match"),
         };
         add(name, Some(column), by_row(bad), bad, detail);
     }
@@ -226,16 +228,15 @@ pub fn judge(rules: &QualityRules, facts: &Facts<'_>) -> Vec<Check> {
             Some(Cursor::At(at)) => {
                 (facts.now.since(at) <= within.0, format!("the newest row is of {at}; it may be {within} old"))
             }
-            Some(Cursor::Number(_)) | None => (
-                false,
-                "there is no time to tell by; give the resource an incremental cursor that is a time".to_owned(),
-            ),
+            Some(Cursor::Number(_)) | None => {
+                (false, "there is no time to tell by: no rows, or no incremental cursor that is a time".to_owned())
+            }
         };
         add("fresh_within", None, whole(fresh), 0, detail);
     }
     if let Some(least) = rules.min_rows {
         let rows = facts.rows_total;
-        add("min_rows", None, whole(rows >= least), 0, format!("{rows} rows of at least {least}"));
+        add("min_rows", None, whole(rows >= least), 0, format!("{} of at least {least}", of_rows(rows)));
     }
     if rules.stable_schema == Some(true) {
         let detail = if facts.schema_changes.is_empty() { "no change".into() } else { facts.schema_changes.join("; ") };
@@ -251,10 +252,18 @@ pub fn judge(rules: &QualityRules, facts: &Facts<'_>) -> Vec<Check> {
             false => CheckStatus::Warned,
         };
         let moved = "; rows left the list while it was read, so that others may have been missed";
-        let detail = format!("{read} rows read, the API says {expected}{}", if shrank { moved } else { "" });
+        let detail = format!("{} read, the API says {expected}{}", of_rows(read), if shrank { moved } else { "" });
         add("reconcile", None, status, read.abs_diff(expected), detail);
     }
     checks
+}
+
+fn of_rows(number: u64) -> String {
+    format!("{number} row{}", if number == 1 { "" } else { "s" })
+}
+
+fn are_rows(number: u64) -> String {
+    format!("{} {}", of_rows(number), if number == 1 { "is" } else { "are" })
 }
 
 /// The report of a run on one table.
@@ -272,14 +281,14 @@ pub fn report(
     let mut notes = Vec::new();
     if profile.older_than_asked > 0 {
         notes.push(format!(
-            "{} rows are older than asked for; the API may ignore the cursor's parameter",
-            profile.older_than_asked
+            "{} older than asked for; the API may ignore the cursor's parameter",
+            are_rows(profile.older_than_asked)
         ));
     }
     if profile.in_the_future > 0 {
         notes.push(format!(
-            "{} rows have a cursor in the future; the saved cursor stays at the run's start",
-            profile.in_the_future
+            "{} ahead of the run's clock; the saved cursor stays at the run's start",
+            are_rows(profile.in_the_future)
         ));
     }
     if profile.dropped > 0 {

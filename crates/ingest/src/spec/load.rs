@@ -86,30 +86,73 @@ fn explain(error: &Yaml, text: &str) -> (usize, String) {
         let key = key.split(',').next().unwrap_or(key);
         return (line, format!("key `{key}` stands here a second time; keep one of them"));
     }
+    if let Some(number) =
+        message.strip_prefix("invalid ").filter(|word| matches!(word.as_bytes(), [b'u' | b'i' | b'f', b'0'..=b'9', ..]))
+    {
+        let wanted = match number.as_bytes() {
+            [b'f', ..] => "a number",
+            [b'u', ..] => "a whole number of 0 or more",
+            _ => "a whole number",
+        };
+        return (line, format!("{wanted} is expected here; write one (a `${{NAME}}` within `{{ … }}` needs quotes)"));
+    }
+    if message == "expected mapping start" {
+        return (
+            line,
+            "keys and values are expected here; write `{ key: value }`, or the keys on lines of their own".into(),
+        );
+    }
+    if let Some(key) = message.strip_prefix("missing field `").and_then(|rest| rest.split('`').next()) {
+        return (line, format!("key `{key}` is missing here; add it"));
+    }
+    if let Some(value) = message.strip_prefix("unknown variant `").and_then(|rest| rest.split('`').next()) {
+        return match find_value(text, value, line) {
+            Some(line) => (line, format!("unknown value `{value}`; {}", hint(value, "values", &known_words(&message)))),
+            // It came out of a variable.
+            None => (line, message),
+        };
+    }
     let Some(key) = message.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next()) else {
         return (line, message);
     };
-    // In a mapping that has variables the parser does not repeat the key: it stands at the error's place.
+    let known = known_words(&message);
+    // In a mapping that has variables the parser does not repeat the key: it stands at the error's place, or in the
+    // braces behind it.
     let key = match (key, error.location()) {
         ("an interpolated field", Some(location)) => {
             let rest = text.lines().nth(line - 1).and_then(|text| text.get(location.column() as usize - 1..));
-            rest.and_then(|rest| rest.split(':').next()).map_or(key, |key| key.trim().trim_matches(['"', '\'']))
+            let keys = rest.unwrap_or_default().split(['{', ',']).filter_map(|part| part.split_once(':'));
+            let keys: Vec<&str> = keys.map(|(key, _)| key.trim().trim_matches(['"', '\''])).collect();
+            let unknown = || keys.iter().filter(|key| !known.contains(*key) && **key != "type").copied();
+            unknown().find(|key| nearest(key, &known).is_some()).or_else(|| unknown().next()).unwrap_or(key)
         }
         _ => key,
     };
-    let known: Vec<&str> = message.split("expected ").nth(1).map_or(vec![], |list| {
-        list.trim_start_matches("one of ")
-            .split([',', ' '])
-            .map(|k| k.trim_matches('`'))
-            .filter(|k| !k.is_empty())
-            .collect()
-    });
     let line = find_key(text, key, line).unwrap_or(line);
-    let hint = match nearest(key, &known) {
+    (line, format!("unknown key `{key}`; {}", hint(key, "keys", &known)))
+}
+
+/// The words of the parser's "expected one of `a`, `b`".
+fn known_words(message: &str) -> Vec<&str> {
+    let expected = message.split("expected ").nth(1).unwrap_or_default();
+    let words = expected.trim_start_matches("one of ").split([',', ' ']).map(|word| word.trim_matches('`'));
+    words.filter(|word| !matches!(*word, "" | "or")).collect()
+}
+
+/// What to write instead of a word.
+fn hint(word: &str, what: &str, known: &[&str]) -> String {
+    match nearest(word, known) {
         Some(near) => format!("did you mean `{near}`?"),
-        None => format!("known keys are {}", known.join(", ")),
-    };
-    (line, format!("unknown key `{key}`; {hint}"))
+        None => format!("known {what} are {}", known.join(", ")),
+    }
+}
+
+/// The first line from `from` on that has the word as a value, else the first of all.
+fn find_value(text: &str, value: &str, from: usize) -> Option<usize> {
+    let pattern = Regex::new(&format!(r#"[:\[,\-]\s*["']?{}["']?\s*($|[,\]}}#])"#, regex::escape(value))).ok()?;
+    let lines = |skipped: usize| text.lines().enumerate().skip(skipped);
+    let found = |skipped: usize| lines(skipped).find(|(_, line)| pattern.is_match(line)).map(|(at, _)| at + 1);
+    found(from.saturating_sub(1)).or_else(|| found(0))
 }
 
 /// The first line from `from` on that has `key:`.
@@ -155,11 +198,19 @@ fn distance(a: &str, b: &str) -> usize {
 fn plain_secrets(text: &str, place: &str) -> Vec<String> {
     let key = r"token|password|client_secret|refresh_token|secret_access_key|routing_key|key|value|webhook";
     let Ok(secret) = Regex::new(&format!(r#"(?:^|[\s{{,])({key})\s*:\s*["']?([^\s"',}}]+)"#)) else { return vec![] };
+    let Ok(password) = Regex::new(r#"([a-z][a-z0-9+]*://[^\s:/@"'$]+):[^\s:/@"'$]+@"#) else { return vec![] };
     let mut section = String::new();
     let mut warnings = Vec::new();
     for (line, text) in text.lines().enumerate() {
         if let Some((name, _)) = text.split_once(':').filter(|_| text.starts_with(|c: char| c.is_alphabetic())) {
             section = name.to_owned();
+        }
+        if let Some(found) = password.captures(text).filter(|_| !text.trim_start().starts_with('#')) {
+            let shown = format!("{}:${{PASSWORD}}@", &found[1]);
+            warnings.push(format!(
+                "{place}:{}: a password stands in plain text in a URL; write {shown}… and set it in the environment",
+                line + 1
+            ));
         }
         if !matches!(section.as_str(), "source" | "alerts" | "destination") || text.trim_start().starts_with('#') {
             continue;
@@ -199,6 +250,26 @@ mod tests {
             );
             let error = load(&text, "p.yaml", &Environment::from(variables)).unwrap_err().to_string();
             assert!(error.starts_with("p.yaml:") && !error.contains("hunter2"), "{key}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_password_in_the_url_of_a_load_is_warned_of() {
+        let warnings = |url: &str| {
+            let text = format!(
+                "version: 1\nname: p\nsource: {{ base_url: http://x }}\nresources: [{{ name: r, path: /r }}]\n\
+                 destination: {{ url: x }}\nload: [{{ url: \"{url}\" }}]\n"
+            );
+            load(&text, "p.yaml", &Environment::from([("PASSWORD", "hunter2")])).unwrap().warnings
+        };
+        let said = warnings("postgres://me:hunter2@db:5432/shop");
+        assert!(
+            said.len() == 1 && said[0].starts_with("p.yaml:6: a password") && !said[0].contains("hunter2"),
+            "{said:?}"
+        );
+        assert!(said[0].contains("postgres://me:${PASSWORD}@"), "{said:?}");
+        for url in ["postgres://me:${PASSWORD}@db/shop", "postgres://me@db:5432/shop", "sqlite:a@b.db"] {
+            assert_eq!(warnings(url), [""; 0], "{url}");
         }
     }
 

@@ -44,6 +44,43 @@ fn a_wrong_file_is_refused_by_line() {
         ("    path: /orders\n", "    path: /orders/{customers.id}\n", &["names no resource above"]),
         ("    path: /orders\n", "    path: /orders\n    write: merge\n", &["merge needs a primary_key"]),
         ("destination:", "destinations:", &["unknown key `destinations`", "`destination`"]),
+        (
+            "    path: /orders\n",
+            "    path: /orders\n    paginator:\n      param: p\n      type: pages\n",
+            &["bad.yaml:10", "unknown value `pages`", "did you mean `page`?"],
+        ),
+        (
+            "/tmp/never-made-by-a-test }",
+            "/tmp/x, format: parqet }",
+            &["bad.yaml:8", "`parqet`", "did you mean `parquet`?"],
+        ),
+        (
+            "    path: /orders\n",
+            "    path: /orders\n    write: everything\n",
+            &["bad.yaml:8", "unknown value `everything`", "known values are replace, append, merge"],
+        ),
+        (
+            "  base_url: http://127.0.0.1:9\n",
+            "  base_url: http://127.0.0.1:9\n  auth: { type: beerer, token: \"${TOKEN:-t}\" }\n",
+            &["bad.yaml:5", "unknown value `beerer`; did you mean `bearer`?"],
+        ),
+        (
+            "  base_url: http://127.0.0.1:9\n",
+            "  base_url: http://127.0.0.1:9\n  auth: { type: bearer, tokn: \"${TOKEN:-t}\" }\n",
+            &["bad.yaml:5", "unknown key `tokn`; did you mean `token`?"],
+        ),
+        (
+            "  base_url: http://127.0.0.1:9\n",
+            "  base_url: http://127.0.0.1:9\n  rate_limit: 5\n",
+            &["bad.yaml:5", "keys and values are expected here"],
+        ),
+        (
+            "  base_url: http://127.0.0.1:9\n",
+            "  base_url: http://127.0.0.1:9\n  concurrency: many\n",
+            &["bad.yaml:5", "a whole number of 0 or more is expected here"],
+        ),
+        ("    path: /orders\n", "", &["key `path` is missing here; add it"]),
+        ("    path: /orders\n", "    path: /orders\n    method: PUT\n", &["bad.yaml:8", "known values are GET, POST"]),
     ] {
         assert!(GOOD.contains(from), "{from}");
         let message = refusal(&GOOD.replace(from, to));
@@ -88,6 +125,7 @@ fn a_wrong_command_line_names_the_flag() {
     let file = scratch.write("t.yaml", one("http://127.0.0.1:9", &scratch.file("lake"), "", cursor));
     for (flags, wanted) in [
         (&["--run-type", "sometimes"][..], &["--run-type", "backfill or incremental"][..]),
+        (&["--run-type", "full"], &["--run-type", "`full`", "backfill or incremental"]),
         (&["--resources", "r,s"], &["--resources", "there is no resource `s`", "there are r"]),
         (&["--from", "yesterday"], &["--from", "yesterday"]),
         (&["--from", "2024-02-01", "--to", "2024-01-01"], &["--to", "is not after --from"]),

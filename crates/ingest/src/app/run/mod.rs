@@ -66,7 +66,7 @@ impl FromStr for RunType {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         match text.to_ascii_lowercase().as_str() {
-            "backfill" | "full" => Ok(Self::Backfill),
+            "backfill" => Ok(Self::Backfill),
             "incremental" => Ok(Self::Incremental),
             _ => Err(format!("`{text}` is not a run type; use backfill or incremental")),
         }

@@ -107,6 +107,7 @@ pub async fn run(reading: Arc<Reading>, writing: Writing, before: Option<Checkpo
         progress.files.fetch_add(checkpoint.files.len() as u64, Ordering::Relaxed);
         if table == name {
             progress.rows.store(checkpoint.profile.rows, Ordering::Relaxed);
+            progress.expect(checkpoint.profile.expected_rows());
         }
         let (cursor, watch) = match table == name {
             true => (writing.cursor.clone(), writing.watch()),
@@ -232,8 +233,7 @@ impl Resource {
             }
         };
         self.write(decoded).await?;
-        let expected = self.main().profile.expected.unwrap_or(0) + self.total.unwrap_or(0);
-        self.reading.progress.expected.store(expected, Ordering::Relaxed);
+        self.reading.progress.expect(self.expected());
         if again {
             self.read_again();
         }
@@ -242,6 +242,7 @@ impl Resource {
             let profile = &mut self.main_mut().profile;
             profile.end_stream(total);
             profile.shrank += u64::from(shrank);
+            self.reading.progress.expect(self.expected());
             if self.reading.passes > 1 {
                 self.tables.values_mut().for_each(Table::begin_stream);
             }
@@ -258,6 +259,13 @@ impl Resource {
             self.save(false).await?;
         }
         Ok(())
+    }
+
+    /// The API's own total as far as it is known: of the streams before, and of this one.
+    fn expected(&self) -> Option<u64> {
+        let profile = &self.main().profile;
+        let known = profile.expected.is_some() || self.total.is_some();
+        (known && !profile.expected_unknown).then(|| profile.expected.unwrap_or(0) + self.total.unwrap_or(0))
     }
 
     /// The stream's list moved: what was read of it stays, and is counted no more.
