@@ -182,7 +182,7 @@ function checks(history) {
         { label: 'Latest', cell: (row) => badge(latest(row).status) },
         { label: 'Bad rows', numeric: true, cell: (row) => count(latest(row).bad_rows) },
         { label: 'Detail', wide: true, cell: (row) => h('span', { class: 'break' }, latest(row).detail || NONE) },
-        { label: `Last ${counted(recent.length, 'run')}`, wide: true, cell: ({ results }) => h('span', { class: 'marks' }, results.map(([run, check]) =>
+        { label: recent.length === 1 ? 'Last run' : `Last ${counted(recent.length, 'run')}`, wide: true, cell: ({ results }) => h('span', { class: 'marks' }, results.map(([run, check]) =>
           (check ? mark(check.status, `${stamp(run.at, serverNow())}: ${check.status}, ${counted(check.bad_rows, 'bad row')}`) : h('span', { class: 'mark muted', title: 'not checked' }, '·')))) },
       ],
     }));

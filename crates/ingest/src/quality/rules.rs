@@ -287,7 +287,7 @@ pub fn report(
     }
     if profile.in_the_future > 0 {
         notes.push(format!(
-            "{} ahead of the run's clock; the saved cursor stays at the run's start",
+            "{} from the future by the run's clock; the saved cursor stays at the run's start",
             are_rows(profile.in_the_future)
         ));
     }

@@ -143,7 +143,16 @@ fn known_words(message: &str) -> Vec<&str> {
 fn hint(word: &str, what: &str, known: &[&str]) -> String {
     match nearest(word, known) {
         Some(near) => format!("did you mean `{near}`?"),
-        None => format!("known {what} are {}", known.join(", ")),
+        None => {
+            // `GET` and `get` are one.
+            let mut shown: Vec<&str> = Vec::new();
+            for word in known {
+                if !shown.iter().any(|earlier| earlier.eq_ignore_ascii_case(word)) {
+                    shown.push(word);
+                }
+            }
+            format!("known {what} are {}", shown.join(", "))
+        }
     }
 }
 
