@@ -1,9 +1,14 @@
-//! The words all products share: ids, time, error kinds. Pure: no async, no I/O.
+//! The words all products share: ids, money, places, time, error kinds. Pure: no async, no I/O.
 
 mod error;
 mod ids;
+mod money;
+mod place;
 mod time;
 
 pub use error::ErrorKind;
-pub use ids::{FixedIds, Ids, RandomIds};
+pub use ids::{FixedIds, Ids, RandomIds, read_id};
+pub use money::{Currency, Money};
+pub use place::Place;
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};
+pub use uuid::Uuid;

@@ -10,7 +10,7 @@ use futures::future::BoxFuture;
 use tessera_kernel::{Clock, Ids};
 use tokio_util::sync::CancellationToken;
 
-use crate::Metrics;
+use crate::{Keys, Metrics};
 
 /// A part of a role: what it serves, what it runs, whether it is ready.
 pub struct Component {
@@ -145,6 +145,8 @@ pub struct Deps {
     pub clock: Arc<dyn Clock>,
     /// New ids.
     pub ids: Arc<dyn Ids>,
+    /// Who asks, and what we sign: the installation's key.
+    pub keys: Keys,
     /// Where metrics are registered.
     pub metrics: Metrics,
     /// The folder for embedded stores; it exists and can be written.

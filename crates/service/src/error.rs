@@ -112,6 +112,26 @@ pub enum Error {
     /// A write without its key, or with one that cannot be used.
     #[error("header `idempotency-key` is {0}; send 1 to 255 visible ASCII characters, the same ones for a retry")]
     IdempotencyKey(&'static str),
+    /// No bearer token where one is needed.
+    #[error("this needs you to be signed in; send `authorization: Bearer …`, for example from `tessera token`")]
+    NotSignedIn,
+    /// A token that does not hold.
+    #[error("the bearer token is refused: {0}")]
+    BadToken(String),
+    /// A token without the role that this needs.
+    #[error("this needs the role {}; sign in as one", needed.join(" or "))]
+    WrongRole {
+        /// Any of these would do.
+        needed: &'static [&'static str],
+    },
+    /// The key that signs tokens cannot be used.
+    #[error("the key `{}` cannot be used: {reason}; restore it from a backup, or delete it to have a new one made (all tokens and tickets signed with it become invalid)", path.display())]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The handler took longer than allowed.
     #[error("no answer within {0} s (setting `http.request_timeout_s`)")]
     RequestTimeout(u64),
@@ -137,6 +157,10 @@ pub const CODES: &[&str] = &[
     "service.body_too_large",
     "service.bad_cursor",
     "service.bad_idempotency_key",
+    "service.not_signed_in",
+    "service.bad_token",
+    "service.wrong_role",
+    "service.key",
     "service.request_timeout",
     "service.internal",
 ];
@@ -147,7 +171,9 @@ impl ProductError for Error {
             Self::RouteNotFound(_) => ErrorKind::NotFound,
             Self::RequestTimeout(_) => ErrorKind::Timeout,
             Self::Panicked | Self::Client(_) | Self::Telemetry(_) => ErrorKind::Internal,
-            Self::PortTaken { .. } | Self::UnwritableFolder { .. } => ErrorKind::Unavailable,
+            Self::NotSignedIn | Self::BadToken(_) => ErrorKind::Unauthenticated,
+            Self::WrongRole { .. } => ErrorKind::Forbidden,
+            Self::Key { .. } | Self::PortTaken { .. } | Self::UnwritableFolder { .. } => ErrorKind::Unavailable,
             _ => ErrorKind::Invalid,
         }
     }
@@ -169,6 +195,10 @@ impl ProductError for Error {
             Self::BodyTooLarge => "service.body_too_large",
             Self::BadCursor(_) => "service.bad_cursor",
             Self::IdempotencyKey(_) => "service.bad_idempotency_key",
+            Self::NotSignedIn => "service.not_signed_in",
+            Self::BadToken(_) => "service.bad_token",
+            Self::WrongRole { .. } => "service.wrong_role",
+            Self::Key { .. } => "service.key",
             Self::RequestTimeout(_) => "service.request_timeout",
             Self::Panicked => "service.internal",
         }

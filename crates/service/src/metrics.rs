@@ -3,10 +3,12 @@
 //! Names are `tessera_<product>_<noun>_<unit>`; counters get `_total` when they are written out. Labels are bounded:
 //! routes are templates, methods and statuses are from a closed list.
 
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
+use axum::extract::MatchedPath;
 use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
 use prometheus_client::collector::Collector;
@@ -27,6 +29,10 @@ const HTTP_IN_FLIGHT: &str = "tessera_http_requests_in_flight";
 const UPTIME: &str = "tessera_process_uptime_seconds";
 const BUILD: &str = "tessera_build";
 const CONTENT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// The route of a request that fits none.
+pub(crate) const UNMATCHED: &str = "unmatched";
+/// Kinds of answers that are found without their labels; others take the longer way.
+const MAX_ANSWERED: usize = 10_000;
 /// Bounds of the latency buckets, in seconds.
 const DURATION_BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 
@@ -40,6 +46,24 @@ struct Inner {
     requests: Family<RequestLabels, Counter>,
     durations: Family<RouteLabels, Histogram, fn() -> Histogram>,
     in_flight: Gauge,
+    /// What was looked up by its labels once.
+    answered: RwLock<HashMap<Answered, Counted>>,
+}
+
+/// Which requests are counted together. A route is told by the address of its template, which [`Counted`] keeps there;
+/// zero is no route.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Answered {
+    route: usize,
+    method: &'static str,
+    status: u16,
+}
+
+/// Where they are counted.
+struct Counted {
+    _route: Option<MatchedPath>,
+    requests: Counter,
+    durations: Histogram,
 }
 
 impl Metrics {
@@ -55,7 +79,14 @@ impl Metrics {
         registry.register(HTTP_DURATION, "seconds until the answer began", Family::clone(&durations));
         registry.register(HTTP_IN_FLIGHT, "requests being answered", in_flight.clone());
         registry.register_collector(Box::new(Uptime { clock, started_at }));
-        Self(Arc::new(Inner { registry: Mutex::new(registry), started_at, requests, durations, in_flight }))
+        Self(Arc::new(Inner {
+            registry: Mutex::new(registry),
+            started_at,
+            requests,
+            durations,
+            in_flight,
+            answered: RwLock::default(),
+        }))
     }
 
     /// Registers a product's metrics.
@@ -87,11 +118,33 @@ impl Metrics {
         InFlight(self.0.in_flight.clone())
     }
 
-    pub(crate) fn request_ended(&self, method: &'static str, route: &str, status: u16, took: Duration) {
-        let labels = RequestLabels { method, route: route.to_owned(), status };
-        self.0.requests.get_or_create(&labels).inc();
-        let labels = RouteLabels { method, route: route.to_owned() };
-        self.0.durations.get_or_create(&labels).observe(took.as_secs_f64());
+    /// Counts an answer. Its labels are made up and hashed the first time only.
+    pub(crate) fn request_ended(&self, method: &'static str, route: Option<MatchedPath>, status: u16, took: Duration) {
+        let path = route.as_ref().map_or(UNMATCHED, MatchedPath::as_str);
+        let address = route.as_ref().map_or(0, |route| route.as_str().as_ptr().addr());
+        let key = Answered { route: address, method, status };
+        if let Some(counted) = self.0.answered.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            counted.count(took);
+            return;
+        }
+        let labels = RequestLabels { method, route: path.to_owned(), status };
+        let requests = self.0.requests.get_or_create(&labels).clone();
+        let labels = RouteLabels { method, route: path.to_owned() };
+        let durations = self.0.durations.get_or_create(&labels).clone();
+        let counted = Counted { _route: route, requests, durations };
+        counted.count(took);
+        let mut answered = self.0.answered.write().unwrap_or_else(PoisonError::into_inner);
+        // Templates, methods and statuses are few. Were a router to make its templates anew, this stays bounded too.
+        if answered.len() < MAX_ANSWERED {
+            answered.insert(key, counted);
+        }
+    }
+}
+
+impl Counted {
+    fn count(&self, took: Duration) {
+        self.requests.inc();
+        self.durations.observe(took.as_secs_f64());
     }
 }
 
@@ -152,13 +205,14 @@ mod tests {
     fn two_registries_do_not_meet() {
         let clock = Arc::new(ManualClock::at(Timestamp::from_micros(0)));
         let (one, other) = (Metrics::new(clock.clone()), Metrics::new(clock.clone()));
-        one.request_ended("GET", "/ingest/runs/{id}", 200, Duration::from_millis(3));
+        one.request_ended("GET", None, 200, Duration::from_millis(3));
+        one.request_ended("GET", None, 200, Duration::from_millis(3));
         clock.advance(Duration::from_secs(7));
         let text = one.encode();
-        let counted = r#"tessera_http_requests_total{method="GET",route="/ingest/runs/{id}",status="200"} 1"#;
+        let counted = r#"tessera_http_requests_total{method="GET",route="unmatched",status="200"} 2"#;
         assert!(text.contains(counted), "{text}");
         assert!(text.contains("tessera_process_uptime_seconds 7.0"), "{text}");
         assert!(text.contains(&format!("tessera_build_info{{version=\"{VERSION}\"}} 1")), "{text}");
-        assert!(!other.encode().contains("/ingest/runs"), "{}", other.encode());
+        assert!(!other.encode().contains("unmatched"), "{}", other.encode());
     }
 }

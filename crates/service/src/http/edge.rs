@@ -10,7 +10,7 @@ use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
-use http::{HeaderMap, HeaderValue, Method, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use opentelemetry::propagation::TextMapPropagator;
 use opentelemetry_http::HeaderExtractor;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
@@ -22,14 +22,23 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use super::Config;
 use super::problem::Problem;
+use crate::metrics::UNMATCHED;
 use crate::{Error, Metrics};
 
-const REQUEST_ID: &str = "x-request-id";
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_REQUEST_ID_BYTES: usize = 128;
 
-/// The id of the request, in its extensions, its span, its answer and its problem.
+/// The id of the request, in its extensions, its span, its answer and its problem. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RequestId(pub String);
+pub struct RequestId(HeaderValue);
+
+impl RequestId {
+    /// Its text: up to 128 visible characters.
+    pub fn as_str(&self) -> &str {
+        // It is made from visible ASCII only.
+        self.0.to_str().unwrap_or_default()
+    }
+}
 
 /// In the extensions of every request: cancelled when the process stops taking requests. A handler whose answer has no
 /// end watches it.
@@ -40,7 +49,7 @@ struct Edge {
     ids: Arc<dyn Ids>,
     metrics: Metrics,
     request_timeout_s: u64,
-    draining: CancellationToken,
+    draining: Draining,
 }
 
 /// Puts the edge around all routes of a process.
@@ -51,7 +60,8 @@ pub fn wrap(
     metrics: Metrics,
     draining: CancellationToken,
 ) -> Router {
-    let edge = Arc::new(Edge { ids, metrics, request_timeout_s: config.request_timeout_s, draining });
+    let edge =
+        Arc::new(Edge { ids, metrics, request_timeout_s: config.request_timeout_s, draining: Draining(draining) });
     router
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
@@ -68,13 +78,13 @@ async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
 }
 
 async fn around(State(edge): State<Arc<Edge>>, mut request: Request, next: Next) -> Response {
-    let request_id = given_id(request.headers()).unwrap_or_else(|| format!("req_{}", edge.ids.next().simple()));
+    let request_id = given_id(request.headers()).unwrap_or_else(|| new_id(&*edge.ids));
     let method = label_of(request.method());
-    let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
-    request.extensions_mut().insert(RequestId(request_id.clone()));
-    request.extensions_mut().insert(Draining(edge.draining.clone()));
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    request.extensions_mut().insert(request_id.clone());
+    request.extensions_mut().insert(edge.draining.clone());
 
-    let span = span_of(&request, method, &route, &request_id);
+    let span = span_of(&request, method, path_of(&route), &request_id);
     let began = Instant::now();
     let in_flight = edge.metrics.request_began();
     let deadline = Duration::from_secs(edge.request_timeout_s);
@@ -89,12 +99,26 @@ async fn around(State(edge): State<Arc<Edge>>, mut request: Request, next: Next)
     };
     drop(in_flight);
     let took = began.elapsed();
-    edge.metrics.request_ended(method, &route, response.status().as_u16(), took);
-    span.in_scope(|| finish(response, &request_id, took))
+    edge.metrics.request_ended(method, route, response.status().as_u16(), took);
+    span.in_scope(|| finish(response, request_id, took))
+}
+
+/// The template of a route.
+fn path_of(route: &Option<MatchedPath>) -> &str {
+    route.as_ref().map_or(UNMATCHED, MatchedPath::as_str)
+}
+
+/// `req_` and 32 digits, written once: spans, answers and problems share the bytes.
+fn new_id(ids: &dyn Ids) -> RequestId {
+    let mut text = [0; 36];
+    text[..4].copy_from_slice(b"req_");
+    ids.next().simple().encode_lower(&mut text[4..]);
+    // Hexadecimal digits are fit for a header.
+    RequestId(HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("req_")))
 }
 
 /// Logs the answer once, and completes it with the request's id.
-fn finish(mut response: Response, request_id: &str, took: Duration) -> Response {
+fn finish(mut response: Response, request_id: RequestId, took: Duration) -> Response {
     let status = response.status().as_u16();
     let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     Span::current().record("http.status", status);
@@ -109,23 +133,21 @@ fn finish(mut response: Response, request_id: &str, took: Duration) -> Response 
     }
     if let Some(problem) = problem {
         // The handler's own headers, such as `allow`, stay; the length is that of the new body.
-        let body = problem.body(Some(request_id));
+        let body = problem.body(Some(request_id.as_str()));
         response.headers_mut().insert(http::header::CONTENT_LENGTH, HeaderValue::from(body.len()));
         *response.body_mut() = body.into();
     }
-    if let Ok(value) = HeaderValue::from_str(request_id) {
-        response.headers_mut().insert(REQUEST_ID, value);
-    }
+    response.headers_mut().insert(REQUEST_ID, request_id.0);
     response
 }
 
-fn span_of(request: &Request, method: &'static str, route: &str, request_id: &str) -> Span {
+fn span_of(request: &Request, method: &'static str, route: &str, request_id: &RequestId) -> Span {
     let span = tracing::info_span!(
         "request",
         otel.name = format!("{method} {route}"),
         otel.kind = "server",
         otel.status_code = tracing::field::Empty,
-        request.id = request_id,
+        request.id = request_id.as_str(),
         http.method = method,
         http.route = route,
         http.status = tracing::field::Empty,
@@ -139,10 +161,10 @@ fn span_of(request: &Request, method: &'static str, route: &str, request_id: &st
 }
 
 /// The caller's id, where it is fit to be logged.
-fn given_id(headers: &HeaderMap) -> Option<String> {
-    let id = headers.get(REQUEST_ID)?.to_str().ok()?;
-    let fit = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte));
-    (fit && !id.is_empty() && id.len() <= MAX_REQUEST_ID_BYTES).then(|| id.to_owned())
+fn given_id(headers: &HeaderMap) -> Option<RequestId> {
+    let id = headers.get(REQUEST_ID)?;
+    let fit = id.as_bytes().iter().all(|byte| byte.is_ascii_alphanumeric() || b"._:-".contains(byte));
+    (fit && !id.is_empty() && id.len() <= MAX_REQUEST_ID_BYTES).then(|| RequestId(id.clone()))
 }
 
 /// Methods as labels: a closed set, since a caller may send any word.

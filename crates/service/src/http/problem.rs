@@ -4,6 +4,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
+use serde_json::{Map, Value};
 use tessera_kernel::ErrorKind;
 
 const CONTENT: HeaderValue = HeaderValue::from_static("application/problem+json");
@@ -26,6 +27,11 @@ pub trait ProductError: std::error::Error {
     fn retry_after_s(&self) -> Option<u64> {
         None
     }
+
+    /// What a program can act on beside the code: extension members of the problem (RFC 9457, 3.2).
+    fn members(&self) -> Map<String, Value> {
+        Map::new()
+    }
 }
 
 /// An error as an answer. The detail of a 5xx stays in the log.
@@ -41,6 +47,8 @@ pub struct Problem {
     pub detail: String,
     /// In how many seconds to try again.
     pub retry_after_s: Option<u64>,
+    /// Extension members.
+    pub members: Map<String, Value>,
 }
 
 #[derive(Serialize)]
@@ -51,6 +59,8 @@ struct Body<'a> {
     code: &'a str,
     detail: &'a str,
     request_id: Option<&'a str>,
+    #[serde(flatten)]
+    members: Option<&'a Map<String, Value>>,
 }
 
 impl Problem {
@@ -64,8 +74,9 @@ impl Problem {
             code: self.code,
             detail,
             request_id,
+            members: Some(&self.members).filter(|members| self.status < 500 && !members.is_empty()),
         };
-        // A struct of strings and numbers always serialises.
+        // A struct of strings, numbers and JSON always serialises.
         serde_json::to_vec(&body).unwrap_or_default()
     }
 
@@ -88,6 +99,7 @@ impl<E: ProductError> From<E> for Problem {
             code: error.code(),
             detail: with_causes(&error),
             retry_after_s: error.retry_after_s(),
+            members: error.members(),
         }
     }
 }
