@@ -1,16 +1,21 @@
-//! For tests: a real PostgreSQL, a real S3 server, the real binary, a scratch folder.
+//! For tests: a real PostgreSQL, a real Redis, a real S3 server, a stand-in for Stripe, a real browser, the real binary,
+//! a scratch folder.
 //!
 //! Everything listens on a free port of this machine, lives in a temporary folder, and goes away when its handle is
 //! dropped or the test dies. What is missing fails the test and says what to install; nothing is skipped.
 #![expect(clippy::expect_used, reason = "a test that cannot set its stage fails there and then")]
 
 pub mod bin;
+mod browser;
 pub mod postgres;
+pub mod redis;
 pub mod s3;
 mod scratch;
 pub mod sql;
+pub mod stripe;
 mod wire;
 
+pub use browser::Browser;
 pub use scratch::ScratchDir;
 
 /// A port that was free a moment ago.

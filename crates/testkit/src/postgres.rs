@@ -124,7 +124,7 @@ fn try_start(bin: &Path, as_root: bool, folder: &Path, data: &Path, port: u16) -
 }
 
 /// The command as it is, or as user `nobody`.
-fn as_nobody(as_root: bool, program: &Path) -> Command {
+pub(crate) fn as_nobody(as_root: bool, program: &Path) -> Command {
     let mut command = if as_root { Command::new("setpriv") } else { Command::new(program) };
     if as_root {
         command.args(["--reuid=nobody", "--regid=nogroup", "--clear-groups"]).arg(program);
@@ -133,7 +133,7 @@ fn as_nobody(as_root: bool, program: &Path) -> Command {
     command
 }
 
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     let output = Command::new("id").arg("-u").output().expect("id");
     output.stdout.trim_ascii() == b"0"
 }
@@ -161,7 +161,7 @@ fn folders() -> Vec<PathBuf> {
     versions.into_iter().map(|(_, folder)| folder).chain(std::env::split_paths(&path)).collect()
 }
 
-fn run(command: &mut Command) {
+pub(crate) fn run(command: &mut Command) {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }

@@ -67,10 +67,24 @@ impl Error {
             Self::BadUrl { .. } => ErrorKind::Invalid,
             Self::Open { .. } => ErrorKind::Unavailable,
             Self::Duplicate { .. } => ErrorKind::Conflict,
-            Self::Query(sqlx::Error::PoolTimedOut | sqlx::Error::Io(_) | sqlx::Error::PoolClosed) => {
+            Self::Query(
+                sqlx::Error::PoolTimedOut | sqlx::Error::Io(_) | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed,
+            ) => ErrorKind::Unavailable,
+            Self::Query(sqlx::Error::Database(refusal)) if is_away(&refusal.code().unwrap_or_default()) => {
                 ErrorKind::Unavailable
             }
             Self::Migration { .. } | Self::Schema { .. } | Self::Query(_) => ErrorKind::Internal,
+        }
+    }
+
+    /// Whether the engine broke off for the sake of another transaction, and the same again may well succeed.
+    pub fn is_transient(&self) -> bool {
+        // PostgreSQL: serialization failure, deadlock, lock not available. SQLite: busy, locked and their variants.
+        let Self::Query(sqlx::Error::Database(refusal)) = self else { return false };
+        let code = refusal.code().unwrap_or_default();
+        match code.parse::<u32>() {
+            Ok(sqlite) if code.len() < 5 => matches!(sqlite & 0xff, 5 | 6),
+            _ => matches!(&*code, "40001" | "40P01" | "55P03"),
         }
     }
 
@@ -98,6 +112,29 @@ impl Error {
             Self::Duplicate { .. } => "store.duplicate",
             Self::Query(_) => "store.query",
         }
+    }
+}
+
+/// Whether the engine itself is out of order for now, whatever was asked of it.
+fn is_away(code: &str) -> bool {
+    match code.len() {
+        // PostgreSQL. 08: the connection ends, 53: it is full, 57P: the server ends or starts.
+        5 => code.starts_with("08") || code.starts_with("53") || code.starts_with("57P"),
+        // SQLite: busy, locked, failed to read or write, full, cannot open.
+        _ => code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6 | 10 | 13 | 14)),
+    }
+}
+
+/// Whether a failed commit is certain to have left nothing: the engine answered that it refuses. SQLite also answers
+/// when writing or flushing failed, and then what reached the disk is not known.
+pub(crate) fn is_refusal(error: &sqlx::Error) -> bool {
+    const SQLITE_IO_ERROR: u32 = 10;
+    let Some(refusal) = error.as_database_error() else { return false };
+    let code = refusal.code().unwrap_or_default();
+    match code.len() {
+        // PostgreSQL. Classes 08 and 57: the connection ends, or the server does.
+        5 => !code.starts_with("08") && !code.starts_with("57"),
+        _ => code.parse::<u32>().is_ok_and(|code| code & 0xff != SQLITE_IO_ERROR),
     }
 }
 

@@ -2,5 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "in a test it is the assertion")]
 
 mod bin;
+mod browser;
 mod postgres;
+mod redis;
 mod s3;
