@@ -1,0 +1,494 @@
+//! Paying for a hold: authorise, book, capture; and whatever else can happen to an order's money.
+//!
+//! The order and its attempt are stored before the provider is called, and nothing is guessed: an outcome that is not
+//! known is looked up. [`App::settle`] takes an order as far as it will go at the moment; the buyer's request, the
+//! second step, webhooks and the reconciler all end there, at the same time if it comes to that.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tessera_kernel::Money;
+use tessera_store::claims::Claim;
+
+use super::App;
+use super::request::{Request, fingerprint};
+use crate::Error;
+use crate::domain::event::Status as EventStatus;
+use crate::domain::ids::{AttemptId, HoldId, OrderId, TicketId};
+use crate::domain::order::{Duty, Event, Failure, Seen, State};
+use crate::domain::promo::{normal_code, spread};
+use crate::payment::{self, Authorisation, Authorise, Method, PaymentRef, Which};
+use crate::store::{Action, Advance, Advanced, Attempt, Begun, NewOrder, OpenOrder, OrderRecord, Return, Unreturnable};
+
+/// Steps that one settling takes at the most: look up, book, capture, look up, void or refund, look up.
+const MAX_STEPS: usize = 8;
+
+/// How a purchase stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Purchase {
+    /// The order.
+    pub order: OrderRecord,
+    /// Where the buyer has to go for a second step.
+    pub next_url: Option<String>,
+}
+
+impl App {
+    /// Pays for a hold and books its seats. The same request again gives the same order, as it stands by then.
+    ///
+    /// # Errors
+    /// [`Error::PaymentDeclined`], with which the hold stays; [`Error::PaymentUnknown`], [`Error::SeatsGone`]: the order
+    /// is being settled; [`Error::HoldOver`], [`Error::KeyReused`], [`Error::NotNow`], [`Error::NotFound`]; those of the
+    /// database.
+    pub async fn confirm(
+        &self,
+        request: &Request,
+        hold: HoldId,
+        method: Method,
+        promo: Option<&str>,
+    ) -> Result<Purchase, Error> {
+        let new = self.new_order(request, hold, &method, promo).await?;
+        let (id, attempt) = (new.id, new.attempt);
+        let order = match self.store.begin_order(new).await? {
+            Begun::Made(order) => order,
+            Begun::Again(_) => return self.show_purchase(id).await,
+            Begun::KeyReused => return Err(Error::KeyReused { key: request.key.clone() }),
+            Begun::NoHold => return Err(no_hold(hold)),
+            Begun::Over(over) => {
+                return Err(Error::HoldOver { hold, reason: format!("it ended at {}", over.expires_at) });
+            }
+            Begun::PromoSpent => {
+                let code = promo.unwrap_or_default();
+                let reason = format!("promotion code `{code}` is used up or does not count now; pay without it");
+                return Err(Error::NotNow { reason });
+            }
+            Begun::InOrder(other) => {
+                let by = other.map_or_else(|| "another order".to_owned(), |other| format!("order `{other}`"));
+                return Err(Error::NotNow { reason: format!("hold `{hold}` is paid by {by}; ask for that instead") });
+            }
+        };
+        // On a task of its own: a buyer that hangs up does not stop it half way.
+        let app = self.clone();
+        let paying = tokio::spawn(async move { app.pay(order, attempt, method).await });
+        match paying.await {
+            Ok(paid) => paid,
+            Err(_panicked) => Err(Error::PaymentUnknown { order: id }),
+        }
+    }
+
+    async fn new_order(
+        &self,
+        request: &Request,
+        id: HoldId,
+        method: &Method,
+        promo: Option<&str>,
+    ) -> Result<NewOrder, Error> {
+        let hold = self.store.find_hold(id).await?.filter(|hold| hold.subject == request.subject);
+        let hold = hold.ok_or_else(|| no_hold(id))?;
+        let event = self.live.event(hold.event).await?.event();
+        if event.status == EventStatus::Cancelled {
+            return Err(Error::NotOnSale { event: event.id, reason: "it was cancelled".into() });
+        }
+        let promo = match promo {
+            Some(code) => Some(self.store.promo(hold.event, &normal_code(code)?).await?),
+            None => None,
+        };
+        let prices: Vec<i64> = hold.seats.iter().map(|priced| priced.price).collect();
+        let whole = Money::new(prices.iter().sum(), event.currency);
+        let discounted = promo.as_ref().map(|promo| spread(&prices, promo.apply(whole).amount));
+        let code = promo.as_ref().map_or("", |promo| promo.code.as_str());
+        let request_hash = fingerprint([id.to_string().as_bytes(), method.fingerprint().as_bytes(), code.as_bytes()]);
+        let extended = match &self.claims {
+            Some(claims) => Some(claims.extend(hold.claim(), self.payment_window).await?),
+            None => None,
+        };
+        Ok(NewOrder {
+            id: OrderId::from(request.id("order")),
+            hold: id,
+            subject: Arc::clone(&request.subject),
+            prices: discounted,
+            promo: promo.map(|promo| promo.id),
+            currency: event.currency,
+            attempt: self.attempt(),
+            provider: self.payments.name(),
+            window: self.payment_window,
+            request_hash,
+            extended,
+        })
+    }
+
+    async fn pay(&self, order: OrderRecord, attempt: AttemptId, method: Method) -> Result<Purchase, Error> {
+        let id = order.id;
+        if order.money.total == 0 {
+            // Nothing to set aside: no provider is asked.
+            self.advance(Advance { events: vec![Event::Seen(Seen::Authorised), Event::Book], ..self.news(id) }).await?;
+            return self.settle(id).await;
+        }
+        let request = Authorise {
+            attempt,
+            order: id,
+            amount: order.total(),
+            method,
+            description: format!("{} tickets", order.seats.len()),
+            return_url: self.return_url(id),
+            metadata: vec![("event".into(), order.event.to_string())],
+        };
+        let news = self.news(id);
+        match self.payments.authorise(request).await {
+            Ok(Authorisation::Authorised { payment }) => {
+                let events = vec![Event::Seen(Seen::Authorised), Event::Book];
+                let booked = self.advance(Advance { events, payment: Some(payment), ..news }).await?;
+                self.settle_from(booked.open).await
+            }
+            Ok(Authorisation::NeedsAction { payment, url }) => {
+                let events = vec![Event::Seen(Seen::NeedsAction)];
+                let told = self.advance(Advance { events, payment: Some(payment), ..news }).await?;
+                Ok(Purchase { order: told.open.order, next_url: Some(url) })
+            }
+            Ok(Authorisation::Declined(decline)) => {
+                let failure = Failure::new(&decline.code, &decline.reason);
+                let told = self.advance(Advance { events: vec![Event::Seen(Seen::Declined(failure))], ..news }).await?;
+                self.purchase(told.open.order)
+            }
+            // Nothing was set aside, for sure, and nothing will be.
+            Err(error @ (payment::Error::NotDone { .. } | payment::Error::Refused { .. })) => {
+                tracing::warn!(order.id = %id, error = %error, "a payment was not taken");
+                let (code, detail) = match &error {
+                    payment::Error::Refused { code, reason } => (code.as_str(), reason.as_str()),
+                    _ => ("provider_away", "the payment provider cannot be reached; try again in a moment"),
+                };
+                let events = vec![Event::Seen(Seen::Declined(Failure::new(code, detail)))];
+                let told = self.advance(Advance { events, ..news }).await?;
+                self.purchase(told.open.order)
+            }
+            Err(error @ payment::Error::Unknown { .. }) => {
+                tracing::warn!(order.id = %id, error = %error, "a payment has no answer");
+                self.settle(id).await
+            }
+        }
+    }
+
+    /// Takes an order as far as it will go now.
+    ///
+    /// # Errors
+    /// As [`App::confirm`] for how it stands then; those of the database.
+    pub async fn settle(&self, id: OrderId) -> Result<Purchase, Error> {
+        let open = self.store.open_order(id).await?;
+        self.settle_from(open).await
+    }
+
+    async fn settle_from(&self, mut open: OpenOrder) -> Result<Purchase, Error> {
+        let mut next_url = None;
+        for _ in 0..MAX_STEPS {
+            let before = open.order.money.clone();
+            let advanced = match before.duty() {
+                Duty::Nothing => break,
+                Duty::LookUp => self.look_up(&open, &mut next_url).await?,
+                Duty::Book => self.book(&open).await?,
+                Duty::Capture => self.capture(&open).await?,
+                Duty::Void => self.void(&open).await?,
+                Duty::Refund(_) => self.refund_due(&open).await?,
+            };
+            match advanced {
+                Some(advanced) if advanced.changed => open = advanced.open,
+                // Nothing more can be done or known now.
+                _ => break,
+            }
+        }
+        match self.purchase(open.order) {
+            Ok(purchase) => Ok(Purchase { next_url, ..purchase }),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What the provider says of the payment of an order that waits for it.
+    async fn look_up(&self, open: &OpenOrder, next_url: &mut Option<String>) -> Result<Option<Advanced>, Error> {
+        let Some((mut events, payment)) = self.ask(open).await? else { return self.give_up(open).await };
+        if let Some(payment::Payment { status: payment::Status::NeedsAction { url }, .. }) = &payment {
+            *next_url = Some(url.clone());
+        }
+        if events.contains(&Event::Seen(Seen::Authorised)) {
+            events.push(Event::Book);
+        }
+        let payment = payment.map(|payment| payment.payment);
+        let told = self.advance(Advance { events, payment, ..self.news(open.order.id) }).await?;
+        // What waits, waits until it may be given up.
+        if told.open.order.money.state == State::Paying { self.give_up(open).await } else { Ok(Some(told)) }
+    }
+
+    async fn give_up(&self, open: &OpenOrder) -> Result<Option<Advanced>, Error> {
+        if open.read_at < open.order.money.book_before {
+            return Ok(None);
+        }
+        Ok(Some(self.advance(Advance { events: vec![Event::GiveUp], ..self.news(open.order.id) }).await?))
+    }
+
+    /// Asks the provider; nothing where it does not answer. What it says becomes news.
+    async fn ask(&self, open: &OpenOrder) -> Result<Option<(Vec<Event>, Option<payment::Payment>)>, Error> {
+        let id = open.order.id;
+        let authorising = open.attempt(Action::Authorise);
+        let which = match (&open.order.payment, authorising) {
+            (Some(payment), _) => Which::Payment(payment),
+            (None, Some(attempt)) => Which::Attempt(attempt.id),
+            (None, None) => {
+                let reason = "it has neither a payment nor an attempt at one".to_owned();
+                return Err(Error::Corrupt { what: format!("order `{id}`"), reason });
+            }
+        };
+        match self.payments.look_up(which).await {
+            Ok(Some(payment)) => Ok(Some((vec![Event::Seen(payment.seen())], Some(payment)))),
+            Ok(None) => {
+                let began_at = authorising.map_or(open.order.created_at, |attempt| attempt.began_at);
+                let seen = Seen::NeverArrived { began_at, asked_at: open.read_at };
+                Ok(Some((vec![Event::Seen(seen)], None)))
+            }
+            Err(error) => {
+                tracing::warn!(order.id = %id, error = %error, "a payment cannot be looked up");
+                Ok(None)
+            }
+        }
+    }
+
+    async fn book(&self, open: &OpenOrder) -> Result<Option<Advanced>, Error> {
+        let booked = self.advance(Advance { events: vec![Event::Book], ..self.news(open.order.id) }).await?;
+        match booked.refused {
+            Some(_) => self.give_up(open).await,
+            None => {
+                self.leave_room_for_others(open.order.event, &open.order.subject).await;
+                Ok(Some(booked))
+            }
+        }
+    }
+
+    async fn capture(&self, open: &OpenOrder) -> Result<Option<Advanced>, Error> {
+        let (id, total) = (open.order.id, open.order.total());
+        let took = Event::Seen(Seen::Captured { captured: total.amount, refunded: 0 });
+        if total.amount == 0 {
+            return Ok(Some(self.advance(Advance { events: vec![took], ..self.news(id) }).await?));
+        }
+        let Some((payment, attempt)) = at_work(open, Action::Capture) else { return self.store_attempt(id).await };
+        match self.payments.capture(attempt.id, payment, total).await {
+            Ok(()) => {
+                let ended = Some((attempt.id, true));
+                Ok(Some(self.advance(Advance { events: vec![took], ended, ..self.news(id) }).await?))
+            }
+            Err(error) => self.see(open, attempt, &error).await,
+        }
+    }
+
+    async fn void(&self, open: &OpenOrder) -> Result<Option<Advanced>, Error> {
+        let id = open.order.id;
+        // Before it is let go: what there is to let go, and whether it was taken meanwhile.
+        let Some((events, payment)) = self.ask(open).await? else { return Ok(None) };
+        let payment = payment.map(|payment| payment.payment);
+        let told = self.advance(Advance { events, payment, ..self.news(id) }).await?;
+        if told.open.order.money.duty() != Duty::Void {
+            return Ok(Some(told));
+        }
+        let open = &told.open;
+        let Some((payment, attempt)) = at_work(open, Action::Void) else {
+            return if open.order.payment.is_some() { self.store_attempt(id).await } else { Ok(None) };
+        };
+        match self.payments.void(attempt.id, payment).await {
+            Ok(()) => {
+                let (events, ended) = (vec![Event::Seen(Seen::Voided)], Some((attempt.id, true)));
+                Ok(Some(self.advance(Advance { events, ended, ..self.news(id) }).await?))
+            }
+            Err(error) => self.see(open, attempt, &error).await,
+        }
+    }
+
+    async fn refund_due(&self, open: &OpenOrder) -> Result<Option<Advanced>, Error> {
+        let id = open.order.id;
+        let Some((payment, attempt)) = at_work(open, Action::Refund) else { return self.store_attempt(id).await };
+        let amount = Money::new(attempt.amount, open.order.currency);
+        match self.payments.refund(attempt.id, payment, amount).await {
+            Ok(()) => {
+                let Some((events, _)) = self.ask(open).await? else { return Ok(None) };
+                let ended = Some((attempt.id, true));
+                Ok(Some(self.advance(Advance { events, ended, ..self.news(id) }).await?))
+            }
+            Err(error) => self.see(open, attempt, &error).await,
+        }
+    }
+
+    /// After a call that did not do what it was to do: a refusal ends the attempt, and the provider says how it stands.
+    async fn see(
+        &self,
+        open: &OpenOrder,
+        attempt: &Attempt,
+        error: &payment::Error,
+    ) -> Result<Option<Advanced>, Error> {
+        tracing::warn!(order.id = %open.order.id, error = %error, "{:?} did not come to its end", attempt.action);
+        let Some((events, _)) = self.ask(open).await? else { return Ok(None) };
+        let ended = matches!(error, payment::Error::Refused { .. }).then_some((attempt.id, false));
+        Ok(Some(self.advance(Advance { events, ended, ..self.news(open.order.id) }).await?))
+    }
+
+    /// Has the attempt stored that is due.
+    async fn store_attempt(&self, id: OrderId) -> Result<Option<Advanced>, Error> {
+        let stored = self.advance(self.news(id)).await?;
+        Ok(Some(Advanced { changed: true, ..stored }))
+    }
+
+    /// Gives tickets back to sale and their money to the buyer: all of an order, or some of it.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Forbidden`], [`Error::NotNow`]; those of the database.
+    pub async fn refund(
+        &self,
+        id: OrderId,
+        tickets: Option<Vec<TicketId>>,
+        only_of: Option<Arc<str>>,
+    ) -> Result<OrderRecord, Error> {
+        let returns = Some(Return { tickets, only_of });
+        let returned = self.advance(Advance { returns, ..self.news(id) }).await?;
+        if let Some((ticket, why)) = returned.unreturnable {
+            return Err(match why {
+                Unreturnable::NotThere => Error::NotFound { what: "ticket in this order", id: ticket.to_string() },
+                Unreturnable::NotYours => Error::Forbidden { what: format!("ticket `{ticket}`") },
+                Unreturnable::CheckedIn => {
+                    Error::NotNow { reason: format!("ticket `{ticket}` was used at the door and cannot go back") }
+                }
+            });
+        }
+        if let Some(refusal) = returned.refused {
+            return Err(refusal.into());
+        }
+        let order = returned.open.order.clone();
+        match self.settle_from(returned.open).await {
+            Ok(purchase) => Ok(purchase.order),
+            // It is due, and stays so until it is done.
+            Err(error) => {
+                tracing::warn!(order.id = %id, error = %error, "a refund is not done yet");
+                Ok(order)
+            }
+        }
+    }
+
+    /// A webhook of the provider: the order that it is about is settled by what the provider says when it is asked.
+    ///
+    /// # Errors
+    /// [`Error::BadWebhook`]; those of the database.
+    pub async fn hear(&self, signature: &str, body: &[u8]) -> Result<(), Error> {
+        let notice = self.payments.read_webhook(signature, body).map_err(|reason| Error::BadWebhook { reason })?;
+        match notice {
+            Some(notice) => self.hear_of(&notice.payment, notice.order).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Something may have happened to a payment: what, the provider is asked.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn hear_of(&self, payment: &PaymentRef, order: Option<OrderId>) -> Result<(), Error> {
+        let known = match self.store.order_of_payment(payment).await? {
+            Some(order) => Some(order),
+            None => order,
+        };
+        let Some(id) = known else { return Ok(()) };
+        let Some(order) = self.store.find_order(id).await? else { return Ok(()) };
+        // News of another payment than the order's are news of nobody's.
+        if order.payment.as_ref().is_some_and(|own| own != payment) {
+            tracing::warn!(order.id = %id, "a webhook names another payment for this order");
+            return Ok(());
+        }
+        let Ok(Some(truth)) = self.payments.look_up(Which::Payment(payment)).await else { return Ok(()) };
+        if truth.order != Some(id) {
+            return Ok(());
+        }
+        let mut events = vec![Event::Seen(truth.seen())];
+        if order.money.state == State::Paying && truth.status == payment::Status::Authorised {
+            events.push(Event::Book);
+        }
+        let told = self.advance(Advance { events, payment: Some(payment.clone()), ..self.news(id) }).await?;
+        // What the buyer would be told is of no interest here.
+        if let Err(error) = self.settle_from(told.open).await {
+            tracing::debug!(order.id = %id, error = %error, "an order was settled after a webhook");
+        }
+        Ok(())
+    }
+
+    /// How a purchase stands, taken as far as it will go.
+    async fn show_purchase(&self, id: OrderId) -> Result<Purchase, Error> {
+        self.settle(id).await
+    }
+
+    /// An order as the answer to its buyer: what came to nothing is an error.
+    fn purchase(&self, order: OrderRecord) -> Result<Purchase, Error> {
+        let id = order.id;
+        let code = order.money.failure.as_ref().map(|failure| failure.code.as_str());
+        match order.money.state {
+            State::Booked | State::Captured | State::Refunded if code.is_none() => {
+                Ok(Purchase { order, next_url: None })
+            }
+            State::Paying if order.payment.is_some() => Ok(Purchase { order, next_url: None }),
+            State::Paying | State::Authorised => Err(Error::PaymentUnknown { order: id }),
+            State::RefundDue if order.money.has_seats() || code.is_none() => Ok(Purchase { order, next_url: None }),
+            _ if code == Some("seats_gone") => Err(Error::SeatsGone { order: id }),
+            _ => {
+                let reason = order.money.failure.map(|failure| failure.detail).unwrap_or_default();
+                Err(Error::PaymentDeclined { order: id, reason, until: order.money.book_before })
+            }
+        }
+    }
+
+    /// Orders that have something left to do and that no request is at, the stalest first.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn unsettled(&self, in_hand: Duration, limit: u32) -> Result<Vec<OrderId>, Error> {
+        self.store.unsettled_orders(in_hand, limit).await
+    }
+
+    async fn advance(&self, news: Advance) -> Result<Advanced, Error> {
+        let advanced = self.store.advance_order(news).await?;
+        if !advanced.freed.is_empty() {
+            let order = &advanced.open.order;
+            let claim = Claim {
+                partition: order.event.uuid(),
+                resources: advanced.freed.iter().map(|ticket| ticket.uuid()).collect(),
+                holder: order.hold.uuid(),
+                token: order.token,
+                expires_at: order.money.book_before,
+            };
+            let claims = self.claims.clone().unwrap_or_else(|| self.store.claims());
+            // Most have lapsed by then; one that has not only delays the next sale until it does.
+            if let Err(error) = claims.release(claim).await {
+                tracing::warn!(order.id = %order.id, error = %error, "the claim of returned tickets stays until it lapses");
+            }
+        }
+        Ok(advanced)
+    }
+
+    /// No news yet.
+    fn news(&self, order: OrderId) -> Advance {
+        Advance {
+            order,
+            events: Vec::new(),
+            returns: None,
+            payment: None,
+            ended: None,
+            fresh: self.attempt(),
+            claims_here: self.claims.is_none(),
+        }
+    }
+
+    fn attempt(&self) -> AttemptId {
+        AttemptId::from(self.ids.next())
+    }
+
+    /// Where a buyer returns to from a second step.
+    fn return_url(&self, order: OrderId) -> String {
+        format!("{}/console/tickets/orders/{order}", self.public_url.trim_end_matches('/'))
+    }
+}
+
+/// The payment and the open attempt that a call needs.
+fn at_work(open: &OpenOrder, action: Action) -> Option<(&PaymentRef, &Attempt)> {
+    Some((open.order.payment.as_ref()?, open.attempt(action)?))
+}
+
+fn no_hold(id: HoldId) -> Error {
+    Error::NotFound { what: "hold", id: id.to_string() }
+}

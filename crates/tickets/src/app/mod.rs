@@ -1,0 +1,92 @@
+//! What tickets does, one file per use case. This room reads the clock and mints ids.
+
+pub mod catalogue;
+pub mod confirm;
+pub mod door;
+pub mod event_page;
+pub mod import;
+pub mod orders;
+mod passes;
+pub mod queue;
+pub mod release;
+pub mod report;
+pub mod request;
+pub mod reserve;
+pub mod tickets;
+pub mod watch;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tessera_kernel::{Clock, Ids};
+use tessera_service::Keys;
+use tessera_store::claims::Claims;
+
+use crate::payment::Provider;
+use crate::seats::Live;
+use crate::store::Store;
+use queue::Queues;
+
+/// What the use cases share. Cheap to clone.
+#[derive(Clone)]
+pub struct App(Arc<Shared>);
+
+struct Shared {
+    parts: Parts,
+    pages: event_page::Pages,
+}
+
+/// The parts of an [`App`].
+pub struct Parts {
+    /// The database.
+    pub store: Store,
+    /// Events in memory.
+    pub live: Live,
+    /// Claims on seats where they are not kept in the database.
+    pub claims: Option<Arc<dyn Claims>>,
+    /// Who moves the money.
+    pub payments: Arc<dyn Provider>,
+    /// Where buyers reach this server: `https://tickets.example`.
+    pub public_url: String,
+    /// The waiting rooms.
+    pub queues: Queues,
+    /// Who asks, and what we sign.
+    pub keys: Keys,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// New ids.
+    pub ids: Arc<dyn Ids>,
+    /// How long a hold may be extended while it is paid.
+    pub payment_window: Duration,
+}
+
+impl App {
+    /// Puts the parts together: changes that this process commits reach the events in memory.
+    pub fn new(parts: Parts) -> Self {
+        let live = parts.live.clone();
+        parts.store.on_change(move |fed| {
+            for (event, seq, changes) in fed.iter() {
+                live.committed(*event, *seq, changes);
+            }
+        });
+        Self(Arc::new(Shared { parts, pages: event_page::Pages::default() }))
+    }
+
+    pub(crate) fn pages(&self) -> &event_page::Pages {
+        &self.0.pages
+    }
+}
+
+impl std::ops::Deref for App {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0.parts
+    }
+}
+
+impl axum::extract::FromRef<App> for Keys {
+    fn from_ref(app: &App) -> Self {
+        app.keys.clone()
+    }
+}

@@ -1,0 +1,159 @@
+//! Orders as their buyers, and those who sell, see them.
+
+use std::sync::Arc;
+
+use tessera_service::Identity;
+
+use super::App;
+use super::confirm::Purchase;
+use super::request::Request;
+use super::reserve::{TicketView, view_ticket};
+use super::tickets::{OwnedTicket, TicketsWish, sells};
+use crate::Error;
+use crate::domain::event::Event;
+use crate::domain::ids::{HoldId, OrderId, TicketId};
+use crate::payment::Method;
+use crate::store::{Listed, OrderRecord, OrdersOf};
+
+/// Tickets that an order can have, and that are looked through for it.
+const MAX_TICKETS: usize = 1_000;
+
+/// An order and what it is of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OrderView {
+    /// The order.
+    pub order: OrderRecord,
+    /// Its event.
+    pub event: Arc<Event>,
+    /// The name of the venue.
+    pub venue: String,
+    /// The promotion code, as typed.
+    pub promo: Option<String>,
+    /// What was bought.
+    pub tickets: Vec<TicketView>,
+}
+
+/// What a buyer wants to pay for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Payable {
+    /// A hold.
+    Hold(HoldId),
+    /// The buyer's hold that keeps this ticket.
+    Ticket(TicketId),
+}
+
+impl App {
+    /// Pays for a hold; see [`App::confirm`]. Who has bought leaves the waiting room.
+    ///
+    /// # Errors
+    /// As [`App::confirm`].
+    pub async fn buy(
+        &self,
+        request: &Request,
+        what: Payable,
+        method: Method,
+        promo: Option<&str>,
+    ) -> Result<Purchase, Error> {
+        let hold = match what {
+            Payable::Hold(hold) => hold,
+            Payable::Ticket(ticket) => {
+                let hold = self.store.hold_of_ticket(&request.subject, ticket).await?;
+                hold.ok_or_else(|| Error::NotFound { what: "hold of ticket", id: ticket.to_string() })?.id
+            }
+        };
+        let purchase = self.confirm(request, hold, method, promo).await?;
+        if purchase.order.money.has_seats()
+            && let Err(error) = self.finish_queue(purchase.order.event, &request.subject).await
+        {
+            // The place lapses by itself.
+            tracing::warn!(order.id = %purchase.order.id, %error, "a buyer's place in the waiting room stays");
+        }
+        Ok(purchase)
+    }
+
+    /// An order of the caller, or for an event that the caller sells.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; those of the database.
+    pub async fn show_order(&self, identity: &Identity, id: OrderId) -> Result<OrderView, Error> {
+        let missing = || Error::NotFound { what: "order", id: id.to_string() };
+        let order = self.store.find_order(id).await?.ok_or_else(missing)?;
+        let view = self.view_order(order).await?;
+        let own = view.order.subject == identity.subject || sells(identity, &view.event.organiser);
+        own.then_some(view).ok_or_else(missing)
+    }
+
+    /// Orders of the caller, an organiser's those for its events; the one changed the longest ago first.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn list_orders(&self, identity: &Identity, listed: &Listed) -> Result<Vec<OrderView>, Error> {
+        let whose = match () {
+            () if identity.is("admin") => OrdersOf::Everyone,
+            () if identity.is("organiser") => OrdersOf::Organiser(&identity.subject),
+            () => OrdersOf::Buyer(&identity.subject),
+        };
+        let mut views = Vec::new();
+        for order in self.store.list_orders(whose, listed).await? {
+            views.push(self.view_order(order).await?);
+        }
+        Ok(views)
+    }
+
+    /// Gives an order's tickets back, all or some: a buyer while the event's rules let him, who sells at any time.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::NotNow`]; those of [`App::refund`].
+    pub async fn refund_order(
+        &self,
+        identity: &Identity,
+        id: OrderId,
+        tickets: Option<Vec<TicketId>>,
+    ) -> Result<OrderView, Error> {
+        let view = self.show_order(identity, id).await?;
+        let only_of = match sells(identity, &view.event.organiser) {
+            true => None,
+            false => {
+                let Some(hours) = view.event.details.rules.refundable_until_h else {
+                    return Err(Error::NotNow { reason: "tickets of this event are not taken back".into() });
+                };
+                let last = view.event.starts_at.minus(std::time::Duration::from_secs(u64::from(hours) * 3_600));
+                if self.clock.now() >= last {
+                    return Err(Error::NotNow {
+                        reason: format!("tickets of this event were taken back until {last}"),
+                    });
+                }
+                Some(Arc::clone(&identity.subject))
+            }
+        };
+        let order = self.refund(id, tickets, only_of).await?;
+        self.view_order(order).await
+    }
+
+    /// The tickets that an order's buyer has of it, with their codes.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn tickets_of_order(&self, identity: &Identity, order: &OrderRecord) -> Result<Vec<OwnedTicket>, Error> {
+        let wish = TicketsWish { event: Some(order.event), updated_since: None, after: None, limit: MAX_TICKETS };
+        let mut tickets = self.list_tickets(identity, wish).await?;
+        tickets.retain(|owned| owned.booking.order == order.id);
+        Ok(tickets)
+    }
+
+    /// An order with its names.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn view_order(&self, order: OrderRecord) -> Result<OrderView, Error> {
+        let live = self.live.event(order.event).await?;
+        let event = live.event();
+        let venue = self.store.venue(event.venue).await?.name;
+        let promo = match order.promo {
+            Some(id) => self.store.promo_by_id(id).await.ok().map(|promo| promo.code),
+            None => None,
+        };
+        let tickets = order.seats.iter().map(|priced| view_ticket(&event, &live, *priced)).collect();
+        Ok(OrderView { order, event, venue, promo, tickets })
+    }
+}

@@ -1,0 +1,66 @@
+//! Sweeps away what is over: old answers, old changes of seats, old outbox rows, and notes holds that lapsed.
+//! Nothing rests on it but the size of the database.
+
+use std::time::Duration;
+
+use tessera_kernel::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+use crate::Error;
+use crate::app::App;
+use crate::store::Kept;
+
+/// How often it looks.
+const EVERY: Duration = Duration::from_secs(60);
+/// How long a request under the same key gets the same answer.
+const ANSWERS: Duration = Duration::from_secs(48 * 3_600);
+/// From how long ago watchers can resume.
+const FEEDS: Duration = Duration::from_secs(3_600);
+/// How far back an index that was away can follow; beyond that it is rebuilt.
+const OUTBOX: Duration = Duration::from_secs(48 * 3_600);
+/// A hold is noted as lapsed so long after its end: an order may still be settling.
+const HOLDS: Duration = Duration::from_secs(3_600);
+/// The most writes of one round; the next round goes on.
+const MAX_WRITES: u32 = 200;
+/// Between two writes, so that buyers come first.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Sweeps until it is told to stop.
+///
+/// # Errors
+/// None: what fails is tried again.
+pub async fn run(app: App, stop: CancellationToken) -> Result<(), String> {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            swept = sweep(&app, app.clock.now()) => {
+                if let Err(error) = swept {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "the sweep failed; it goes on in a minute");
+                }
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            () = tokio::time::sleep(EVERY) => {}
+        }
+    }
+}
+
+/// One round; how many rows it removed.
+///
+/// # Errors
+/// Those of the database.
+pub async fn sweep(app: &App, now: Timestamp) -> Result<u64, Error> {
+    app.store.note_lapsed(now.minus(HOLDS)).await?;
+    let kept = Kept { answers: now.minus(ANSWERS), feeds: now.minus(FEEDS), outbox: now.minus(OUTBOX) };
+    let mut swept = 0;
+    for _ in 0..MAX_WRITES {
+        let count = app.store.sweep(kept).await?;
+        swept += count;
+        if count == 0 {
+            break;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    Ok(swept)
+}

@@ -1,0 +1,226 @@
+//! What is checked document by document, and the order of those that pass. Documents are taken in chunks: columns are
+//! read many values at a time.
+
+use tantivy::DocId;
+use tantivy::fastfield::AliveBitSet;
+use tessera_kernel::Place;
+
+use super::super::{Availability, Query, Sort};
+use super::schema;
+use super::view::{Columns, Numbers, Segment};
+
+/// Documents taken at a time.
+pub(super) const CHUNK: usize = 64;
+/// Further than anything on the earth.
+const NOWHERE: u64 = u32::MAX as u64;
+/// Below it in a rank is the start, in minutes.
+const MINUTES_BITS: u32 = 32;
+const MICROS_PER_MINUTE: u64 = 60_000_000;
+
+/// Some documents and their scores.
+pub(super) struct Chunk {
+    docs: [DocId; CHUNK],
+    scores: [u32; CHUNK],
+    len: usize,
+    values: [u64; CHUNK],
+}
+
+impl Chunk {
+    pub(super) fn new() -> Self {
+        Self { docs: [0; CHUNK], scores: [0; CHUNK], len: 0, values: [0; CHUNK] }
+    }
+
+    /// Adds one, and tells whether it is full now.
+    pub(super) fn push(&mut self, doc: DocId, score: u32) -> bool {
+        self.docs[self.len] = doc;
+        self.scores[self.len] = score;
+        self.len += 1;
+        self.len == CHUNK
+    }
+
+    pub(super) fn docs(&self) -> &[DocId] {
+        &self.docs[..self.len]
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.len = 0;
+    }
+
+    /// A column's values of these documents.
+    fn read(&mut self, column: &Numbers) {
+        column.get_vals(&self.docs[..self.len], &mut self.values[..self.len]);
+    }
+
+    /// Keeps those documents whose value in a column passes.
+    fn retain_by(&mut self, column: &Numbers, passes: impl Fn(u64) -> bool) {
+        self.read(column);
+        let mut kept = 0;
+        for at in 0..self.len {
+            // Written in any case and counted if it passes: there is no branch to mispredict.
+            self.docs[kept] = self.docs[at];
+            self.scores[kept] = self.scores[at];
+            kept += usize::from(passes(self.values[at]));
+        }
+        self.len = kept;
+    }
+
+    /// Keeps those documents that pass.
+    fn retain(&mut self, mut passes: impl FnMut(DocId) -> bool) {
+        let mut kept = 0;
+        for at in 0..self.len {
+            let doc = self.docs[at];
+            self.docs[kept] = doc;
+            self.scores[kept] = self.scores[at];
+            kept += usize::from(passes(doc));
+        }
+        self.len = kept;
+    }
+}
+
+/// What a query asks of each document of a segment.
+pub(super) struct Filter<'s> {
+    columns: &'s Columns,
+    alive: Option<&'s AliveBitSet>,
+    sort: Sort,
+    days: Option<(u64, u64)>,
+    price_min: Option<u64>,
+    price_max: Option<u64>,
+    currency: Option<u64>,
+    availability: Availability,
+    radius_m: Option<u32>,
+    distances: Distances<'s>,
+}
+
+impl<'s> Filter<'s> {
+    /// `None` where nothing in the segment can pass.
+    pub(super) fn new(
+        segment: &'s Segment,
+        query: &Query,
+        days: Option<(u64, u64)>,
+        radius_m: Option<u32>,
+    ) -> Option<Self> {
+        let columns = &*segment.columns;
+        let currency = match &query.currency {
+            None => None,
+            Some(currency) => {
+                let at = columns.currency.texts.iter().position(|text| **text == *currency.as_str())?;
+                Some(at as u64)
+            }
+        };
+        let measured = query.sort == Sort::Distance || radius_m.is_some();
+        Some(Self {
+            columns,
+            alive: segment.reader.alive_bitset(),
+            sort: query.sort,
+            days,
+            price_min: query.price_min.map(|price| schema::stored_price(Some(price))),
+            price_max: query.price_max.map(|price| schema::stored_price(Some(price))),
+            currency,
+            availability: query.availability,
+            radius_m,
+            distances: Distances {
+                columns,
+                middle: query.middle(),
+                known: if measured { vec![0; columns.venues] } else { Vec::new() },
+            },
+        })
+    }
+
+    /// Leaves what passes.
+    pub(super) fn apply(&mut self, chunk: &mut Chunk) {
+        let columns = self.columns;
+        if let Some(alive) = self.alive {
+            chunk.retain(|doc| alive.is_alive(doc));
+        }
+        if let Some((first, last)) = self.days {
+            chunk.retain_by(&columns.day, |day| first <= day && day <= last);
+        }
+        if self.availability == Availability::Available {
+            chunk.retain_by(&columns.available, |available| available != 0);
+        }
+        if let Some(currency) = self.currency {
+            chunk.retain_by(&columns.currency.numbers, |of| of == currency);
+        }
+        if let Some(least) = self.price_min {
+            chunk.retain_by(&columns.price_to, |price| price >= least);
+        }
+        if let Some(most) = self.price_max {
+            chunk.retain_by(&columns.price_from, |price| price != 0 && price <= most);
+        }
+        if let Some(radius_m) = self.radius_m {
+            let distances = &mut self.distances;
+            chunk.retain(|doc| distances.to(doc) <= u64::from(radius_m));
+        }
+    }
+
+    /// The ranks of a chunk's documents, ascending in the order of hits; but for the start, where that is part of them.
+    pub(super) fn ranks(&mut self, chunk: &mut Chunk) -> [u64; CHUNK] {
+        /// Scores are well below: eight words of 56 at most.
+        const MOST_SCORE: u32 = 0x00ff_ffff;
+        const MOST_POPULAR: u64 = 255;
+        let mut ranks = [0; CHUNK];
+        let len = chunk.len;
+        match self.sort {
+            Sort::Relevance => {
+                chunk.read(&self.columns.popularity);
+                for ((rank, score), popularity) in ranks.iter_mut().zip(chunk.scores).zip(chunk.values).take(len) {
+                    let missing = u64::from(MOST_SCORE - score.min(MOST_SCORE));
+                    let obscurity = MOST_POPULAR - popularity.min(MOST_POPULAR);
+                    *rank = (missing << 8 | obscurity) << MINUTES_BITS;
+                }
+            }
+            Sort::Date => self.columns.starts_at.get_vals(&chunk.docs[..len], &mut ranks[..len]),
+            Sort::Price => {
+                self.columns.price_from.get_vals(&chunk.docs[..len], &mut ranks[..len]);
+                ranks[..len].iter_mut().filter(|price| **price == 0).for_each(|none| *none = u64::MAX);
+            }
+            Sort::Distance => {
+                for (rank, doc) in ranks.iter_mut().zip(chunk.docs()) {
+                    *rank = self.distances.to(*doc).min(NOWHERE) << MINUTES_BITS;
+                }
+            }
+        }
+        ranks
+    }
+
+    /// A rank with the start in it, which is read only for those that may be among the first.
+    pub(super) fn with_start(&self, rank: u64, doc: DocId) -> u64 {
+        match self.sort {
+            Sort::Relevance | Sort::Distance => {
+                let minutes = self.columns.starts_at.get_val(doc) / MICROS_PER_MINUTE;
+                rank | minutes.min(u64::from(u32::MAX))
+            }
+            Sort::Date | Sort::Price => rank,
+        }
+    }
+}
+
+/// Distances by venue, each worked out once.
+struct Distances<'s> {
+    columns: &'s Columns,
+    middle: Option<Place>,
+    /// By the venue's number: metres and one, or zero while nobody has asked.
+    known: Vec<u64>,
+}
+
+impl Distances<'_> {
+    /// Whole metres to a document's venue, rounded up, so that comparing them with a radius is exact.
+    fn to(&mut self, doc: DocId) -> u64 {
+        let venue = self.columns.venue.get_val(doc) as usize;
+        match self.known.get(venue) {
+            Some(0) | None => {}
+            Some(known) => return known - 1,
+        }
+        let place = schema::read_place(self.columns.lat.get_val(doc), self.columns.lng.get_val(doc));
+        let metres = self.middle.zip(place).map_or(NOWHERE, |(middle, place)| rounded_up(middle.distance_m(place)));
+        if let Some(known) = self.known.get_mut(venue) {
+            *known = metres + 1;
+        }
+        metres
+    }
+}
+
+/// At most half round the earth, so it fits.
+pub(super) fn rounded_up(metres: f64) -> u64 {
+    metres.ceil() as u64
+}

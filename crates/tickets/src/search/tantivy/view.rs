@@ -1,0 +1,137 @@
+//! What queries read: one moment of the index with its columns opened. Opening costs more than many queries do, so
+//! segments that stay are carried over from the moment before.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tantivy::columnar::{Cardinality, Column, ColumnValues, StrColumn};
+use tantivy::index::SegmentId;
+use tantivy::store::StoreReader;
+use tantivy::{InvertedIndexReader, Searcher, SegmentReader};
+
+use super::schema::Fields;
+
+/// Blocks of stored documents kept unpacked for each segment.
+const STORE_CACHE_BLOCKS: usize = 512;
+
+/// Numbers, one for each document.
+pub(super) type Numbers = Arc<dyn ColumnValues<u64>>;
+
+/// One moment of the index.
+pub(super) struct View {
+    pub(super) segments: Vec<Segment>,
+}
+
+/// A part of it.
+pub(super) struct Segment {
+    pub(super) reader: SegmentReader,
+    pub(super) columns: Arc<Columns>,
+}
+
+/// The opened files of a segment. Deletions are not among them, so they hold as long as the segment.
+pub(super) struct Columns {
+    pub(super) words: Arc<InvertedIndexReader>,
+    pub(super) starts: Arc<InvertedIndexReader>,
+    pub(super) keys: Arc<InvertedIndexReader>,
+    pub(super) store: StoreReader,
+    pub(super) starts_at: Numbers,
+    pub(super) day: Numbers,
+    pub(super) month: Numbers,
+    pub(super) price_from: Numbers,
+    pub(super) price_to: Numbers,
+    pub(super) popularity: Numbers,
+    pub(super) available: Numbers,
+    pub(super) id_high: Numbers,
+    pub(super) id_low: Numbers,
+    pub(super) lat: Numbers,
+    pub(super) lng: Numbers,
+    pub(super) kind: Names,
+    pub(super) city: Names,
+    pub(super) currency: Names,
+    pub(super) venue: Numbers,
+    pub(super) venues: usize,
+}
+
+/// Texts of which many documents have the same.
+pub(super) struct Names {
+    /// For each document the number of its text.
+    pub(super) numbers: Numbers,
+    /// The texts, in the order of their numbers.
+    pub(super) texts: Vec<Box<str>>,
+}
+
+impl View {
+    /// What the searcher sees, with what `before` had already opened.
+    pub(super) fn new(searcher: &Searcher, fields: &Fields, before: Option<&Self>) -> tantivy::Result<Self> {
+        let before: HashMap<SegmentId, Arc<Columns>> = before.map_or_else(HashMap::new, |view| {
+            view.segments.iter().map(|old| (old.reader.segment_id(), Arc::clone(&old.columns))).collect()
+        });
+        let mut segments = Vec::new();
+        for reader in searcher.segment_readers().iter().filter(|reader| reader.num_docs() > 0) {
+            let columns = match before.get(&reader.segment_id()) {
+                Some(columns) => Arc::clone(columns),
+                None => Arc::new(Columns::open(reader, fields)?),
+            };
+            segments.push(Segment { reader: reader.clone(), columns });
+        }
+        Ok(Self { segments })
+    }
+
+    /// How many events can be found.
+    pub(super) fn events(&self) -> u64 {
+        self.segments.iter().map(|segment| u64::from(segment.reader.num_docs())).sum()
+    }
+}
+
+impl Columns {
+    fn open(reader: &SegmentReader, fields: &Fields) -> tantivy::Result<Self> {
+        let columns = reader.fast_fields();
+        let column = |name: &str| columns.u64(name).map(numbers);
+        let texts = |name: &'static str| {
+            let missing = || tantivy::TantivyError::FieldNotFound(name.to_owned());
+            columns.str(name)?.ok_or_else(missing)
+        };
+        let venue = texts("venue")?;
+        Ok(Self {
+            words: reader.inverted_index(fields.word)?,
+            starts: reader.inverted_index(fields.start)?,
+            keys: reader.inverted_index(fields.key)?,
+            store: reader.get_store_reader(STORE_CACHE_BLOCKS)?,
+            starts_at: column("starts_at")?,
+            day: column("day")?,
+            month: column("month")?,
+            price_from: column("price_from")?,
+            price_to: column("price_to")?,
+            popularity: column("popularity")?,
+            available: column("available")?,
+            id_high: column("id_high")?,
+            id_low: column("id_low")?,
+            lat: column("lat")?,
+            lng: column("lng")?,
+            kind: Names::read(texts("kind")?)?,
+            city: Names::read(texts("city")?)?,
+            currency: Names::read(texts("currency")?)?,
+            venues: venue.num_terms(),
+            venue: numbers(venue.ords().clone()),
+        })
+    }
+}
+
+impl Names {
+    fn read(column: StrColumn) -> tantivy::Result<Self> {
+        let mut texts = Vec::with_capacity(column.num_terms());
+        let mut stream = column.dictionary().stream()?;
+        while stream.advance() {
+            texts.push(String::from_utf8_lossy(stream.key()).into());
+        }
+        Ok(Self { numbers: numbers(column.ords().clone()), texts })
+    }
+}
+
+/// Every document has every number, so the values can be read without asking which have one.
+fn numbers(column: Column<u64>) -> Numbers {
+    match column.get_cardinality() {
+        Cardinality::Full => column.values,
+        Cardinality::Optional | Cardinality::Multivalued => column.first_or_default_col(0),
+    }
+}

@@ -1,0 +1,532 @@
+//! News of orders: what the domain makes of them, written with all that follows for seats, holds and attempts.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use sqlx::types::Uuid;
+use tessera_kernel::Timestamp;
+use tessera_store::rows::{Json, RowsSql};
+use tessera_store::rows_sql;
+use tessera_store::sql::{self, Tx};
+
+use super::super::batch::Changes;
+use super::super::holds;
+use super::super::promos;
+use super::{ATTEMPTS, Action, Attempt, AttemptRow, OpenOrder, OrderRecord, ids, read, read_attempts};
+use crate::domain::ids::{AttemptId, OrderId, PromoId, TicketId};
+use crate::domain::order::{Event, Refusal, State};
+use crate::payment::PaymentRef;
+use crate::seats::{Change, ChangeTo};
+
+/// News of an order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Advance {
+    /// Which.
+    pub order: OrderId,
+    /// What happened, in this order. [`Event::Book`] comes last, and becomes [`Event::SeatsGone`] where a seat has gone.
+    pub events: Vec<Event>,
+    /// Tickets that go back to sale, their money to the buyer.
+    pub returns: Option<Return>,
+    /// The payment, where it became known.
+    pub payment: Option<PaymentRef>,
+    /// An attempt that has ended, and whether it did what it was to do.
+    pub ended: Option<(AttemptId, bool)>,
+    /// The id of the attempt that is stored, if one is due after this and none is open.
+    pub fresh: AttemptId,
+    /// Whether claims are kept in this database: then a booking needs its claim to be there under its token.
+    pub claims_here: bool,
+}
+
+/// Tickets that go back to sale.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Return {
+    /// These; all of the order where not set.
+    pub tickets: Option<Vec<TicketId>>,
+    /// Only if they are this subject's; anybody's where not set.
+    pub only_of: Option<Arc<str>>,
+}
+
+/// What became of the news.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Advanced {
+    /// The order after it, and its open attempts.
+    pub open: OpenOrder,
+    /// Whether anything has changed.
+    pub changed: bool,
+    /// The first event that could not be; those after it were left out.
+    pub refused: Option<Refusal>,
+    /// A ticket that cannot go back.
+    pub unreturnable: Option<(TicketId, Unreturnable)>,
+    /// Tickets that are for sale again, but for the claim that they were bought under.
+    pub freed: Vec<TicketId>,
+}
+
+/// Why a ticket cannot go back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unreturnable {
+    /// It is not, or no longer, of this order.
+    NotThere,
+    /// Its owner is another.
+    NotYours,
+    /// Somebody went in with it.
+    CheckedIn,
+}
+
+/// A booking, as far as a return needs it.
+struct Booking {
+    ticket: TicketId,
+    subject: String,
+    price: i64,
+    checked_in: bool,
+}
+
+/// What a batch writes.
+#[derive(Default)]
+struct Plan {
+    /// To be booked: ticket to order, in the order of ids.
+    booked: BTreeMap<Uuid, OrderId>,
+    /// Orders as they were before they were booked.
+    before_booking: HashMap<OrderId, OrderRecord>,
+    /// Tickets that go back to sale.
+    freed: Vec<TicketId>,
+    changed: HashSet<OrderId>,
+    ended: Vec<(AttemptId, bool)>,
+    added: Vec<(OrderId, u32, Attempt)>,
+    /// Promotion codes of orders that came to nothing.
+    unused: Vec<PromoId>,
+}
+
+/// Applies all of the news in their order. `None` where there is no such order.
+pub async fn advance(
+    tx: &mut Tx<'_>,
+    news: &[&Advance],
+    changes: &mut Changes,
+) -> Result<Vec<Option<Advanced>>, sql::Error> {
+    if news.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut wanted: Vec<OrderId> = news.iter().map(|news| news.order).collect();
+    wanted.sort_unstable();
+    wanted.dedup();
+    let now = tx.now().await?;
+    let mut orders = read(tx, &wanted).await?;
+    let rows: Vec<AttemptRow> = ATTEMPTS.fetch(tx, ids(&wanted)).await?;
+    let mut attempts = read_attempts(rows);
+    let mut gone = gone(tx, news, &orders).await?;
+    let mut bookings = bookings(tx, news).await?;
+    let mut plan = Plan::default();
+    let mut results = Vec::with_capacity(news.len());
+    for news in news {
+        let Some(order) = orders.get_mut(&news.order) else {
+            results.push(None);
+            continue;
+        };
+        let before = order.clone();
+        let of_order = bookings.entry(news.order).or_default();
+        let result = apply(order, news, of_order, &mut gone, &mut plan, now);
+        let open = attempts.entry(news.order).or_default();
+        keep_attempts(order, &before, open, news, &mut plan, now);
+        results.push(Some(result));
+    }
+    let losers = book(tx, &orders, &mut plan, now).await?;
+    for id in losers {
+        lose_seats(id, &mut orders, &mut attempts, &mut plan, now);
+    }
+    write(tx, &orders, &plan, changes, now).await?;
+    promos::give_back(tx, &plan.unused).await?;
+    let advanced = |(news, result): (&&Advance, Option<Outcome>)| {
+        let Outcome { changed, refused, unreturnable, freed } = result?;
+        let order = orders.get(&news.order)?.clone();
+        let attempts = attempts.get(&news.order).cloned().unwrap_or_default();
+        Some(Advanced { open: OpenOrder { order, attempts, read_at: now }, changed, refused, unreturnable, freed })
+    };
+    Ok(news.iter().zip(results).map(advanced).collect())
+}
+
+/// What one piece of news has come to; see [`Advanced`].
+#[derive(Default)]
+struct Outcome {
+    changed: bool,
+    refused: Option<Refusal>,
+    unreturnable: Option<(TicketId, Unreturnable)>,
+    freed: Vec<TicketId>,
+}
+
+/// What one piece of news makes of its order, in memory.
+fn apply(
+    order: &mut OrderRecord,
+    news: &Advance,
+    bookings: &mut Vec<Booking>,
+    gone: &mut HashSet<(OrderId, TicketId)>,
+    plan: &mut Plan,
+    now: Timestamp,
+) -> Outcome {
+    let before = order.clone();
+    let mut events = news.events.clone();
+    let mut returned: Vec<TicketId> = Vec::new();
+    if let Some(wish) = &news.returns {
+        match returnable(wish, bookings) {
+            Ok(tickets) => {
+                let amount = bookings.iter().filter(|booking| tickets.contains(&booking.ticket));
+                events.push(Event::Refund { amount: amount.map(|booking| booking.price).sum() });
+                returned = tickets;
+            }
+            Err(unreturnable) => return Outcome { unreturnable: Some(unreturnable), ..Outcome::default() },
+        }
+    }
+    if let Some(payment) = &news.payment {
+        order.payment.get_or_insert_with(|| payment.clone());
+        order.money.arrived = true;
+    }
+    let mut refused = None;
+    for event in &events {
+        let tickets = || order.seats.iter().map(|priced| TicketId::new(order.event, priced.seat));
+        let is_gone = || tickets().any(|ticket| gone.contains(&(order.id, ticket)) || taken(plan, order.id, ticket));
+        let event = match event {
+            Event::Book if order.money.state == State::Authorised && is_gone() => &Event::SeatsGone,
+            event => event,
+        };
+        match order.money.after(event, now) {
+            Ok(Some(next)) => {
+                if *event == Event::Book {
+                    plan.before_booking.insert(order.id, order.clone());
+                    plan.booked.extend(tickets().map(|ticket| (ticket.uuid(), order.id)));
+                }
+                order.money = next;
+            }
+            Ok(None) => {}
+            Err(refusal) => {
+                refused = Some(refusal);
+                returned.clear();
+                break;
+            }
+        }
+    }
+    if before.money.has_seats() && !order.money.has_seats() {
+        // All that is left of it goes back to sale.
+        returned = bookings.iter().map(|booking| booking.ticket).collect();
+    }
+    bookings.retain(|booking| !returned.contains(&booking.ticket));
+    plan.freed.extend(&returned);
+    let nothing = |order: &OrderRecord| matches!(order.money.state, State::Failed | State::Voided);
+    if nothing(order) && !nothing(&before) {
+        plan.unused.extend(order.promo);
+    }
+    if *order != before {
+        order.updated_at = now;
+        plan.changed.insert(order.id);
+    }
+    Outcome { changed: *order != before, refused, unreturnable: None, freed: returned }
+}
+
+/// Whether an order of this batch has just taken the ticket.
+fn taken(plan: &Plan, order: OrderId, ticket: TicketId) -> bool {
+    plan.booked.get(&ticket.uuid()).is_some_and(|taken_by| *taken_by != order)
+}
+
+fn returnable(wish: &Return, bookings: &[Booking]) -> Result<Vec<TicketId>, (TicketId, Unreturnable)> {
+    let all = || bookings.iter().map(|booking| booking.ticket).collect();
+    let mut tickets: Vec<TicketId> = wish.tickets.clone().unwrap_or_else(all);
+    tickets.sort_unstable();
+    tickets.dedup();
+    for ticket in &tickets {
+        let booking = bookings.iter().find(|booking| booking.ticket == *ticket);
+        let booking = booking.ok_or((*ticket, Unreturnable::NotThere))?;
+        if wish.only_of.as_ref().is_some_and(|subject| **subject != *booking.subject) {
+            return Err((*ticket, Unreturnable::NotYours));
+        }
+        if booking.checked_in {
+            return Err((*ticket, Unreturnable::CheckedIn));
+        }
+    }
+    Ok(tickets)
+}
+
+/// Ends what has ended, and stores the attempt that is due next, if none is open.
+fn keep_attempts(
+    order: &mut OrderRecord,
+    before: &OrderRecord,
+    open: &mut Vec<Attempt>,
+    news: &Advance,
+    plan: &mut Plan,
+    now: Timestamp,
+) {
+    if let Some((ended, well)) = news.ended
+        && open.iter().any(|attempt| attempt.id == ended)
+    {
+        open.retain(|attempt| attempt.id != ended);
+        plan.ended.push((ended, well));
+    }
+    let authorised = before.money.state == State::Paying && order.money.state != State::Paying;
+    let unneeded = |attempt: &Attempt| match attempt.action {
+        // Kept until the provider is known to have it or not: it is what the payment is looked up by.
+        Action::Authorise => order.money.state.is_settled() || (authorised && order.payment.is_some()),
+        Action::Capture => order.money.state != State::Booked,
+        Action::Void | Action::Refund => order.money.state != State::RefundDue,
+    };
+    for attempt in open.extract_if(.., |attempt| unneeded(attempt)) {
+        plan.ended.push((attempt.id, order.money.state != State::Failed));
+    }
+    let Some((action, amount)) = Action::of(order.money.duty(), order.money.total) else { return };
+    if !open.iter().any(|attempt| attempt.action == action) {
+        order.attempts += 1;
+        let attempt = Attempt { id: news.fresh, action, amount, began_at: now };
+        plan.added.push((order.id, order.attempts, attempt.clone()));
+        plan.changed.insert(order.id);
+        open.push(attempt);
+    }
+}
+
+/// On PostgreSQL, so that news of an order are taken one after the other.
+pub async fn lock(tx: &mut Tx<'_>, news: &[&Advance]) -> Result<(), sql::Error> {
+    let Tx::Postgres { transaction } = tx else { return Ok(()) };
+    if news.is_empty() {
+        return Ok(());
+    }
+    const LOCK: &str = "SELECT id FROM orders WHERE id = ANY($1) ORDER BY id FOR UPDATE";
+    let ids: Vec<Uuid> = news.iter().map(|news| news.order.uuid()).collect();
+    sqlx::query(LOCK).bind(ids).execute(&mut **transaction).await?;
+    Ok(())
+}
+
+/// Seats of orders to be booked that somebody has, or whose claim is not theirs any more.
+async fn gone(
+    tx: &mut Tx<'_>,
+    news: &[&Advance],
+    orders: &HashMap<OrderId, OrderRecord>,
+) -> Result<HashSet<(OrderId, TicketId)>, sql::Error> {
+    const BOOKED: RowsSql = rows_sql!(
+        "SELECT ticket_id, " id(1) " FROM " rows " JOIN bookings ON ticket_id = " id(0) " WHERE order_id <> " id(1)
+    );
+    const UNCLAIMED: RowsSql = rows_sql!(
+        "SELECT " id(0) ", " id(1) " FROM " rows " LEFT JOIN claims ON claims.id = " id(0) " AND claims.token = " int(2) "
+         WHERE claims.id IS NULL"
+    );
+    let booking = news.iter().filter(|news| news.events.contains(&Event::Book));
+    let booking: Vec<(&OrderRecord, bool)> =
+        booking.filter_map(|news| Some((orders.get(&news.order)?, news.claims_here))).collect();
+    let mut gone = HashSet::new();
+    let (mut all, mut claimed) = (Json::array(booking.len(), 80), Json::array(booking.len(), 80));
+    for (order, claims_here) in booking {
+        for id in holds::tickets(order.event, &order.seats) {
+            let fill = |row: &mut Json| {
+                row.id(id);
+                row.id(order.id.uuid());
+                row.number(order.token);
+            };
+            all.row(fill);
+            if claims_here {
+                claimed.row(fill);
+            }
+        }
+    }
+    for (sql, rows) in [(BOOKED, all.end()), (UNCLAIMED, claimed.end())] {
+        if rows != "[]" {
+            let rows: Vec<(Uuid, Uuid)> = sql.fetch(tx, rows).await?;
+            gone.extend(rows.into_iter().map(|(ticket, order)| (order.into(), ticket.into())));
+        }
+    }
+    Ok(gone)
+}
+
+/// The bookings of orders that may give some back.
+async fn bookings(tx: &mut Tx<'_>, news: &[&Advance]) -> Result<HashMap<OrderId, Vec<Booking>>, sql::Error> {
+    const OF_ORDERS: RowsSql = rows_sql!(
+        "SELECT order_id, ticket_id, subject, price, checked_in_at
+         FROM " rows " JOIN bookings ON order_id = " id(0) " ORDER BY ticket_id"
+    );
+    type Row = (Uuid, Uuid, String, i64, Option<i64>);
+    // Whoever only books has none yet.
+    let may_return = |news: &&&Advance| news.returns.is_some() || !news.events.contains(&Event::Book);
+    let mut orders: Vec<OrderId> = news.iter().filter(may_return).map(|news| news.order).collect();
+    orders.sort_unstable();
+    orders.dedup();
+    let mut bookings: HashMap<OrderId, Vec<Booking>> = HashMap::new();
+    if orders.is_empty() {
+        return Ok(bookings);
+    }
+    let rows: Vec<Row> = OF_ORDERS.fetch(tx, ids(&orders)).await?;
+    for (order, ticket, subject, price, checked_in_at) in rows {
+        let booking = Booking { ticket: ticket.into(), subject, price, checked_in: checked_in_at.is_some() };
+        bookings.entry(order.into()).or_default().push(booking);
+    }
+    Ok(bookings)
+}
+
+/// Writes the bookings, and gives the orders that did not get all of theirs; those have none of them.
+async fn book(
+    tx: &mut Tx<'_>,
+    orders: &HashMap<OrderId, OrderRecord>,
+    plan: &mut Plan,
+    now: Timestamp,
+) -> Result<Vec<OrderId>, sql::Error> {
+    // A seat that is sold again has a serial above all that it had before: no old code opens the door.
+    const ADD: RowsSql = rows_sql!(
+        "INSERT INTO bookings (ticket_id, event_id, order_id, subject, token, price, serial, booked_at, updated_at)
+         SELECT " id(0) ", " id(1) ", " id(2) ", " text(3) ", " int(4) ", " int(5) ",
+            1 + COALESCE((SELECT MAX(p.serial) FROM past_bookings p WHERE p.ticket_id = " id(0) "), 0), "
+            int(6) ", " int(6) "
+         FROM " rows " WHERE TRUE ORDER BY " id(0) " ON CONFLICT (ticket_id) DO NOTHING RETURNING ticket_id"
+    );
+    const REMOVE: RowsSql = rows_sql!("DELETE FROM bookings WHERE order_id IN (SELECT " id(0) " FROM " rows ")");
+    const BOOKED: RowsSql = rows_sql!(
+        "UPDATE holds SET state = 'booked', updated_at = " int(1) " FROM " rows " WHERE holds.id = " id(0)
+    );
+    if plan.booked.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut rows = Json::array(plan.booked.len(), 180);
+    for (ticket, id) in &plan.booked {
+        let Some(order) = orders.get(id) else { continue };
+        let seat = TicketId::from(*ticket).seat();
+        let price = order.seats.iter().find(|priced| Some(priced.seat) == seat).map_or(0, |priced| priced.price);
+        rows.row(|row| {
+            row.id(*ticket);
+            row.id(order.event.uuid());
+            row.id(id.uuid());
+            row.text(&order.subject);
+            row.number(order.token);
+            row.number(price);
+            row.number(now.micros());
+        });
+    }
+    let written: Vec<(Uuid,)> = ADD.fetch(tx, rows.end()).await?;
+    let written: HashSet<Uuid> = written.into_iter().map(|(id,)| id).collect();
+    let missing = plan.booked.iter().filter(|(ticket, _)| !written.contains(*ticket)).map(|(_, order)| *order);
+    let losers: HashSet<OrderId> = missing.collect();
+    if !losers.is_empty() {
+        REMOVE.execute(tx, ids(&losers.iter().copied().collect::<Vec<_>>())).await?;
+        plan.booked.retain(|_, order| !losers.contains(order));
+    }
+    let winners: HashSet<OrderId> = plan.booked.values().copied().collect();
+    let mut rows = Json::array(winners.len(), 60);
+    for order in winners.iter().filter_map(|id| orders.get(id)) {
+        rows.row(|row| {
+            row.id(order.hold.uuid());
+            row.number(now.micros());
+        });
+    }
+    if !winners.is_empty() {
+        BOOKED.execute(tx, rows.end()).await?;
+    }
+    Ok(losers.into_iter().collect())
+}
+
+/// An order that another transaction was faster than: as if it had been told before it was booked.
+fn lose_seats(
+    id: OrderId,
+    orders: &mut HashMap<OrderId, OrderRecord>,
+    attempts: &mut HashMap<OrderId, Vec<Attempt>>,
+    plan: &mut Plan,
+    now: Timestamp,
+) {
+    let (Some(order), Some(mut before)) = (orders.get_mut(&id), plan.before_booking.remove(&id)) else { return };
+    if let Ok(Some(lost)) = before.money.after(&Event::SeatsGone, now) {
+        before.money = lost;
+        before.updated_at = now;
+        before.attempts = order.attempts;
+        *order = before;
+    }
+    // The attempt that was to capture lets go instead.
+    let due = Action::of(order.money.duty(), order.money.total);
+    let added = plan.added.iter_mut().filter(|(of, _, _)| *of == id).map(|(_, _, attempt)| attempt);
+    let open = attempts.get_mut(&id).into_iter().flatten();
+    for attempt in added.chain(open).filter(|attempt| attempt.action == Action::Capture) {
+        if let Some((action, amount)) = due {
+            (attempt.action, attempt.amount) = (action, amount);
+        }
+    }
+}
+
+async fn write(
+    tx: &mut Tx<'_>,
+    orders: &HashMap<OrderId, OrderRecord>,
+    plan: &Plan,
+    changes: &mut Changes,
+    now: Timestamp,
+) -> Result<(), sql::Error> {
+    const ORDERS: RowsSql = rows_sql!(
+        "UPDATE orders SET state = " text(1) ", keep = " int(2) ", captured = " int(3) ", refunded = " int(4) ",
+            payment_ref = " text(5) ", failure_code = " text(6) ", failure_detail = " text(7) ", attempt = " int(8) ",
+            updated_at = " int(9) "
+         FROM " rows " WHERE orders.id = " id(0)
+    );
+    const ENDED: RowsSql = rows_sql!(
+        "UPDATE payment_attempts SET state = " text(1) ", updated_at = " int(2) " FROM " rows "
+         WHERE payment_attempts.id = " id(0)
+    );
+    const ADDED: RowsSql = rows_sql!(
+        "INSERT INTO payment_attempts (id, order_id, number, action, amount, state, created_at, updated_at)
+         SELECT " id(0) ", " id(1) ", " int(2) ", " text(3) ", " int(4) ", 'started', " int(5) ", " int(5) "
+         FROM " rows " WHERE TRUE"
+    );
+    const PAST: RowsSql = rows_sql!(
+        "INSERT INTO past_bookings (ticket_id, serial, event_id, order_id, subject, ended_at)
+         SELECT b.ticket_id, b.serial, b.event_id, b.order_id, b.subject, " int(1) "
+         FROM " rows " JOIN bookings b ON b.ticket_id = " id(0)
+    );
+    const FREED: RowsSql = rows_sql!("DELETE FROM bookings WHERE ticket_id IN (SELECT " id(0) " FROM " rows ")");
+    let mut rows = [
+        (PAST, Json::array(plan.freed.len(), 60)),
+        (FREED, Json::array(plan.freed.len(), 36)),
+        (ORDERS, Json::array(plan.changed.len(), 200)),
+        (ENDED, Json::array(plan.ended.len(), 70)),
+        (ADDED, Json::array(plan.added.len(), 120)),
+    ];
+    let [(_, past), (_, freed), (_, changed), (_, ended), (_, added)] = &mut rows;
+    for ticket in &plan.freed {
+        freed.row(|row| row.id(ticket.uuid()));
+        past.row(|row| {
+            row.id(ticket.uuid());
+            row.number(now.micros());
+        });
+    }
+    for order in plan.changed.iter().filter_map(|id| orders.get(id)) {
+        changed.row(|row| fill(row, order));
+    }
+    for (id, well) in &plan.ended {
+        ended.row(|row| {
+            row.id(id.uuid());
+            row.text(if *well { "succeeded" } else { "failed" });
+            row.number(now.micros());
+        });
+    }
+    for (order, number, attempt) in &plan.added {
+        added.row(|row| {
+            row.id(attempt.id.uuid());
+            row.id(order.uuid());
+            row.number(i64::from(*number));
+            row.text(attempt.action.as_str());
+            row.number(attempt.amount);
+            row.number(now.micros());
+        });
+    }
+    for (sql, rows) in rows {
+        let rows = rows.end();
+        if rows != "[]" {
+            sql.execute(tx, rows).await?;
+        }
+    }
+    let freed = plan.freed.iter().map(|ticket| (*ticket, ChangeTo::Free));
+    let booked = plan.booked.keys().map(|ticket| (TicketId::from(*ticket), ChangeTo::Booked));
+    for (ticket, to) in freed.chain(booked) {
+        let seat = ticket.seat().map(|seat| Change { seat, to });
+        changes.entry(ticket.event()).or_default().extend(seat);
+    }
+    Ok(())
+}
+
+fn fill(row: &mut Json, order: &OrderRecord) {
+    let text = |row: &mut Json, text: Option<&str>| match text {
+        Some(text) => row.text(text),
+        None => row.null(),
+    };
+    row.id(order.id.uuid());
+    row.text(order.money.state.as_str());
+    [order.money.keep, order.money.captured, order.money.refunded].into_iter().for_each(|amount| row.number(amount));
+    text(row, order.payment.as_ref().map(PaymentRef::as_str));
+    text(row, order.money.failure.as_ref().map(|failure| failure.code.as_str()));
+    text(row, order.money.failure.as_ref().map(|failure| failure.detail.as_str()));
+    row.number(i64::from(order.attempts));
+    row.number(order.updated_at.micros());
+}

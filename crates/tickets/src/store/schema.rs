@@ -1,0 +1,19 @@
+//! The schema, step by step. Ids are 16-byte UUIDs, times microseconds UTC, money minor units of the event's currency.
+
+use tessera_store::sql::Migration;
+
+/// PostgreSQL's names of the types differ: `UUID` and `BYTEA` where SQLite has `BLOB`.
+pub(crate) const STEPS: &[Migration] = &[Migration {
+    version: 1,
+    name: "tickets",
+    sql: include_str!("schema/1.sqlite.sql"),
+    postgres: Some(include_str!("schema/1.postgres.sql")),
+}];
+
+/// Waiting rooms.
+pub(crate) const QUEUES: Migration = Migration {
+    version: 4,
+    name: "queues",
+    sql: include_str!("schema/queues.sqlite.sql"),
+    postgres: Some(include_str!("schema/queues.postgres.sql")),
+};

@@ -1,0 +1,231 @@
+-- What is sold, and where.
+CREATE TABLE seat_plans (
+    id UUID PRIMARY KEY,
+    name TEXT NOT NULL,
+    seats BIGINT NOT NULL,
+    document TEXT NOT NULL,
+    organiser TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL,
+    deleted_at BIGINT
+);
+CREATE TABLE venues (
+    id UUID PRIMARY KEY,
+    name TEXT NOT NULL,
+    city TEXT NOT NULL,
+    country TEXT NOT NULL,
+    address TEXT NOT NULL,
+    lat_e7 BIGINT,
+    lng_e7 BIGINT,
+    timezone TEXT NOT NULL,
+    plan_id UUID REFERENCES seat_plans (id),
+    organiser TEXT NOT NULL,
+    version BIGINT NOT NULL DEFAULT 1,
+    updated_at BIGINT NOT NULL,
+    deleted_at BIGINT
+);
+CREATE TABLE performers (
+    id UUID PRIMARY KEY,
+    name TEXT NOT NULL,
+    about TEXT NOT NULL,
+    organiser TEXT NOT NULL,
+    version BIGINT NOT NULL DEFAULT 1,
+    updated_at BIGINT NOT NULL,
+    deleted_at BIGINT
+);
+CREATE TABLE events (
+    id UUID PRIMARY KEY,
+    name TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    status TEXT NOT NULL,
+    organiser TEXT NOT NULL,
+    venue_id UUID NOT NULL REFERENCES venues (id),
+    plan_id UUID REFERENCES seat_plans (id),
+    starts_at BIGINT NOT NULL,
+    currency TEXT NOT NULL,
+    tickets BIGINT NOT NULL,
+    -- Everything else of the event, as JSON: description, times, price levels, areas, rules, queue.
+    document TEXT NOT NULL,
+    version BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL,
+    deleted_at BIGINT
+);
+CREATE INDEX events_updated ON events (updated_at, id);
+CREATE INDEX venues_updated ON venues (updated_at, id);
+CREATE INDEX performers_updated ON performers (updated_at, id);
+CREATE TABLE event_performers (
+    event_id UUID NOT NULL REFERENCES events (id),
+    position BIGINT NOT NULL,
+    performer_id UUID NOT NULL REFERENCES performers (id),
+    PRIMARY KEY (event_id, position)
+);
+CREATE TABLE promo_codes (
+    id UUID PRIMARY KEY,
+    event_id UUID NOT NULL REFERENCES events (id),
+    code TEXT NOT NULL,
+    -- Exactly one of the two.
+    discount_bp BIGINT,
+    discount_amount BIGINT,
+    max_uses BIGINT,
+    uses BIGINT NOT NULL,
+    valid_from BIGINT,
+    valid_until BIGINT,
+    version BIGINT NOT NULL DEFAULT 1,
+    updated_at BIGINT NOT NULL,
+    deleted_at BIGINT
+);
+CREATE UNIQUE INDEX promo_codes_code ON promo_codes (event_id, code) WHERE deleted_at IS NULL;
+
+-- Who has which seat for how long. The claims themselves are in the claim store.
+CREATE TABLE holds (
+    -- Made from the subject and the idempotency key: the same request is the same hold.
+    id UUID PRIMARY KEY,
+    event_id UUID NOT NULL,
+    subject TEXT NOT NULL,
+    -- Seats and their prices, see `store::seats`.
+    seats BYTEA NOT NULL,
+    count BIGINT NOT NULL,
+    total BIGINT NOT NULL,
+    token BIGINT NOT NULL,
+    expires_at BIGINT NOT NULL,
+    -- 'active' (until expires_at), 'released', 'booked'.
+    state TEXT NOT NULL,
+    request_hash BYTEA NOT NULL,
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL
+);
+CREATE INDEX holds_of_subject ON holds (event_id, subject) WHERE state = 'active';
+
+-- An order and its money.
+CREATE TABLE orders (
+    -- Made from the subject and the idempotency key: the same request is the same order.
+    id UUID PRIMARY KEY,
+    event_id UUID NOT NULL,
+    subject TEXT NOT NULL,
+    hold_id UUID NOT NULL,
+    -- Of the claim, which the booking must still be under.
+    token BIGINT NOT NULL,
+    seats BYTEA NOT NULL,
+    count BIGINT NOT NULL,
+    state TEXT NOT NULL,
+    currency TEXT NOT NULL,
+    total BIGINT NOT NULL,
+    -- What the seats are worth now and what stays with us; what was taken; what went back of that.
+    keep BIGINT NOT NULL,
+    captured BIGINT NOT NULL,
+    refunded BIGINT NOT NULL,
+    promo_code_id UUID,
+    -- Until when an authorised payment may become a booking.
+    book_before BIGINT NOT NULL,
+    -- The attempt that counts.
+    attempt BIGINT NOT NULL,
+    provider TEXT NOT NULL,
+    payment_ref TEXT,
+    failure_code TEXT,
+    failure_detail TEXT,
+    request_hash BYTEA NOT NULL,
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL
+);
+-- One order at work for a hold.
+CREATE UNIQUE INDEX orders_of_hold ON orders (hold_id) WHERE state IN ('paying', 'authorised', 'booked', 'captured');
+CREATE INDEX orders_of_subject ON orders (subject, created_at);
+CREATE INDEX orders_updated ON orders (updated_at, id);
+CREATE INDEX orders_of_event ON orders (event_id, state);
+CREATE INDEX orders_open ON orders (updated_at) WHERE state IN ('paying', 'authorised', 'booked', 'refund_due');
+CREATE TABLE payment_attempts (
+    -- Also the idempotency key that the provider is given; stored before it is called.
+    id UUID PRIMARY KEY,
+    order_id UUID NOT NULL,
+    number BIGINT NOT NULL,
+    -- 'authorise', 'capture', 'void', 'refund'.
+    action TEXT NOT NULL,
+    amount BIGINT NOT NULL,
+    -- 'started', 'needs_action', 'succeeded', 'failed', 'unknown'.
+    state TEXT NOT NULL,
+    provider_ref TEXT,
+    failure_code TEXT,
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL
+);
+CREATE INDEX payment_attempts_of_order ON payment_attempts (order_id, number);
+CREATE INDEX payment_attempts_ref ON payment_attempts (provider_ref);
+CREATE TABLE provider_events (
+    provider TEXT NOT NULL,
+    id TEXT NOT NULL,
+    received_at BIGINT NOT NULL,
+    PRIMARY KEY (provider, id)
+);
+
+-- The booking: one row for a seat of an event. Its primary key is what a double sale breaks on.
+CREATE TABLE bookings (
+    -- The ticket: the event's id with the seat's number in its last four bytes.
+    ticket_id UUID PRIMARY KEY,
+    event_id UUID NOT NULL,
+    order_id UUID NOT NULL,
+    -- Whose it is now; a transfer changes it.
+    subject TEXT NOT NULL,
+    token BIGINT NOT NULL,
+    price BIGINT NOT NULL,
+    -- Goes up with every transfer, so that an old QR code is refused.
+    serial BIGINT NOT NULL,
+    booked_at BIGINT NOT NULL,
+    checked_in_at BIGINT,
+    checked_in_by TEXT,
+    gate TEXT,
+    -- Made from who asked and under which key: a repetition is answered the same again.
+    check_in_request UUID,
+    transfer_request UUID,
+    updated_at BIGINT NOT NULL
+);
+CREATE INDEX bookings_of_order ON bookings (order_id);
+CREATE INDEX bookings_of_subject ON bookings (subject, event_id);
+CREATE INDEX bookings_updated ON bookings (updated_at, ticket_id);
+-- Bookings that were given back. A seat that is sold again begins with a serial above these, so that no old code opens
+-- the door.
+CREATE TABLE past_bookings (
+    ticket_id UUID NOT NULL,
+    serial BIGINT NOT NULL,
+    event_id UUID NOT NULL,
+    order_id UUID NOT NULL,
+    subject TEXT NOT NULL,
+    ended_at BIGINT NOT NULL,
+    PRIMARY KEY (ticket_id, serial)
+);
+
+-- What changed, in order.
+CREATE TABLE seat_feeds (
+    event_id UUID PRIMARY KEY,
+    seq BIGINT NOT NULL
+);
+CREATE TABLE seat_feed (
+    event_id UUID NOT NULL,
+    seq BIGINT NOT NULL,
+    at BIGINT NOT NULL,
+    -- See `seats::delta`.
+    changes BYTEA NOT NULL,
+    PRIMARY KEY (event_id, seq)
+);
+CREATE TABLE outbox (
+    seq BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    -- 'event', 'venue', 'performer', 'order'.
+    kind TEXT NOT NULL,
+    id UUID NOT NULL,
+    at BIGINT NOT NULL
+);
+CREATE TABLE outbox_readers (
+    name TEXT PRIMARY KEY,
+    seq BIGINT NOT NULL
+);
+
+-- Writes that were answered, by who asked and under which key.
+CREATE TABLE answers (
+    subject TEXT NOT NULL,
+    idempotency_key TEXT NOT NULL,
+    request_hash BYTEA NOT NULL,
+    status BIGINT NOT NULL,
+    body TEXT NOT NULL,
+    at BIGINT NOT NULL,
+    PRIMARY KEY (subject, idempotency_key)
+);
+CREATE INDEX answers_at ON answers (at);

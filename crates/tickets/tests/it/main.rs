@@ -1,0 +1,13 @@
+//! Tickets against real servers: its use cases and its API, on SQLite and PostgreSQL, with claims in SQL and in Redis. One
+//! test binary, since each link is heavy.
+#![expect(clippy::unwrap_used, reason = "in a test it is the assertion")]
+
+mod catalogue;
+mod door;
+mod holds;
+mod orders;
+mod payment;
+mod queue;
+mod search;
+mod search_http;
+mod support;

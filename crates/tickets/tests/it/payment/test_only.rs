@@ -1,0 +1,124 @@
+//! What only the test provider does: cards that answer late or never, and a ledger that outlives the process.
+
+use tessera_kernel::{Clock, ManualClock, Timestamp};
+use tessera_tickets::payment::test::Totals;
+
+use super::*;
+
+struct Late {
+    test: Test,
+    clock: Arc<ManualClock>,
+    _folder: ScratchDir,
+}
+
+async fn by_hand(patience: Duration) -> Late {
+    let folder = ScratchDir::new();
+    let url = format!("sqlite:{}", folder.file("payments-test.db").display());
+    let clock = Arc::new(ManualClock::at("2030-05-31T23:59:00Z".parse::<Timestamp>().unwrap()));
+    let db = Db::open(&url, test::SCHEMA, test::STEPS).await.unwrap();
+    Late { test: Test::new(db, clock.clone() as Arc<dyn Clock>, patience, Default::default()), clock, _folder: folder }
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_late_is_pending_until_then() {
+    let Late { test, clock, _folder } = by_hand(PATIENCE).await;
+    let request = wish(attempt(), 4_500, card("4000000000010019"));
+    is_unknown(test.authorise(request.clone()).await);
+    let truth = async || test.look_up(Which::Attempt(request.attempt)).await.unwrap().unwrap();
+    let payment = truth().await.payment;
+    assert_eq!(truth().await.status, Status::Pending);
+    assert_eq!(refused(test.capture(attempt(), &payment, eur(4_500)).await), "unexpected_state");
+    clock.advance(Duration::from_secs(20));
+    assert_eq!(truth().await.status, Status::Authorised);
+    assert_eq!(authorised(test.authorise(request.clone()).await), payment);
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_in_time_is_waited_for() {
+    let folder = ScratchDir::new();
+    let url = format!("sqlite:{}", folder.file("payments-test.db").display());
+    let db = Db::open(&url, test::SCHEMA, test::STEPS).await.unwrap();
+    let test = Test::new(db, Arc::new(SystemClock), Duration::from_secs(60), Default::default());
+    authorised(test.authorise(wish(attempt(), 4_500, card("4000000000010001"))).await);
+}
+
+#[tokio::test]
+async fn a_silent_provider_says_nothing_of_a_payment_that_it_has() {
+    let Late { test, clock, _folder } = by_hand(PATIENCE).await;
+    let request = wish(attempt(), 4_500, card("4000000000010043"));
+    is_unknown(test.authorise(request.clone()).await);
+    is_unknown(test.look_up(Which::Attempt(request.attempt)).await);
+    clock.advance(Duration::from_secs(30));
+    let truth = test.look_up(Which::Attempt(request.attempt)).await.unwrap().unwrap();
+    assert_eq!(truth.status, Status::Authorised);
+}
+
+#[tokio::test]
+async fn a_provider_that_is_away_has_done_nothing() {
+    let Late { test, _folder, .. } = by_hand(PATIENCE).await;
+    let request = wish(attempt(), 4_500, card("4000000000010050"));
+    let outcome = test.authorise(request.clone()).await;
+    assert!(matches!(outcome, Err(Error::NotDone { .. })), "{outcome:?}");
+    assert_eq!(test.look_up(Which::Attempt(request.attempt)).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_bank_may_let_go_before_the_capture() {
+    let Late { test, _folder, .. } = by_hand(PATIENCE).await;
+    let payment = authorised(test.authorise(wish(attempt(), 4_500, card("4000000000010076"))).await);
+    assert_eq!(refused(test.capture(attempt(), &payment, eur(4_500)).await), "capture_refused");
+    assert_eq!(test.look_up(Which::Payment(&payment)).await.unwrap().unwrap().status, Status::Voided);
+}
+
+#[tokio::test]
+async fn a_card_is_good_until_its_month_ends() {
+    let Late { test, clock, _folder } = by_hand(PATIENCE).await;
+    let until_may = || Method::Card(Card::new("4242424242424242", 5, 2030, "123").unwrap());
+    authorised(test.authorise(wish(attempt(), 4_500, until_may())).await);
+    clock.advance(Duration::from_secs(60));
+    let outcome = test.authorise(wish(attempt(), 4_500, until_may())).await;
+    assert!(matches!(&outcome, Ok(Authorisation::Declined(why)) if why.code == "expired_card"), "{outcome:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_ledger_is_the_same_for_all_processes_and_outlives_them() {
+    let folder = ScratchDir::new();
+    let (one, other) = (on_file(folder.path()).await, on_file(folder.path()).await);
+    let payment = authorised(one.authorise(wish(attempt(), 9_000, good())).await);
+    let waiting = wish(attempt(), 700, good());
+    let declined = wish(attempt(), 500, card("4000000000009995"));
+    authorised(other.authorise(waiting.clone()).await);
+    other.authorise(declined.clone()).await.unwrap();
+    // Both take the same money at the same time: one does.
+    let (a, b) = (attempt(), attempt());
+    let taken = tokio::join!(one.capture(a, &payment, eur(9_000)), other.capture(b, &payment, eur(9_000)));
+    assert!(taken.0.is_ok() != taken.1.is_ok(), "{taken:?}");
+    other.refund(attempt(), &payment, eur(2_000)).await.unwrap();
+    one.close().await;
+    other.close().await;
+    assert!(matches!(one.void(attempt(), &payment).await, Err(Error::NotDone { .. })), "it is closed");
+    drop((one, other));
+
+    let later = on_file(folder.path()).await;
+    let totals = later.totals().await.unwrap();
+    let eur = Totals { currency: "EUR".into(), payments: 3, authorised: 700, captured: 9_000, refunded: 2_000 };
+    assert_eq!(totals, [eur]);
+    let ledger = later.ledger(None, 100).await.unwrap();
+    let attempts: Vec<_> = ledger.iter().map(|payment| payment.attempt.unwrap()).collect();
+    assert!(attempts.is_sorted() && attempts[1..] == [waiting.attempt, declined.attempt]);
+    assert_eq!(later.ledger(Some(waiting.attempt), 100).await.unwrap(), ledger[2..]);
+    assert_eq!(later.ledger(None, 1).await.unwrap(), ledger[..1]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_shares_its_flushes() {
+    let folder = ScratchDir::new();
+    let test = on_file(folder.path()).await;
+    let buy = async |amount: i64| {
+        let payment = authorised(test.authorise(wish(attempt(), amount, good())).await);
+        test.capture(attempt(), &payment, eur(amount)).await.unwrap();
+    };
+    futures::future::join_all((1..=500).map(buy)).await;
+    let totals = test.totals().await.unwrap();
+    assert_eq!((totals[0].payments, totals[0].captured, totals[0].authorised), (500, 500 * 501 / 2, 0));
+}
