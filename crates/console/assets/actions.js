@@ -1,25 +1,10 @@
-// What a person can set going: an incremental run, a backfill, a cancel. Each intent has one idempotency key for as long as
-// it is unanswered, so pressing again after a lost answer does not start a second run.
+// What a person can set going in ingest: an incremental run, a backfill, a cancel.
 
-import { newKey, path, post } from './api.js';
-import { draw, h } from './dom.js';
+import { path } from './api.js';
+import { openDialog } from './dialog.js';
+import { h } from './dom.js';
+import { send } from './intents.js';
 import { button, codes, prose, toast } from './parts.js';
-
-const unanswered = new Map();
-
-/** Sends one intent. The key is kept when no answer came, and dropped when the server has answered, whatever it said. */
-async function send(target, body) {
-  const intent = `${target} ${JSON.stringify(body ?? null)}`;
-  if (!unanswered.has(intent)) unanswered.set(intent, newKey());
-  try {
-    const answer = await post(target, body, unanswered.get(intent));
-    unanswered.delete(intent);
-    return answer;
-  } catch (problem) {
-    if (problem.status !== 0) unanswered.delete(intent);
-    throw problem;
-  }
-}
 
 export const runLink = (id) => `#${path('ingest', 'runs', id)}`;
 export const pipelineLink = (name, ...tab) => `#${path('ingest', 'pipelines', name, ...tab)}`;
@@ -112,48 +97,6 @@ export function cancelDialog(run, cancelled) {
     submit: async () => cancelled(await send(path('ingest', 'runs', run.id, 'cancel'), undefined)),
     view: () => h('p', null, `${run.pipeline} stops after the pages in flight, and keeps what it has committed. The next run goes on from there.`),
   });
-}
-
-/** A modal question. `check` returns why it cannot be sent yet, or null; `submit` throws a problem to keep it open. */
-function openDialog({ title, confirm, dismiss = 'Close', danger = false, view, check, submit }) {
-  const dialog = document.createElement('dialog');
-  dialog.className = 'dialog';
-  dialog.setAttribute('aria-labelledby', 'dialog-title');
-  const state = { sending: false, problem: null, tried: false };
-  const redraw = () => draw(dialog, content());
-  const onsubmit = async (event) => {
-    event.preventDefault();
-    state.tried = true;
-    if (state.sending || check() !== null) return redraw();
-    state.sending = true;
-    state.problem = null;
-    redraw();
-    try {
-      await submit();
-      dialog.close();
-    } catch (problem) {
-      state.problem = problem;
-      state.sending = false;
-      redraw();
-    }
-  };
-  const content = () => h('form', { onsubmit, novalidate: true },
-    h('h2', { id: 'dialog-title' }, title),
-    view(redraw),
-    state.tried && check() && h('p', { class: 'field-error', role: 'alert' }, check()),
-    state.problem && h('div', { class: 'field-error', role: 'alert' }, h('p', null, prose(state.problem.message)), codes(state.problem)),
-    h('div', { class: 'dialog-actions' },
-      button(dismiss, () => dialog.close()),
-      h('button', { type: 'submit', class: `button ${danger ? 'danger' : 'primary'}`, disabled: state.sending }, state.sending ? 'Sending…' : confirm)));
-  const close = () => dialog.close();
-  window.addEventListener('hashchange', close);
-  dialog.addEventListener('close', () => {
-    window.removeEventListener('hashchange', close);
-    dialog.remove();
-  });
-  document.body.append(dialog);
-  redraw();
-  dialog.showModal();
 }
 
 /** The answer to a refused "run now", as a banner's parts. */

@@ -1,16 +1,19 @@
 // The public API as any client sees it: JSON in and out, problem documents as errors, an idempotency key on every write.
 
 const DEADLINE_MS = 10_000;
+/** For large answers and for those that wait for somebody else. */
+export const SLOW_MS = 45_000;
 
-/** What went wrong with a request, in words for a person. `status` is 0 when no answer came. */
+/** What went wrong with a request, in words for a person. `status` is 0 when no answer came; `members` is the whole document. */
 export class Problem extends Error {
-  constructor({ status, code, title, detail, requestId }) {
+  constructor({ status, code, title, detail, requestId, members }) {
     super(detail || title);
     this.status = status;
     this.code = code ?? null;
     this.title = title;
     this.detail = detail ?? null;
     this.requestId = requestId ?? null;
+    this.members = members ?? {};
   }
 }
 
@@ -21,13 +24,34 @@ export function serverNow() {
   return Date.now() + skewMs;
 }
 
+let bearer = null;
+
+/** From now on requests carry this token; none when null. */
+export function signAs(token) {
+  bearer = token;
+}
+
 export function get(path, signal) {
   return request('GET', path, { signal });
 }
 
-/** Writes once per `key`: repeat an unanswered request with the same key. */
-export function post(path, body, key) {
-  return request('POST', path, { body, key });
+/** What never changes at its address may come from the browser's cache. */
+export function getCached(path, signal) {
+  return request('GET', path, { signal, cache: 'default', deadlineMs: SLOW_MS });
+}
+
+/** Bytes as they are: an ArrayBuffer, or a Blob of that type. */
+export function getBytes(path, accept, signal) {
+  return request('GET', path, { signal, accept, read: (response) => response.arrayBuffer(), deadlineMs: SLOW_MS });
+}
+
+export function getBlob(path, accept, signal) {
+  return request('GET', path, { signal, accept, read: (response) => response.blob(), deadlineMs: SLOW_MS });
+}
+
+/** Writes once per `key`: repeat an unanswered request with the same key. Refused where the thing has another `version`. */
+export function write(method, path, body, { key, deadlineMs, version } = {}) {
+  return request(method, path, { body, key, deadlineMs, version });
 }
 
 /** A path from parts that may hold any character. */
@@ -53,35 +77,39 @@ export function newKey() {
   return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
 }
 
-async function request(method, target, { body, key, signal }) {
-  const headers = { accept: 'application/json, application/problem+json' };
+async function request(method, target, { body, key, version, signal, accept = 'application/json', cache = 'no-store', read, deadlineMs = DEADLINE_MS }) {
+  const headers = { accept: `${accept}, application/problem+json` };
   if (body !== undefined) headers['content-type'] = 'application/json';
   if (key) headers['idempotency-key'] = key;
-  const deadline = AbortSignal.timeout(DEADLINE_MS);
+  if (version !== undefined) headers['if-match'] = `"${version}"`;
+  if (bearer) headers.authorization = `Bearer ${bearer}`;
+  const deadline = AbortSignal.timeout(deadlineMs);
   let response;
-  let text;
+  let content;
   try {
     response = await fetch(target, {
       method,
       headers,
-      body: body === undefined ? undefined : JSON.stringify(body),
+      // A text is sent as it is: a file whose faults the server is to name by line.
+      body: body === undefined || typeof body === 'string' ? body : JSON.stringify(body),
       // The browser lets requests for one cacheable address wait for each other, also for one that hangs.
-      cache: 'no-store',
+      cache,
       signal: signal ? AbortSignal.any([signal, deadline]) : deadline,
     });
-    text = await response.text();
+    content = response.ok && read ? await read(response) : await response.text();
   } catch (cause) {
     if (signal?.aborted) throw cause;
     throw new Problem({
       status: 0,
       title: 'Tessera does not answer',
       detail: deadline.aborted
-        ? `No answer from ${location.host} within ${DEADLINE_MS / 1000} s. Check that it is running and not overloaded.`
+        ? `No answer from ${location.host} within ${deadlineMs / 1000} s. Check that it is running and not overloaded.`
         : `Could not reach ${location.host}. Check that Tessera is running and that the network is up.`,
     });
   }
   noteClock(response);
-  const value = parse(text);
+  if (response.ok && read) return content;
+  const value = parse(content);
   if (response.ok && value !== undefined) return value;
   throw problemFrom(response, value);
 }
@@ -113,5 +141,6 @@ function problemFrom(response, value) {
     title: known.title ?? `HTTP ${status}`,
     detail: known.detail ?? (known.title ? null : `The server answered ${status} ${response.statusText}`.trim() + '.'),
     requestId: known.request_id ?? response.headers.get('x-request-id'),
+    members: known,
   });
 }

@@ -2,9 +2,12 @@
 // that refreshes every second keeps focus, selection and scroll. Text is only ever a text node: nothing here parses HTML.
 
 const SVG = 'http://www.w3.org/2000/svg';
-const PROPERTIES = new Set(['value', 'checked']);
+const PROPERTIES = new Set(['value', 'checked', 'selected']);
 
-/** Describes an element. `key` keeps its identity among siblings; `on…` are handlers; `style` is an object. */
+/**
+ * Describes an element. `key` keeps its identity among siblings; `on…` are handlers; `style` is an object; `ref` is called
+ * once with the element, for what draws itself (a canvas, a video).
+ */
 export function h(tag, props, ...children) {
   return { tag, props: props ?? {}, children: describe(children), dom: null };
 }
@@ -81,6 +84,10 @@ function update(old, node, inSvg) {
 
 function set(dom, name, value, before) {
   if (name === 'key') return;
+  if (name === 'ref') {
+    if (before === undefined) value?.(dom);
+    return;
+  }
   if (name.startsWith('on')) {
     dom[name] = value ?? null;
   } else if (name === 'style') {

@@ -22,6 +22,13 @@ const SHAPES = {
   play: solid('M4 2.2v11.6L13.5 8Z'),
   history: stroke('M2.5 8a5.5 5.5 0 1 0 1.7-4L2.5 5.5m0-3.5v3.5H6M8 5v3l2 1.5'),
   plus: stroke('M8 3v10M3 8h10'),
+  minus: stroke('M3 8h10'),
+  search: stroke('M7 2.5a4.5 4.5 0 1 1 0 9 4.5 4.5 0 0 1 0-9Zm3.4 7.9 3.1 3.1'),
+  ticket: stroke('M2 4.5h12v2.2a1.4 1.4 0 0 0 0 2.7v2.1H2V9.4a1.4 1.4 0 0 0 0-2.7ZM10 4.5v7'),
+  stage: stroke('M2 3h12v4.5c-2 0-3-1-3.5-2C10 7 9 8 8 8S6 7 5.5 5.5C5 6.5 4 7.5 2 7.5ZM4 13.5h8'),
+  door: stroke('M4 14V2.5h8V14M2.5 14h11M9.5 8v.5'),
+  pin: stroke('M8 14S3.5 9.5 3.5 6.5a4.5 4.5 0 0 1 9 0C12.5 9.5 8 14 8 14ZM8 6v1'),
+  camera: stroke('M2 5h3l1-2h4l1 2h3v8H2ZM8 6.5a2.3 2.3 0 1 1 0 4.6 2.3 2.3 0 0 1 0-4.6'),
 };
 
 /** An icon that says nothing by itself; the text beside it does. */

@@ -6,12 +6,25 @@ import { draw, h } from './dom.js';
 import { icon } from './icons.js';
 import { Feed } from './live.js';
 import { banner, button, empty, heading } from './parts.js';
+import { onSession, signOut, whoami } from './session.js';
 import { home } from './pages/home.js';
 import { pipeline } from './pages/pipeline.js';
 import { pipelines } from './pages/pipelines.js';
 import { quality } from './pages/quality.js';
 import { run } from './pages/run.js';
 import { runs } from './pages/runs.js';
+import { signIn } from './pages/sign-in.js';
+import { checkout } from './tickets/checkout.js';
+import { door } from './tickets/door.js';
+import { event } from './tickets/event.js';
+import { order, orders } from './tickets/orders.js';
+import { eventForm } from './tickets/organiser/event-form.js';
+import { organiser } from './tickets/organiser/events.js';
+import { manage } from './tickets/organiser/manage.js';
+import { plans } from './tickets/organiser/plans.js';
+import { venues } from './tickets/organiser/venues.js';
+import { search } from './tickets/search.js';
+import { waitingRoom } from './tickets/waiting-room.js';
 
 const ROUTES = [
   ['', home, 'home'],
@@ -21,11 +34,35 @@ const ROUTES = [
   ['ingest/pipelines/:name/:tab', pipeline, 'pipelines'],
   ['ingest/runs', runs, 'runs'],
   ['ingest/runs/:id', run, 'runs'],
+  ['tickets', search, 'search'],
+  ['tickets/events/:id', event, 'search'],
+  ['tickets/events/:id/waiting-room', waitingRoom, 'search'],
+  ['tickets/checkout/:hold', checkout, 'search'],
+  ['tickets/orders', orders, 'orders'],
+  ['tickets/orders/:id', order, 'orders'],
+  ['tickets/organiser', organiser, 'organiser'],
+  ['tickets/organiser/venues', venues, 'organiser'],
+  ['tickets/organiser/plans', plans, 'organiser'],
+  ['tickets/organiser/new', eventForm, 'organiser'],
+  ['tickets/organiser/events/:id', manage, 'organiser'],
+  ['tickets/organiser/events/:id/edit', eventForm, 'organiser'],
+  ['tickets/door', door, 'door'],
+  ['sign-in', signIn, 'sign-in'],
 ];
 
 const NAVIGATION = [
   { links: [['home', 'Home', '#/', 'home']] },
   { title: 'Ingest', role: 'ingest', links: [['pipelines', 'Pipelines', '#/ingest/pipelines', 'pipe'], ['runs', 'Runs', '#/ingest/runs', 'runs']] },
+  {
+    title: 'Tickets',
+    role: 'tickets',
+    links: [
+      ['search', 'Events', '#/tickets', 'search'],
+      ['orders', 'My tickets', '#/tickets/orders', 'ticket'],
+      ['organiser', 'Organiser', '#/tickets/organiser', 'stage'],
+      ['door', 'Door', '#/tickets/door', 'door'],
+    ],
+  },
 ];
 
 /** As in base.css: the page grows no wider. */
@@ -42,6 +79,7 @@ class Page {
     this.params = params;
     this.query = query;
     this.feeds = [];
+    this.endings = [];
     this.busy = new Set();
     this.refused = null;
     this.view = () => null;
@@ -57,6 +95,17 @@ class Page {
     });
     this.feeds.push(feed);
     return feed;
+  }
+
+  /** What to end when the page is left: a stream, a camera, a timer. */
+  closing(end) {
+    this.endings.push(end);
+  }
+
+  /** Draws again every so often, for what counts down. */
+  tick(everyMs) {
+    const timer = setInterval(() => this.render(), everyMs);
+    this.closing(() => clearInterval(timer));
   }
 
   title(text) {
@@ -90,6 +139,7 @@ class Page {
   close() {
     this.closed = true;
     for (const feed of this.feeds) feed.stop();
+    for (const end of this.endings.splice(0)) end();
   }
 }
 
@@ -169,6 +219,7 @@ function open(first) {
   }
   page = new Page(address, params, query);
   navigation(area);
+  person();
   clear();
   build(page, parts);
   show(() => page.view());
@@ -184,11 +235,29 @@ function navigation(area) {
   navigation.area = area;
   const runsHere = (role) => !components || components.some((component) => component.role === role || component.name.startsWith(role));
   draw(document.getElementById('nav'), NAVIGATION.filter(({ role }) => !role || runsHere(role)).map(({ title, links }) =>
-    h('div', { class: 'nav-group', key: title ?? 'top' },
+    h('div', { class: area !== 'home' && links.every(([name]) => name !== area) ? 'nav-group nav-other' : 'nav-group', key: title ?? 'top' },
       title && h('p', { class: 'nav-title' }, title),
       h('ul', null, links.map(([name, text, href, shape]) =>
         h('li', { key: name }, h('a', { href, 'aria-current': name === area ? 'page' : undefined }, icon(shape), h('span', null, text))))))));
 }
+
+function person() {
+  const session = whoami();
+  const here = location.hash.startsWith('#/sign-in') ? '' : `?back=${encodeURIComponent(location.hash)}`;
+  draw(document.getElementById('person'), session
+    ? [h('span', { class: 'person-name break', title: `${session.subject}, ${session.roles.join(', ')}` }, session.name, h('small', null, session.roles.join(', '))),
+      h('a', { href: `#/sign-in${here}` }, 'Switch'), h('button', { type: 'button', class: 'plain', onclick: signOut }, 'Sign out')]
+    : h('a', { href: `#/sign-in${here}` }, 'Sign in'));
+}
+
+// Whose page it is has changed, and with it what the server answers.
+onSession(() => {
+  person();
+  if (page && !location.hash.startsWith('#/sign-in')) {
+    page.close();
+    open(true);
+  }
+});
 
 document.getElementById('skip').onclick = () => main.focus();
 window.addEventListener('hashchange', () => open(false));

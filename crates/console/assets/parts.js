@@ -25,6 +25,22 @@ const STATES = {
   unchecked: ['No checks', 'ring', 'idle'],
   ready: ['Ready', 'check', 'good'],
   not_ready: ['Not ready', 'cross', 'bad'],
+  draft: ['Draft', 'ring', 'idle'],
+  published: ['Published', 'check', 'good'],
+  cancelled: ['Cancelled', 'cross', 'bad'],
+  on_sale: ['On sale', 'check', 'good'],
+  coming: ['Not on sale yet', 'clock', 'busy'],
+  off_sale: ['Sale ended', 'stop', 'idle'],
+  sold_out: ['Sold out', 'cross', 'idle'],
+  paying: ['Payment under way', 'dots', 'busy'],
+  authorised: ['Payment under way', 'dots', 'busy'],
+  booked: ['Booked', 'check', 'good'],
+  captured: ['Paid', 'check', 'good'],
+  voided: ['Not booked, not charged', 'stop', 'idle'],
+  refund_due: ['Refund on its way', 'history', 'warn'],
+  refunded: ['Refunded', 'history', 'idle'],
+  admitted: ['Your turn', 'check', 'good'],
+  paused: ['Paused', 'stop', 'warn'],
 };
 
 /** A state as shape, colour and word. A state that this page does not know is shown as the API names it. */
@@ -111,13 +127,15 @@ export function troubles(...feeds) {
     title: problem.title ?? 'Something went wrong in this page',
     text: [problem.message === problem.title ? null : prose(problem.message), stale && ' What you see below is from before.'],
     code: problem,
-    action: button('Try again', () => failing.forEach((feed) => feed.refresh()), { kind: 'small' }),
+    action: problem.status === 401
+      ? h('a', { class: 'button small', href: `#/sign-in?back=${encodeURIComponent(location.hash)}` }, 'Sign in')
+      : button('Try again', () => failing.forEach((feed) => feed.refresh()), { kind: 'small' }),
   });
 }
 
 export function banner({ title, text, code, action, tone = 'bad' }) {
   return h('div', { class: `banner tone-${tone}`, role: tone === 'bad' ? 'alert' : 'note' },
-    icon(tone === 'bad' ? 'cross' : 'warning'),
+    icon({ bad: 'cross', good: 'check' }[tone] ?? 'warning'),
     h('div', { class: 'banner-body' }, h('p', { class: 'banner-title' }, title), text && h('p', null, typeof text === 'string' ? prose(text) : text), code && codes(code)),
     action && h('div', { class: 'banner-action' }, action));
 }

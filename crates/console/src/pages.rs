@@ -1,7 +1,7 @@
 //! Which pages exist, as paths: the list that decides between a redirect and 404.
 
 /// The pages, as in the routes of `assets/main.js`; `*` is any one part, such as a pipeline's name.
-const PAGES: &[&[&str]] = &[
+pub(crate) const PAGES: &[&[&str]] = &[
     &["ingest", "pipelines"],
     &["ingest", "pipelines", "*"],
     &["ingest", "pipelines", "*", "files"],
@@ -9,6 +9,20 @@ const PAGES: &[&[&str]] = &[
     &["ingest", "pipelines", "*", "quality"],
     &["ingest", "runs"],
     &["ingest", "runs", "*"],
+    &["tickets"],
+    &["tickets", "events", "*"],
+    &["tickets", "events", "*", "waiting-room"],
+    &["tickets", "checkout", "*"],
+    &["tickets", "orders"],
+    &["tickets", "orders", "*"],
+    &["tickets", "organiser"],
+    &["tickets", "organiser", "venues"],
+    &["tickets", "organiser", "plans"],
+    &["tickets", "organiser", "new"],
+    &["tickets", "organiser", "events", "*"],
+    &["tickets", "organiser", "events", "*", "edit"],
+    &["tickets", "door"],
+    &["sign-in"],
 ];
 
 /// The fragment of the page at `path` (still percent-encoded, no leading slash), when there is such a page.
@@ -37,13 +51,22 @@ mod tests {
         assert_eq!(fragment("ingest/pipelines/").as_deref(), Some("ingest/pipelines"));
         assert_eq!(fragment("ingest/pipelines/a%2Fb/quality").as_deref(), Some("ingest/pipelines/a%2Fb/quality"));
         assert_eq!(fragment("ingest/runs/run_1").as_deref(), Some("ingest/runs/run_1"));
+        assert_eq!(fragment("tickets/").as_deref(), Some("tickets"));
     }
 
     #[test]
     fn what_is_no_page_has_no_fragment() {
-        for path in
-            ["", "ingest", "ingest/other", "ingest/pipelines/a/b", "ingest/pipelines//files", "ingest/runs/%2E."]
-        {
+        for path in [
+            "",
+            "ingest",
+            "ingest/other",
+            "ingest/pipelines/a/b",
+            "ingest/pipelines//files",
+            "ingest/runs/%2E.",
+            "tickets/other",
+            "tickets/events",
+            "tickets/checkout/..",
+        ] {
             assert_eq!(fragment(path), None, "{path}");
         }
     }

@@ -1,10 +1,11 @@
 // Home: what runs here, and whether anything needs a person.
 
-import { get, serverNow } from '../api.js';
+import { get, serverNow, withQuery } from '../api.js';
 import { h } from '../dom.js';
-import { counted, duration, stamp } from '../format.js';
+import { count, counted, duration, stamp } from '../format.js';
 import { pipelineLink } from '../actions.js';
 import { badge, empty, facts, heading, loading, moment, prose, section, table, troubles } from '../parts.js';
+import { eventCard } from '../tickets/search.js';
 import { everyPipeline, needsAttention } from './pipelines.js';
 
 const ENDPOINTS = [
@@ -14,21 +15,26 @@ const ENDPOINTS = [
   ['/readyz', 'Readiness', 'it can take work'],
 ];
 const ATTENTION_SHOWN = 5;
+const EVENTS_SHOWN = 3;
 
 export function home(page) {
   page.title('Home');
   const parts = page.feed((signal) => get('/components', signal), 2000);
   let pipelines = null;
+  let events = null;
 
   page.view = () => {
     const ingestRuns = parts.data?.components.some(isIngest);
     if (ingestRuns && !pipelines) pipelines = page.feed(everyPipeline, 2000);
+    const ticketsRun = parts.data?.components.some(isTickets);
+    if (ticketsRun && !events) events = page.feed((signal) => get(withQuery('/search', { sort: 'date', limit: EVENTS_SHOWN }), signal), 10_000);
     return [
       heading({ title: 'What runs here', under: parts.data && h('span', null, location.host) }),
       troubles(parts),
       parts.waiting && loading(5),
       parts.data && [
         summary(parts.data),
+        events && ticketsCard(events),
         pipelines && ingestCard(pipelines),
         components(parts.data.components),
         endpoints(),
@@ -41,6 +47,10 @@ function isIngest({ name, role }) {
   return role === 'ingest' || name.startsWith('ingest');
 }
 
+function isTickets({ name, role }) {
+  return role === 'tickets' || name.startsWith('tickets');
+}
+
 function summary({ version, started_at, components }) {
   const ready = components.filter((component) => component.ready).length;
   return facts([
@@ -49,6 +59,16 @@ function summary({ version, started_at, components }) {
     ['Started', h('time', { datetime: started_at }, `${stamp(started_at, serverNow())} UTC`)],
     ['Ready', `${ready} of ${components.length}`],
   ]);
+}
+
+function ticketsCard(feed) {
+  return section('Tickets', [
+    feed.problem && h('p', { class: 'field-error' }, prose(feed.problem.message)),
+    feed.waiting && loading(2),
+    feed.data && (feed.data.items.length === 0
+      ? empty('No events yet', 'An organiser makes them: a venue, a seat plan, prices.', h('a', { class: 'button', href: '#/tickets/organiser' }, 'To the organiser’s pages'))
+      : h('ul', { class: 'event-cards' }, feed.data.items.map((one) => h('li', { key: one.id }, eventCard(one))))),
+  ], { beside: h('a', { class: 'button small', href: '#/tickets' }, feed.data?.total > EVENTS_SHOWN ? `All ${count(feed.data.total)} events` : 'All events') });
 }
 
 function ingestCard(feed) {

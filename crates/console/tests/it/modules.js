@@ -1,0 +1,136 @@
+// Runs in a page of the console and returns the names of the checks that do not hold.
+const failed = [];
+const same = (name, found, wanted) => {
+  const [a, b] = [JSON.stringify(found), JSON.stringify(wanted)];
+  if (a !== b) failed.push(`${name}: found ${a}, wanted ${b}`);
+};
+const module = (name) => import(`/console/${name}`);
+
+/** Two sections of 3 rows with 10 seats, and 5 places of general admission; the first row costs more. */
+function answer() {
+  const made = { event: 'event_0123456789abcdef0123456700000000', seats: 65, price_levels: [{ key: 'a', name: 'A', price: 5000, color: '#112233' }, { key: 'b', name: 'B', price: 2000, color: 'red' }], sections: [], labels: [], x: [], y: [], level: [], areas: [{ key: 'ga', name: 'Standing', blocks: [[60, 5]], level: 1 }] };
+  for (let section = 0; section < 2; section += 1) {
+    const rows = [];
+    for (let row = 0; row < 3; row += 1) {
+      rows.push({ label: 'ABC'[row], first: made.x.length, count: 10 });
+      for (let seat = 0; seat < 10; seat += 1) {
+        made.x.push(section * 100 + seat * 2);
+        made.y.push(row * 3);
+        made.labels.push(String(seat + 1));
+        made.level.push(row === 0 ? 0 : 1);
+      }
+    }
+    made.sections.push({ name: `Block ${section + 1}`, rows });
+  }
+  made.level.push(1, 1, 1, 1, 1);
+  return made;
+}
+
+function snapshot(seq, states) {
+  const bytes = new Uint8Array(13 + Math.ceil(states.length / 4));
+  const view = new DataView(bytes.buffer);
+  view.setUint8(0, 1);
+  view.setBigUint64(1, BigInt(seq));
+  view.setUint32(9, states.length);
+  states.forEach((state, seat) => { bytes[13 + (seat >> 2)] |= state << ((seat & 3) * 2); });
+  return bytes.buffer;
+}
+
+async function plans() {
+  const { Plan, ticketId, numberOf } = await module('tickets/plan.js');
+  const plan = new Plan(answer());
+  plan.inCurrency('EUR');
+  same('a seat by its place', plan.nearest(106.3, 3.2, 1), 43);
+  same('no seat where none is', plan.nearest(50, 3, 1.5), -1);
+  same('what stands on a ticket', plan.placeOf(43), { section: 'Block 2', row: 'B', seat: '4' });
+  same('general admission', plan.placeOf(64), { area: 'Standing' });
+  same('its price', plan.priceOf(43), { amount: 2000, currency: 'EUR' });
+  same('a section by a point', plan.sectionAt(110, 4)?.name, 'Block 2');
+  same('no section beside it', plan.sectionAt(60, 4), null);
+  same('blocks by price', plan.blocks.map(({ seats, level }) => [seats, level]), [[10, 0], [20, 1], [10, 0], [20, 1]]);
+  same('a colour that is none of ours', plan.levels[1].color.length, 7);
+  same('the distance of neighbours', plan.spacing, 2);
+  let seen = 0;
+  plan.within(-5, -5, 30, 20, (seats, from, to) => { seen += to - from; });
+  same('the seats of a rectangle', seen, 30);
+  same('a ticket has its event and number', ticketId(plan.event, 43), 'ticket_0123456789abcdef012345670000002c');
+  same('and back', numberOf(ticketId(plan.event, 59_999)), 59_999);
+}
+
+async function seats() {
+  const { Plan } = await module('tickets/plan.js');
+  const { SeatStates, FREE, HELD, BOOKED } = await module('tickets/seats.js');
+  const states = new SeatStates(new Plan(answer()));
+  const all = Array(65).fill(FREE);
+  all[3] = BOOKED;
+  all[61] = HELD;
+  states.read(snapshot(7, all));
+  same('a snapshot', [states.seq, states.state[3], states.state[61], [...states.free], [...states.freeOfBlock], [...states.freeOfLevel], states.freeOfArea.get('ga')], [7, BOOKED, HELD, [29, 30], [9, 20, 10, 20], [19, 44], 4]);
+  same('a change', states.apply({ seq: 9, free: [61], held: [[40, 1e12], [3, 1e12]], booked: [41] }), [61, 40, 3, 41]);
+  same('after it', [states.seq, [...states.free], [...states.freeOfLevel], states.freeOfArea.get('ga'), states.until.get(40)], [9, [29, 28], [19, 43], 5, 1e12]);
+  same('an old change changes nothing', [states.apply({ seq: 9, free: [40] }), states.state[40]], [[], HELD]);
+  same('numbers that are not there', states.apply({ seq: 10, booked: [65, 4e9] }), []);
+  states.read(snapshot(11, Array(65).fill(FREE)));
+  same('all free again', [[...states.free], states.freeOfArea.get('ga'), states.until.size], [[30, 30], 5, 0]);
+}
+
+async function words() {
+  const { countdown, fromField, minorUnits, majorUnits, money, onClock, toField } = await module('tickets/words.js');
+  same('summer on the venue’s clock', fromField('2026-07-01T20:00', 'Europe/Lisbon'), '2026-07-01T19:00:00Z');
+  same('winter on the venue’s clock', fromField('2026-12-01T20:00', 'America/Chicago'), '2026-12-02T02:00:00Z');
+  same('the day the clocks change', fromField('2026-03-29T12:00', 'Europe/Berlin'), '2026-03-29T10:00:00Z');
+  same('there and back', toField(fromField('2026-10-25T18:30', 'Europe/Berlin'), 'Europe/Berlin'), '2026-10-25T18:30');
+  same('money', [money({ amount: 4500, currency: 'EUR' }), money({ amount: 4550, currency: 'EUR' }), money({ amount: 4500, currency: 'JPY' })], ['€45', '€45.50', '¥4,500']);
+  same('what was typed', [minorUnits('45', 'EUR'), minorUnits('45,5', 'EUR'), minorUnits('45.55', 'EUR'), minorUnits('45.555', 'EUR'), minorUnits('45.5', 'JPY'), minorUnits('a', 'EUR')], [4500, 4550, 4555, null, null, null]);
+  same('for the form', [majorUnits(4500, 'EUR'), majorUnits(4550, 'EUR'), majorUnits(4500, 'JPY')], ['45', '45.50', '4500']);
+  same('a countdown', [countdown(599_001), countdown(1), countdown(-5)], ['10:00', '0:01', '0:00']);
+  same('moments in messages', onClock('kept until 2026-07-01T19:04:10.123Z, pick', 'Europe/Lisbon').replace(/ [A-Z+0-9:]+,/, ','), 'kept until 20:04,'.concat(' pick'));
+}
+
+async function cameras() {
+  const { Camera } = await module('tickets/camera.js');
+  const camera = new Camera(() => {});
+  camera.frame(800, 600, { left: 0, top: 0, right: 100, bottom: 50 }, 40);
+  same('all of it is in view', [camera.toPlan(0, 0)[0] < 0, camera.toPlan(800, 600)[0] > 100], [true, true]);
+  const before = camera.toPlan(200, 300);
+  camera.zoom(2, 200, 300);
+  same('what is under the pointer stays there', camera.toPlan(200, 300).map(Math.round), before.map(Math.round));
+  camera.zoom(1000);
+  same('no nearer than allowed', camera.scale, 40);
+  camera.pan(1e6, 1e6);
+  same('the plan cannot be lost', camera.toPlan(800, 600).every((value) => value > 0), true);
+  camera.zoom(1e-6);
+  same('no farther than all of it', camera.scale, camera.fitScale);
+}
+
+async function doors() {
+  const { readCode } = await module('tickets/doorlist.js');
+  const bytes = new Uint8Array(84).fill(255);
+  bytes.set([1, 35, 69, 103, 137, 171, 205, 239, 1, 35, 69, 103, 0, 0, 0, 44, 0, 0, 0, 7]);
+  const code = `T1.${btoa(String.fromCharCode(...bytes)).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '')}`;
+  const { ticket, serial, signed, signature } = readCode(code);
+  same('a code', [ticket, serial, signed.length, signature.length], ['ticket_0123456789abcdef012345670000002c', 7, 20, 64]);
+  same('what is no code', [readCode('T1.abc'), readCode('T2.' + code.slice(3)), readCode(code.slice(0, -4)), readCode('T1.!!!'), readCode('')], [null, null, null, null, null]);
+}
+
+async function text() {
+  const { draw, h } = await module('dom.js');
+  const host = document.createElementNS('http://www.w3.org/1999/xhtml', 'div');
+  const name = '<img src=x onerror="throw 1"><script>throw 2</' + 'script>';
+  draw(host, h('p', { title: name }, name));
+  same('a script in a name is text', [host.textContent, host.querySelectorAll('img, script').length], [name, 0]);
+  let kept = null;
+  const view = (words) => h('div', null, h('input', { key: 'field', ref: (field) => { kept = [...(kept ?? []), field]; } }), words);
+  draw(host, view('one'));
+  draw(host, view('two'));
+  same('an element is told of once', kept.length, 1);
+}
+
+for (const part of [plans, seats, words, cameras, doors, text]) {
+  try {
+    await part();
+  } catch (cause) {
+    failed.push(`${part.name}: ${cause.stack}`);
+  }
+}
+return failed;
