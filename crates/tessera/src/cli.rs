@@ -1,6 +1,7 @@
 //! The command line. Exit codes: 0 done, 1 failed, 2 bad usage or settings.
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,7 @@ use crate::demo::{self, Demo};
 use crate::health;
 use crate::roles::{self, ROLES, Role};
 use crate::settings::{self, Flags};
+use crate::token::TokenArgs;
 use crate::up::{self, Failure};
 
 /// How long work on threads that cannot be stopped may keep the process.
@@ -40,7 +42,7 @@ enum Command {
     Up {
         #[command(flatten)]
         flags: Flags,
-        /// Run a pipeline against a demo API too, so that there is something to see
+        /// Show something: a pipeline that reads a demo API, and a season of events with fans who buy
         #[arg(long)]
         demo: bool,
     },
@@ -62,6 +64,11 @@ enum Command {
         #[command(flatten)]
         demo: DemoApiArgs,
     },
+    /// Send a crowd of simulated fans to a running server
+    Sim {
+        #[command(subcommand)]
+        command: tessera_sim::cli::Command,
+    },
     /// Ask a running process whether it is well: exit code 0 if so, 2 where the address is none, else 1
     Health {
         /// The address to ask
@@ -73,6 +80,11 @@ enum Command {
             value_parser = health::web_address
         )]
         url: String,
+    },
+    /// Print a token that says who somebody is, for `Authorization: Bearer`
+    Token {
+        #[command(flatten)]
+        token: TokenArgs,
     },
     /// Show settings
     Config {
@@ -114,8 +126,10 @@ pub fn main() -> ExitCode {
             done(serve(&flags, &roles, Show::Nothing))
         }
         Command::DemoApi { demo } => done(demo_api(demo)),
+        Command::Sim { command } => sim(command),
         Command::Health { url } => done(health(&url)),
         Command::Config { command: ConfigCommand::Print { flags } } => done(print(&flags)),
+        Command::Token { token } => done(token.sign().map(|token| say(&format!("{token}\n")))),
         Command::Version => {
             say(&format!("tessera {VERSION}\n"));
             ExitCode::SUCCESS
@@ -149,6 +163,19 @@ fn demo_api(demo: DemoApiArgs) -> Result<(), Failure> {
         DemoApiError::Serve(_) => Failure::Other(error.into()),
         usage => Failure::Usage(usage.to_string()),
     })
+}
+
+/// 1 where the books do not agree, too.
+fn sim(command: tessera_sim::cli::Command) -> ExitCode {
+    let tell = |line: String| say(&format!("{line}\n"));
+    let ran = Runtime::new().context("the async runtime").map_err(Failure::Other);
+    match ran.and_then(|runtime| runtime.block_on(crate::sim::run(command, tell))) {
+        Ok(crate::sim::Done { report, is_clean }) => {
+            say(&report);
+            if is_clean { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(failure) => done(Err(failure)),
+    }
 }
 
 fn health(url: &str) -> Result<(), Failure> {
@@ -201,6 +228,9 @@ async fn serve_until_signal(config: &Config, roles: &[Role], show: Show) -> Resu
     say("stop it with Ctrl-C\n");
     let signal = signals.recv().await;
     tracing::info!(signal, "stopping");
+    if let Some(demo) = &demo {
+        demo.announce_stop();
+    }
     tokio::select! {
         in_time = running.stop() => tracing::info!(in_time, "stopped"),
         signal = signals.recv() => tracing::warn!(signal, "stopped at once"),
@@ -212,21 +242,24 @@ async fn serve_until_signal(config: &Config, roles: &[Role], show: Show) -> Resu
     Ok(())
 }
 
-/// The roles, the demo API, and a first run of the pipeline that reads it.
+/// The roles, the people of the demo and their season of events, the demo API, and a first run of the pipeline that reads it.
 async fn start_demo(config: &Config, roles: &[Role]) -> Result<(Running, demo::Serving), Failure> {
     let demo = Demo::bind(config).await?;
     let address = demo.address();
     let pipelines = config.get::<tessera_ingest::config::Config>()?.pipelines;
-    let mut opened_at = Timestamp::default();
-    let running = up::start_prepared(config, roles, |data| {
-        opened_at = demo.prepare(data, pipelines).map_err(Failure::Other)?;
+    let mut opened = (Timestamp::default(), PathBuf::new());
+    let roles: Vec<Role> = roles.iter().copied().chain([roles::DEMO]).collect();
+    let running = up::start_prepared(config, &roles, |data| {
+        opened = (demo.prepare(data, pipelines).map_err(Failure::Other)?, data.to_owned());
         Ok(())
     })
     .await?;
-    let serving = demo.serve(opened_at);
+    let (opened_at, data) = opened;
     let base = running.base_url();
+    let serving = demo.serve(opened_at, data, base.clone());
     say(&format!("{}  demo API http://{address}\n", running.address_table()));
     say(&format!("watch the demo pipeline: {base}/console/#/ingest/pipelines/shop\n"));
+    say(&format!("buy a ticket while others do: {base}/console/#/tickets\n"));
     if let Err(error) = demo::first_run(&base, opened_at).await {
         tracing::warn!(%error, "the first run was not started; the schedule will");
     }

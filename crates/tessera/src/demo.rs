@@ -1,7 +1,9 @@
-//! `up --demo`: a shop's API that grows while one watches, and a pipeline that reads it each minute.
+//! `up --demo`: a shop's API that grows while one watches, and a pipeline that reads it each minute; a season of events,
+//! and a few fans who buy around the visitor.
 //!
-//! What is remembered lies in `<data>/demo.json`: when the shop opened, so that it is the same shop after a restart, and
-//! the pipeline file as it was written, so that one that the user has changed is left as it is.
+//! What is remembered lies in `<data>/demo.json`: when the shop opened, so that it is the same shop after a restart, the
+//! pipeline file as it was written, so that one that the user has changed is left as it is, and the events of the season,
+//! so that they are put on sale once.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,9 +16,12 @@ use serde::{Deserialize, Serialize};
 use tessera_ingest::demo_api::{DemoApi, Options, serve};
 use tessera_kernel::{Clock, SystemClock, Timestamp};
 use tessera_service::config::Config;
+use tessera_sim::app::season::Loaded;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+
+mod season;
 
 use crate::settings;
 use crate::up::Failure;
@@ -38,6 +43,27 @@ struct Memory {
     opened_at: Timestamp,
     /// The pipeline file as it was written last.
     pipeline: String,
+    /// The season that is on sale.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    season: Option<Loaded>,
+}
+
+impl Memory {
+    fn read(data: &Path) -> anyhow::Result<Option<Self>> {
+        let path = data.join(MEMORY);
+        match std::fs::read_to_string(&path) {
+            Ok(text) => serde_json::from_str(&text)
+                .map(Some)
+                .with_context(|| format!("{} is broken; delete it to begin the demo anew", path.display())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).context(path.display().to_string()),
+        }
+    }
+
+    fn write(&self, data: &Path) -> anyhow::Result<()> {
+        let path = data.join(MEMORY);
+        std::fs::write(&path, serde_json::to_string_pretty(self)?).with_context(|| path.display().to_string())
+    }
 }
 
 /// The demo with its port bound; nothing is written or served yet.
@@ -74,15 +100,7 @@ impl Demo {
 
     /// Writes the pipeline into `pipelines` and gives the moment at which the shop opened.
     pub fn prepare(&self, data: &Path, pipelines: Option<PathBuf>) -> anyhow::Result<Timestamp> {
-        let memory_path = data.join(MEMORY);
-        let memory =
-            match std::fs::read_to_string(&memory_path) {
-                Ok(text) => Some(serde_json::from_str::<Memory>(&text).with_context(|| {
-                    format!("{} is broken; delete it to begin the demo anew", memory_path.display())
-                })?),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-                Err(error) => return Err(error).context(memory_path.display().to_string()),
-            };
+        let memory = Memory::read(data)?;
         let folder = pipelines.unwrap_or_else(|| data.join("pipelines"));
         let file = folder.join("shop.yaml");
         let lake = std::path::absolute(data.join("lake"))?;
@@ -98,40 +116,57 @@ impl Demo {
             std::fs::write(&file, &text).with_context(|| file.display().to_string())?;
         }
         let opened_at = memory.as_ref().map_or_else(|| self.clock.now(), |memory| memory.opened_at);
+        let season = memory.as_ref().and_then(|memory| memory.season.clone());
         let pipeline = if ours { text } else { memory.map(|memory| memory.pipeline).unwrap_or_default() };
-        let memory = serde_json::to_string_pretty(&Memory { version: 1, opened_at, pipeline })?;
-        std::fs::write(&memory_path, memory).with_context(|| memory_path.display().to_string())?;
+        Memory { version: 1, opened_at, pipeline, season }.write(data)?;
         Ok(opened_at)
     }
 
-    /// Opens the shop.
-    pub fn serve(self, opened_at: Timestamp) -> Serving {
+    /// Opens the shop, puts the season on sale at the server at `base`, and sends the first fans.
+    pub fn serve(self, opened_at: Timestamp, data: PathBuf, base: String) -> Serving {
         let options = Options { orders: ORDERS, growth: GROWTH, opened_at, ..Options::default() };
-        let api = DemoApi::new(options, self.clock);
+        let api = DemoApi::new(options, self.clock.clone());
         let stop = CancellationToken::new();
         let stopped = stop.clone().cancelled_owned();
-        let serving = tokio::spawn(async move {
+        let shop = tokio::spawn(async move {
             if let Err(error) = serve(self.listener, api, stopped).await {
                 tracing::error!(%error, "the demo API ended");
             }
         });
-        Serving { stop, serving }
+        let (clock, stopped) = (self.clock, stop.clone());
+        let season = tokio::spawn(async move {
+            if let Err(error) = season::run(&data, &base, clock, stopped).await {
+                tracing::error!(error = format!("{error:#}"), "the season of the demo ended");
+            }
+        });
+        Serving { stop, tasks: [shop, season] }
     }
 }
 
-/// The demo API while it serves.
+/// The demo while it runs.
 pub struct Serving {
     stop: CancellationToken,
-    serving: JoinHandle<()>,
+    tasks: [JoinHandle<()>; 2],
 }
 
 impl Serving {
-    /// Closes the shop.
+    /// Sends the fans home and closes the shop.
     pub async fn stop(mut self) {
         self.stop.cancel();
-        if tokio::time::timeout(STOP_DEADLINE, &mut self.serving).await.is_err() {
-            self.serving.abort();
+        let ended = tokio::time::timeout(STOP_DEADLINE, async {
+            for task in &mut self.tasks {
+                // What went wrong in it was told there.
+                let _ = task.await;
+            }
+        });
+        if ended.await.is_err() {
+            self.tasks.iter().for_each(JoinHandle::abort);
         }
+    }
+
+    /// No more fans: the server is about to stop.
+    pub fn announce_stop(&self) {
+        self.stop.cancel();
     }
 }
 

@@ -3,7 +3,6 @@
 use std::future::Future;
 use std::pin::Pin;
 
-use tessera_ingest::BuildError;
 use tessera_ingest::spec::Environment;
 use tessera_service::config::Config;
 use tessera_service::{Component, Deps};
@@ -26,7 +25,11 @@ pub struct Role {
 pub const ROLES: &[Role] = &[
     Role { name: "console", about: "the web pages", build: console },
     Role { name: "ingest", about: "pipelines on their schedules, and the API of their runs", build: ingest },
+    Role { name: "tickets", about: "events, search, seats, booking, the waiting room and the door", build: tickets },
 ];
+
+/// What `up --demo` serves besides.
+pub const DEMO: Role = Role { name: "demo", about: "signs in the people of the demo", build: demo };
 
 /// The row of that name.
 pub fn find(name: &str) -> Option<Role> {
@@ -38,14 +41,33 @@ fn console<'a>(_: &'a Config, _: &'a Deps) -> Building<'a> {
 }
 
 fn ingest<'a>(config: &'a Config, deps: &'a Deps) -> Building<'a> {
+    use tessera_ingest::BuildError;
     Box::pin(async {
         let built = tessera_ingest::build(&config.get()?, deps, Environment::of_process()).await;
         built.map_err(|error| match error {
-            BuildError::Setting { key, value, reason } => {
-                let origin = config.origin(key).to_string();
-                tessera_service::Error::BadSetting { origin, key: key.into(), value, reason }.into()
-            }
+            BuildError::Setting { key, value, reason } => bad_setting(config, key, value, reason),
             error => anyhow::Error::new(error),
         })
     })
+}
+
+fn tickets<'a>(config: &'a Config, deps: &'a Deps) -> Building<'a> {
+    use tessera_tickets::BuildError;
+    Box::pin(async {
+        let built = tessera_tickets::build(&config.get()?, deps).await;
+        built.map_err(|error| match error {
+            BuildError::Setting { key, value, reason } => bad_setting(config, key, value, reason),
+            error => anyhow::Error::new(error),
+        })
+    })
+}
+
+fn demo<'a>(_: &'a Config, deps: &'a Deps) -> Building<'a> {
+    Box::pin(async { Ok(vec![crate::people::component(deps.keys.clone(), deps.clock.clone())]) })
+}
+
+/// A setting that a product found wrong, with where it was written.
+fn bad_setting(config: &Config, key: &'static str, value: String, reason: String) -> anyhow::Error {
+    let origin = config.origin(key).to_string();
+    tessera_service::Error::BadSetting { origin, key: key.into(), value, reason }.into()
 }

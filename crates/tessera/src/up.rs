@@ -7,7 +7,7 @@ use anyhow::Context;
 use tessera_kernel::{Clock, RandomIds, SystemClock};
 use tessera_service::config::Config;
 use tessera_service::run::{self, Plan, Running};
-use tessera_service::{Deps, Metrics, http};
+use tessera_service::{Deps, Keys, Metrics, http};
 
 use crate::roles::Role;
 use crate::settings::Store;
@@ -55,6 +55,7 @@ pub async fn start_prepared(
 
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let deps = Deps {
+        keys: Keys::open(&store.data_dir, clock.clone())?,
         metrics: Metrics::new(clock.clone()),
         clock,
         ids: Arc::new(RandomIds),

@@ -41,6 +41,16 @@ fn it_shows_where_each_setting_is_from_and_no_secret() {
 }
 
 #[test]
+fn the_section_of_tickets_is_shown_and_knows_its_keys() {
+    let finished = print(&[], &[("TESSERA__TICKETS__STORE", "postgres://shop:hunter2@db/tickets")]);
+    let (_, section) = finished.stdout.split_once("[tickets]\n").unwrap_or_default();
+    assert!(section.contains(r#"store = "postgres://shop:***@db/tickets""#), "{finished:?}");
+    assert!(section.contains("# environment TESSERA__TICKETS__STORE") && !section.contains("hunter2"), "{finished:?}");
+    let finished = print(&[], &[("TESSERA__TICKETS__STOER", "x")]);
+    assert!(finished.code() == Some(2) && finished.stderr.contains("did you mean `tickets.store`?"), "{finished:?}");
+}
+
+#[test]
 fn an_unknown_variable_is_refused() {
     let finished = print(&[], &[("TESSERA__HTTP__LISTNE", "x")]);
     assert_eq!((finished.code(), finished.stderr.lines().count()), (Some(2), 1), "{finished:?}");

@@ -4,6 +4,8 @@
 mod config;
 mod demo;
 mod layering;
+mod pages;
+mod tokens;
 mod up;
 
 /// The binary under test.

@@ -1,0 +1,12 @@
+//! Use cases: an on-sale under a crowd, with its books checked; the season of the demo, and the few who buy in it.
+
+pub mod audit;
+mod bots;
+pub mod crowd;
+pub mod onsale;
+pub mod report;
+pub mod season;
+pub mod stage;
+pub mod tally;
+pub mod visit;
+mod waiting;

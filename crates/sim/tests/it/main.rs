@@ -1,0 +1,4 @@
+//! A crowd at the real binary.
+#![expect(clippy::unwrap_used, reason = "in a test it is the assertion")]
+
+mod onsale;
