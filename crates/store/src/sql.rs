@@ -33,6 +33,10 @@ const SQLITE_CACHE_KIB: u32 = 64 * 1_024;
 /// Pages of 4 KiB in SQLite's log before they are moved into the file. Its own 1,000 are less than a large batch writes,
 /// and moving takes two more flushes.
 const SQLITE_CHECKPOINT_PAGES: u32 = 8_192;
+/// How often it is tried to open a SQLite file that another process is opening.
+const OPEN_ATTEMPTS: u32 = 100;
+/// How long between two of them.
+const OPEN_PAUSE: Duration = Duration::from_millis(50);
 /// How long SQLite waits for another process's write.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -143,6 +147,14 @@ async fn open_sqlite(url: &str) -> Result<SqlitePool, Error> {
         .idle_timeout(None)
         .max_lifetime(None)
         .acquire_timeout(ACQUIRE_TIMEOUT);
+    for _ in 1..OPEN_ATTEMPTS {
+        match pool.clone().connect_with(options.clone()).await.map_err(Error::from) {
+            // Processes that make the same file a WAL one at the same moment: the engine does not wait for that lock.
+            Err(error) if error.is_transient() => tokio::time::sleep(OPEN_PAUSE).await,
+            Err(Error::Query(error)) => return Err(cannot_open(error.to_string())),
+            opened => return opened,
+        }
+    }
     pool.connect_with(options).await.map_err(|error| cannot_open(error.to_string()))
 }
 

@@ -47,7 +47,7 @@ impl App {
         promo: Option<&str>,
     ) -> Result<Purchase, Error> {
         let new = self.new_order(request, hold, &method, promo).await?;
-        let (id, attempt) = (new.id, new.attempt);
+        let (id, attempt, request_hash) = (new.id, new.attempt, new.request_hash);
         let order = match self.store.begin_order(new).await? {
             Begun::Made(order) => order,
             Begun::Again(_) => return self.show_purchase(id).await,
@@ -62,6 +62,13 @@ impl App {
                 return Err(Error::NotNow { reason });
             }
             Begun::InOrder(other) => {
+                // The same request, a moment ago: the hold is paid under this very order.
+                if let Some(own) = self.store.find_order(id).await? {
+                    return match own.request_hash == request_hash {
+                        true => self.show_purchase(id).await,
+                        false => Err(Error::KeyReused { key: request.key.clone() }),
+                    };
+                }
                 let by = other.map_or_else(|| "another order".to_owned(), |other| format!("order `{other}`"));
                 return Err(Error::NotNow { reason: format!("hold `{hold}` is paid by {by}; ask for that instead") });
             }

@@ -62,6 +62,7 @@ impl Shop {
 
 async fn contract(databases: &Databases) {
     a_purchase_is_booked_and_captured_once(&Shop::open(databases).await).await;
+    the_same_request_twice_at_once_is_one_order(&Shop::open(databases).await).await;
     a_declined_card_leaves_the_hold(&Shop::open(databases).await).await;
     a_lost_answer_is_no_lost_order(&Shop::open(databases).await).await;
     a_second_step_is_waited_for(&Shop::open(databases).await).await;
@@ -78,6 +79,22 @@ async fn sqlite_keeps_the_contract() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn postgres_keeps_the_contract() {
     contract(&Databases::postgres()).await;
+}
+
+async fn the_same_request_twice_at_once_is_one_order(shop: &Shop) {
+    let hold = shop.hold("ana", &[4, 5]).await.unwrap();
+    let ask = request("ana", "buy");
+    let (one, other) = tokio::join!(
+        shop.app.confirm(&ask, hold, card(GOOD), None),
+        shop.app.confirm(&ask, hold, card(GOOD), None)
+    );
+    for outcome in [one, other] {
+        // Who is second may hear that it is being settled, never that another order pays for the hold.
+        assert!(matches!(outcome, Ok(_) | Err(Error::PaymentUnknown { .. })), "{outcome:?}");
+    }
+    let bought = shop.app.confirm(&ask, hold, card(GOOD), None).await.unwrap().order;
+    assert_eq!(bought.money.state, State::Captured);
+    assert_eq!(shop.sums().await, (0, 9_000, 0));
 }
 
 async fn a_purchase_is_booked_and_captured_once(shop: &Shop) {

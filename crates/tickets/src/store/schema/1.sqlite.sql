@@ -132,6 +132,7 @@ CREATE UNIQUE INDEX orders_of_hold ON orders (hold_id) WHERE state IN ('paying',
 CREATE INDEX orders_of_subject ON orders (subject, created_at);
 CREATE INDEX orders_updated ON orders (updated_at, id);
 CREATE INDEX orders_of_event ON orders (event_id, state);
+CREATE INDEX orders_payment ON orders (payment_ref) WHERE payment_ref IS NOT NULL;
 CREATE INDEX orders_open ON orders (updated_at) WHERE state IN ('paying', 'authorised', 'booked', 'refund_due');
 CREATE TABLE payment_attempts (
     -- Also the idempotency key that the provider is given; stored before it is called.
