@@ -84,10 +84,8 @@ async fn postgres_keeps_the_contract() {
 async fn the_same_request_twice_at_once_is_one_order(shop: &Shop) {
     let hold = shop.hold("ana", &[4, 5]).await.unwrap();
     let ask = request("ana", "buy");
-    let (one, other) = tokio::join!(
-        shop.app.confirm(&ask, hold, card(GOOD), None),
-        shop.app.confirm(&ask, hold, card(GOOD), None)
-    );
+    let (one, other) =
+        tokio::join!(shop.app.confirm(&ask, hold, card(GOOD), None), shop.app.confirm(&ask, hold, card(GOOD), None));
     for outcome in [one, other] {
         // Who is second may hear that it is being settled, never that another order pays for the hold.
         assert!(matches!(outcome, Ok(_) | Err(Error::PaymentUnknown { .. })), "{outcome:?}");
