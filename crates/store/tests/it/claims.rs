@@ -1,16 +1,17 @@
 //! One contract for all stores of claims, and races between many holders.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sqlx::types::Uuid;
-use tessera_kernel::{ManualClock, SystemClock, Timestamp};
+use tessera_kernel::{Clock, Timestamp};
 use tessera_store::claims::{self, Acquire, Acquired, ApplyClaims, Claim, Claims, RedisClaims, SqlClaims, State};
 use tessera_store::redis::Redis;
 use tessera_store::sql::{Db, Migration};
 use tessera_store::writer::{Limits, Metrics, Writer};
-use tessera_testkit::{ScratchDir, postgres, redis};
+
+use crate::stages::{self, Address, Ground};
 
 const STEPS: &[Migration] = &[claims::migration(1)];
 const LONG: Duration = Duration::from_secs(600);
@@ -18,101 +19,57 @@ const LONG: Duration = Duration::from_secs(600);
 const SHORT: Duration = Duration::from_millis(1_500);
 const PARTITION: Uuid = Uuid::from_u128(0xe);
 
-/// Two processes that share a store, and its clock.
-struct Stage {
-    processes: [Arc<dyn Claims>; 2],
-    /// Where the store goes by it; a server's own clock cannot be moved, so it is waited for.
-    clock: Option<Arc<ManualClock>>,
-}
+type Stage = stages::Stage<dyn Claims>;
 
-impl Stage {
-    async fn passes(&self, span: Duration) {
-        match &self.clock {
-            Some(clock) => clock.advance(span),
-            None => tokio::time::sleep(span).await,
+async fn open(address: Address, clock: Arc<dyn Clock>) -> Arc<dyn Claims> {
+    match address {
+        Address::Sql(url) => {
+            let db = Db::open(&url, "hall", STEPS).await.unwrap();
+            let writer = Writer::start(&db, ApplyClaims, Arc::clone(&clock), Limits::default(), Metrics::default());
+            Arc::new(SqlClaims::new(db, writer, clock))
         }
-    }
-
-    fn one(&self) -> &dyn Claims {
-        &*self.processes[0]
-    }
-
-    fn two(&self) -> &dyn Claims {
-        &*self.processes[1]
+        Address::Redis(url, space) => Arc::new(RedisClaims::new(Redis::open(&url).await.unwrap(), space)),
     }
 }
 
-async fn sql_claims(url: &str, clock: Arc<dyn tessera_kernel::Clock>) -> Arc<dyn Claims> {
-    let db = Db::open(url, "hall", STEPS).await.unwrap();
-    let writer = Writer::start(&db, ApplyClaims, Arc::clone(&clock), Limits::default(), Metrics::default());
-    Arc::new(SqlClaims::new(db, writer, clock))
-}
-
-async fn contract(stages: impl AsyncFn() -> Stage) {
-    all_or_none(&stages().await).await;
-    a_lapsed_claim_is_free_at_once(&stages().await).await;
-    extension_is_bounded(&stages().await).await;
-    release_frees_only_its_own(&stages().await).await;
-    asking_again_gives_the_same(&stages().await).await;
-    tokens_grow(&stages().await).await;
-    too_much_is_refused(&stages().await).await;
-    many_at_once_are_decided(&stages().await).await;
-    one_living_holder_each(&stages().await).await;
+async fn contract(ground: &Ground) {
+    all_or_none(&ground.stage(open).await).await;
+    a_lapsed_claim_is_free_at_once(&ground.stage(open).await).await;
+    extension_is_bounded(&ground.stage(open).await).await;
+    release_frees_only_its_own(&ground.stage(open).await).await;
+    asking_again_gives_the_same(&ground.stage(open).await).await;
+    tokens_grow(&ground.stage(open).await).await;
+    too_much_is_refused(&ground.stage(open).await).await;
+    many_at_once_are_decided(&ground.stage(open).await).await;
+    one_living_holder_each(&ground.stage(open).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sqlite_keeps_the_contract() {
-    let scratch = ScratchDir::new();
-    let count = AtomicU32::new(0);
-    contract(async || {
-        let n = count.fetch_add(1, Ordering::Relaxed);
-        let url = format!("sqlite:{}", scratch.file(&format!("{n}.db")).display());
-        let clock = Arc::new(ManualClock::at(Timestamp::from_micros(1_800_000_000_000_000)));
-        let processes = [sql_claims(&url, clock.clone()).await, sql_claims(&url, clock.clone()).await];
-        Stage { processes, clock: Some(clock) }
-    })
-    .await;
+    contract(&Ground::sqlite()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn postgres_keeps_the_contract() {
-    let server = postgres::start();
-    contract(async || {
-        let url = server.new_database();
-        // Clocks of processes that are a day off change nothing: the server's decides.
-        let off = Arc::new(ManualClock::at(Timestamp::from_micros(0)));
-        Stage { processes: [sql_claims(&url, Arc::new(SystemClock)).await, sql_claims(&url, off).await], clock: None }
-    })
-    .await;
-}
-
-/// Two connections; each stage has a namespace of its own, as nothing else parts them.
-async fn redis_stage(url: &str, count: &AtomicU32) -> Stage {
-    const SPACES: [&str; 12] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
-    let space = SPACES[count.fetch_add(1, Ordering::Relaxed) as usize];
-    let claims = async || RedisClaims::new(Redis::open(url).await.unwrap(), space);
-    Stage { processes: [Arc::new(claims().await), Arc::new(claims().await)], clock: None }
+    contract(&Ground::postgres()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redis_keeps_the_contract() {
-    let server = redis::start();
-    let count = AtomicU32::new(0);
-    contract(async || redis_stage(&server.url(), &count).await).await;
+    contract(&Ground::redis()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redis_cluster_keeps_the_contract() {
-    let cluster = redis::start_cluster();
-    let count = AtomicU32::new(0);
-    contract(async || redis_stage(&cluster.url(), &count).await).await;
+    contract(&Ground::cluster()).await;
 }
 
 /// A store that is killed and comes back, with its data and without: tokens grow on, and it serves again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tokens_grow_over_the_loss_of_a_redis() {
-    let mut server = redis::start();
-    let stage = redis_stage(&server.url(), &AtomicU32::new(0)).await;
+    let mut ground = Ground::redis();
+    let stage = ground.stage(open).await;
+    let server = ground.redis_server();
     let kept = given(acquire(stage.one(), &[1, 2], 10, LONG).await);
     server.kill_and_restart();
     let (which, until) = taken(patiently(&stage, &[2, 3], 11).await);
@@ -127,8 +84,9 @@ async fn tokens_grow_over_the_loss_of_a_redis() {
 /// While Redis sleeps nothing is promised; a holder asks again with the same name and gets what it had got.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sleeping_redis_is_unavailable_and_asked_again() {
-    let server = redis::start();
-    let stage = redis_stage(&server.url(), &AtomicU32::new(0)).await;
+    let mut ground = Ground::redis();
+    let stage = ground.stage(open).await;
+    let server = ground.redis_server();
     given(acquire(stage.one(), &[9], 9, LONG).await);
     server.pause();
     let error = stage.one().acquire(wish(&[1, 2], 10, LONG)).await.unwrap_err();
@@ -239,8 +197,8 @@ async fn asking_again_gives_the_same(stage: &Stage) {
 async fn tokens_grow(stage: &Stage) {
     let mut last = 0;
     for round in 0..20u128 {
-        let process = &stage.processes[round as usize % 2];
-        let claim = given(acquire(&**process, &[1, 2 + round], 100 + round, LONG).await);
+        let process = stage.process(round as usize);
+        let claim = given(acquire(&*process, &[1, 2 + round], 100 + round, LONG).await);
         assert!(claim.token > last);
         last = claim.token;
         assert!(process.release(claim).await.unwrap());
@@ -260,7 +218,7 @@ async fn too_much_is_refused(stage: &Stage) {
 /// A batch full of conflicts: each seat is won exactly once.
 async fn many_at_once_are_decided(stage: &Stage) {
     let asking = (0..600u128).map(|n| {
-        let process = Arc::clone(&stage.processes[n as usize % 2]);
+        let process = stage.process(n as usize);
         tokio::spawn(async move { acquire(&*process, &[n % 50], 1_000 + n, LONG).await })
     });
     let mut won = [0; 50];
@@ -279,7 +237,7 @@ async fn one_living_holder_each(stage: &Stage) {
     let tokens: Arc<Mutex<[i64; SEATS]>> = Arc::default();
     let tasks: Vec<_> = (1..=16u64)
         .map(|me| {
-            let process = Arc::clone(&stage.processes[me as usize % 2]);
+            let process = stage.process(me as usize);
             let (holders, tokens) = (Arc::clone(&holders), Arc::clone(&tokens));
             tokio::spawn(async move {
                 let mut turns = 0;

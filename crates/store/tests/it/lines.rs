@@ -2,11 +2,10 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use sqlx::types::Uuid;
-use tessera_kernel::{Clock, ManualClock, SystemClock, Timestamp};
+use tessera_kernel::{Clock, SystemClock};
 use tessera_store::lines::{
     self, Admission, Admitted, ApplyLines, Joined, Lines, MAX_KEYS, Opening, Phase, Place, RedisLines, Seed, SqlLines,
     Stand,
@@ -14,7 +13,9 @@ use tessera_store::lines::{
 use tessera_store::redis::Redis;
 use tessera_store::sql::{Db, Migration};
 use tessera_store::writer::{Limits, Metrics, Writer};
-use tessera_testkit::{ScratchDir, postgres, redis};
+use tessera_testkit::{ScratchDir, redis};
+
+use crate::stages::{self, Address, Ground};
 
 const STEPS: &[Migration] = &[lines::migration(1)];
 const STAY: Duration = Duration::from_secs(600);
@@ -22,111 +23,59 @@ const STAY: Duration = Duration::from_secs(600);
 const SHORT: Duration = Duration::from_millis(1_500);
 const LINE: Uuid = Uuid::from_u128(0x11);
 
-/// Two processes that share a store, and its clock.
-struct Stage {
-    processes: [Arc<dyn Lines>; 2],
-    /// Where the store goes by it; a server's own clock cannot be moved, so it is waited for.
-    clock: Option<Arc<ManualClock>>,
-}
+type Stage = stages::Stage<dyn Lines>;
 
-impl Stage {
-    async fn passes(&self, span: Duration) {
-        match &self.clock {
-            Some(clock) => clock.advance(span),
-            None => tokio::time::sleep(span).await,
+async fn open(address: Address, clock: Arc<dyn Clock>) -> Arc<dyn Lines> {
+    match address {
+        Address::Sql(url) => {
+            let db = Db::open(&url, "hall", STEPS).await.unwrap();
+            let writer = Writer::start(&db, ApplyLines, Arc::clone(&clock), Limits::default(), Metrics::default());
+            Arc::new(SqlLines::new(db, writer, clock))
         }
-    }
-
-    fn now(&self) -> Timestamp {
-        self.clock.as_ref().map_or_else(|| SystemClock.now(), |clock| clock.now())
-    }
-
-    fn one(&self) -> &dyn Lines {
-        &*self.processes[0]
-    }
-
-    fn two(&self) -> &dyn Lines {
-        &*self.processes[1]
+        Address::Redis(url, space) => Arc::new(RedisLines::new(Redis::open(&url).await.unwrap(), space)),
     }
 }
 
-async fn sql_lines(url: &str, clock: Arc<dyn Clock>) -> Arc<dyn Lines> {
-    let db = Db::open(url, "hall", STEPS).await.unwrap();
-    let writer = Writer::start(&db, ApplyLines, Arc::clone(&clock), Limits::default(), Metrics::default());
-    Arc::new(SqlLines::new(db, writer, clock))
-}
-
-async fn contract(stages: impl AsyncFn() -> Stage) {
-    first_in_first_out(&stages().await).await;
-    one_place_for_one_person(&stages().await).await;
-    the_lottery_can_be_checked(&stages().await).await;
-    doors_can_be_moved_until_they_open(&stages().await).await;
-    inside_is_bounded_and_frees_itself(&stages().await).await;
-    those_who_left_are_passed_over(&stages().await).await;
-    many_join_at_once(&stages().await).await;
-    what_is_not_there_is_said_so(&stages().await).await;
-    two_admitters_let_nobody_in_twice(&stages().await).await;
-    a_removed_line_leaves_nothing(&stages().await).await;
+async fn contract(ground: &Ground) {
+    first_in_first_out(&ground.stage(open).await).await;
+    one_place_for_one_person(&ground.stage(open).await).await;
+    the_lottery_can_be_checked(&ground.stage(open).await).await;
+    doors_can_be_moved_until_they_open(&ground.stage(open).await).await;
+    inside_is_bounded_and_frees_itself(&ground.stage(open).await).await;
+    those_who_left_are_passed_over(&ground.stage(open).await).await;
+    many_join_at_once(&ground.stage(open).await).await;
+    what_is_not_there_is_said_so(&ground.stage(open).await).await;
+    two_admitters_let_nobody_in_twice(&ground.stage(open).await).await;
+    a_removed_line_leaves_nothing(&ground.stage(open).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sqlite_keeps_the_contract() {
-    let scratch = ScratchDir::new();
-    let count = AtomicU32::new(0);
-    contract(async || {
-        let n = count.fetch_add(1, Ordering::Relaxed);
-        let url = format!("sqlite:{}", scratch.file(&format!("{n}.db")).display());
-        let clock = Arc::new(ManualClock::at(Timestamp::from_micros(1_800_000_000_000_000)));
-        let processes = [sql_lines(&url, clock.clone()).await, sql_lines(&url, clock.clone()).await];
-        Stage { processes, clock: Some(clock) }
-    })
-    .await;
+    contract(&Ground::sqlite()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn postgres_keeps_the_contract() {
-    let server = postgres::start();
-    contract(async || {
-        let url = server.new_database();
-        // A process whose clock is off by decades changes nothing: the server's decides.
-        let off = Arc::new(ManualClock::at(Timestamp::from_micros(0)));
-        Stage { processes: [sql_lines(&url, Arc::new(SystemClock)).await, sql_lines(&url, off).await], clock: None }
-    })
-    .await;
-}
-
-async fn redis_stage(url: &str, count: &AtomicU32) -> Stage {
-    const SPACES: [&str; 12] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
-    let space = SPACES[count.fetch_add(1, Ordering::Relaxed) as usize];
-    let lines = async || RedisLines::new(Redis::open(url).await.unwrap(), space);
-    Stage { processes: [Arc::new(lines().await), Arc::new(lines().await)], clock: None }
+    contract(&Ground::postgres()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redis_keeps_the_contract() {
-    let server = redis::start();
-    let count = AtomicU32::new(0);
-    contract(async || redis_stage(&server.url(), &count).await).await;
+    contract(&Ground::redis()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redis_cluster_keeps_the_contract() {
-    let cluster = redis::start_cluster();
-    let count = AtomicU32::new(0);
-    contract(async || redis_stage(&cluster.url(), &count).await).await;
+    contract(&Ground::cluster()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_line_outlives_the_process_and_a_killed_redis() {
     let mut server = redis::start();
     let scratch = ScratchDir::new();
-    let url = format!("sqlite:{}", scratch.file("lines.db").display());
-    let redis = async |server: &redis::Redis| -> Arc<dyn Lines> {
-        let lines: Arc<dyn Lines> = Arc::new(RedisLines::new(Redis::open(&server.url()).await.unwrap(), "hall"));
-        lines
-    };
-    for embedded in [true, false] {
-        let lines = if embedded { sql_lines(&url, Arc::new(SystemClock)).await } else { redis(&server).await };
+    let sqlite = Address::Sql(format!("sqlite:{}", scratch.file("lines.db").display()));
+    for address in [sqlite, Address::Redis(server.url(), "hall")] {
+        let lines = open(address.clone(), Arc::new(SystemClock)).await;
         lines.create(LINE, Opening::Now).await.unwrap();
         for n in 1..=3 {
             new(lines.join(LINE, id(n), vec![id(100 + n)]).await.unwrap());
@@ -134,7 +83,7 @@ async fn a_line_outlives_the_process_and_a_killed_redis() {
         admit(&*lines, 1, None, STAY).await;
         drop(lines);
         server.kill_and_restart();
-        let lines = if embedded { sql_lines(&url, Arc::new(SystemClock)).await } else { redis(&server).await };
+        let lines = open(address, Arc::new(SystemClock)).await;
         assert_eq!(already(lines.join(LINE, id(9), vec![id(102)]).await.unwrap()).member, id(2));
         assert_eq!(new(lines.join(LINE, id(4), Vec::new()).await.unwrap()).entry, 4);
         assert_eq!(members(&admit(&*lines, 9, None, STAY).await), [2, 3, 4]);
@@ -180,7 +129,7 @@ async fn first_in_first_out(stage: &Stage) {
     let line = stage.one().create(LINE, Opening::Now).await.unwrap();
     assert_eq!((line.phase, line.commitment), (Phase::Open { drawn: 0, seed: None }, None));
     for n in 1..=5 {
-        let place = join(&*stage.processes[n as usize % 2], n).await;
+        let place = join(&*stage.process(n as usize), n).await;
         assert_eq!((place.entry, place.stand), (n as i64, Stand::Waiting { number: n as i64 }));
     }
     assert_eq!(ids(&stage.two().front(LINE, 3).await.unwrap()), [1, 2, 3]);
@@ -234,7 +183,7 @@ async fn the_lottery_can_be_checked(stage: &Stage) {
     assert_eq!((line.phase, line.opens_at), (Phase::Gathering, opens_at));
     assert_eq!(line.commitment, Some(seed.commitment()), "it is published before");
     for n in 1..=EARLY {
-        let place = join(&*stage.processes[n as usize % 2], n as u128).await;
+        let place = join(&*stage.process(n as usize), n as u128).await;
         assert_eq!((place.entry, place.stand), (n, Stand::Gathering));
     }
     assert_eq!(admit(stage.one(), 5, None, STAY).await, Admitted { members: Vec::new(), serving: 0 });
@@ -298,7 +247,7 @@ async fn those_who_left_are_passed_over(stage: &Stage) {
         join(stage.one(), n).await;
     }
     let leaving = (1..=290).filter(|n| n % 50 != 0).map(|n| {
-        let process = Arc::clone(&stage.processes[n as usize % 2]);
+        let process = stage.process(n as usize);
         tokio::spawn(async move { process.leave(LINE, id(n)).await })
     });
     for left in leaving.collect::<Vec<_>>() {
@@ -317,7 +266,7 @@ async fn many_join_at_once(stage: &Stage) {
     // Each comes twice, at both processes, by another name but with the same device.
     let joining: Vec<_> = (0..2 * MANY)
         .map(|n| {
-            let process = Arc::clone(&stage.processes[(n / MANY) as usize]);
+            let process = stage.process((n / MANY) as usize);
             tokio::spawn(async move { process.join(LINE, id(1_000 + n), vec![id(10 + n % MANY)]).await.unwrap() })
         })
         .collect();
@@ -356,7 +305,7 @@ async fn two_admitters_let_nobody_in_twice(stage: &Stage) {
     }
     let admitting: Vec<_> = (0..12)
         .map(|n| {
-            let process = Arc::clone(&stage.processes[n % 2]);
+            let process = stage.process(n);
             tokio::spawn(async move { admit(&*process, 15, Some(100), STAY).await })
         })
         .collect();

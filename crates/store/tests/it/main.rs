@@ -4,4 +4,5 @@
 mod claims;
 mod lines;
 mod sql;
+mod stages;
 mod writer;
