@@ -1,5 +1,5 @@
 //! For tests: a real PostgreSQL, a real Redis, a real S3 server, a stand-in for Stripe, a real browser, the real binary,
-//! a scratch folder.
+//! a scratch folder; and a judge of what rivals for the same seats were told.
 //!
 //! Everything listens on a free port of this machine, lives in a temporary folder, and goes away when its handle is
 //! dropped or the test dies. What is missing fails the test and says what to install; nothing is skipped.
@@ -7,6 +7,7 @@
 
 pub mod bin;
 mod browser;
+pub mod history;
 pub mod postgres;
 pub mod redis;
 pub mod s3;
