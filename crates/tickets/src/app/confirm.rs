@@ -245,7 +245,8 @@ impl App {
             Ok(Some(payment)) => Ok(Some((vec![Event::Seen(payment.seen())], Some(payment)))),
             Ok(None) => {
                 let began_at = authorising.map_or(open.order.created_at, |attempt| attempt.began_at);
-                let seen = Seen::NeverArrived { began_at, asked_at: open.read_at };
+                let due_at = began_at.plus(self.payments.in_flight());
+                let seen = Seen::NeverArrived { due_at, asked_at: open.read_at };
                 Ok(Some((vec![Event::Seen(seen)], None)))
             }
             Err(error) => {

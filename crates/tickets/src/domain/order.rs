@@ -15,10 +15,6 @@ use tessera_kernel::Timestamp;
 
 use crate::Error;
 
-/// For how long a request to the provider may be on its way. Before that, a payment that the provider does not know may
-/// still come.
-pub const IN_FLIGHT_S: u64 = 60;
-
 /// Where an order stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum State {
@@ -138,8 +134,8 @@ pub enum Event {
 pub enum Seen {
     /// It does not know the attempt.
     NeverArrived {
-        /// When the attempt began.
-        began_at: Timestamp,
+        /// Until when the attempt may be on its way to it.
+        due_at: Timestamp,
         /// When the provider was asked about it.
         asked_at: Timestamp,
     },
@@ -276,9 +272,8 @@ impl Order {
         let mut next = self.clone();
         next.arrived |= !matches!(seen, Seen::NeverArrived { .. });
         match seen {
-            Seen::NeverArrived { began_at, asked_at } => {
-                let due = began_at.plus(std::time::Duration::from_secs(IN_FLIGHT_S));
-                if self.arrived || *asked_at < due {
+            Seen::NeverArrived { due_at, asked_at } => {
+                if self.arrived || asked_at < due_at {
                     return next;
                 }
                 next.come_to_nothing(State::Failed, "never_arrived", "the payment never reached the provider");

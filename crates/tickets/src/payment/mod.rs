@@ -6,6 +6,7 @@
 //! outcome is settled by [`Provider::look_up`], which asks for the provider's truth, never by guessing.
 
 use std::fmt;
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use tessera_kernel::Money;
@@ -23,10 +24,21 @@ pub use config::{Config, Payments, open};
 pub use stripe::Stripe;
 pub use test::Test;
 
+/// How many times the deadline of a call its request may be on its way: what is given up here may still arrive there.
+const IN_FLIGHT_DEADLINES: u32 = 4;
+
 /// A payment provider.
 pub trait Provider: Send + Sync + fmt::Debug {
     /// As stored with orders: `test`, `stripe`.
     fn name(&self) -> &'static str;
+
+    /// The deadline of a call.
+    fn timeout(&self) -> Duration;
+
+    /// For how long a request may be on its way. Before that, a payment that the provider does not know may still come.
+    fn in_flight(&self) -> Duration {
+        self.timeout() * IN_FLIGHT_DEADLINES
+    }
 
     /// Sets money aside.
     ///
@@ -63,9 +75,8 @@ pub trait Provider: Send + Sync + fmt::Debug {
         amount: Money,
     ) -> BoxFuture<'a, Result<(), Error>>;
 
-    /// What the provider has of a payment now. `None`: an attempt that never arrived, so far: it may be on its way for another
-    /// [`IN_FLIGHT_S`](crate::domain::order::IN_FLIGHT_S). Or a
-    /// reference that it does not know.
+    /// What the provider has of a payment now. `None`: an attempt that never arrived, so far: it may be on its way for
+    /// [`Provider::in_flight`]. Or a reference that it does not know.
     ///
     /// # Errors
     /// It could not be found out; ask again later.

@@ -233,6 +233,10 @@ impl Provider for Stripe {
         "stripe"
     }
 
+    fn timeout(&self) -> Duration {
+        self.api.timeout()
+    }
+
     fn authorise(&self, request: Authorise) -> BoxFuture<'_, Result<Authorisation, Error>> {
         self.create(request).boxed()
     }

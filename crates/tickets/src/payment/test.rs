@@ -247,6 +247,10 @@ impl Provider for Test {
         "test"
     }
 
+    fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     fn authorise(&self, request: Authorise) -> BoxFuture<'_, Result<Authorisation, Error>> {
         self.authorise_card(request).boxed()
     }

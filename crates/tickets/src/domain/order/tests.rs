@@ -13,6 +13,9 @@ fn at(seconds: u64) -> Timestamp {
     Timestamp::from_micros(0).plus(Duration::from_secs(seconds))
 }
 
+/// For how long a request to the provider may be on its way.
+const IN_FLIGHT_S: u64 = 60;
+
 fn begin() -> Order {
     Order::begin(TOTAL, at(600))
 }
@@ -26,7 +29,7 @@ fn declined() -> Event {
 }
 
 fn never(asked: u64) -> Event {
-    Event::Seen(Seen::NeverArrived { began_at: at(0), asked_at: at(asked) })
+    Event::Seen(Seen::NeverArrived { due_at: at(IN_FLIGHT_S), asked_at: at(asked) })
 }
 
 const AUTHORISED: Event = Event::Seen(Seen::Authorised);

@@ -101,6 +101,11 @@ impl Api {
         Ok(Self { client, base, timeout })
     }
 
+    /// How long a call may take, its repetitions included.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// Makes the call, again where it may help, and gives the body of an answer of 200.
     pub async fn call(&self, call: Call) -> Result<Vec<u8>, Failure> {
         let deadline = Instant::now() + self.timeout;
