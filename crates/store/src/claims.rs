@@ -26,7 +26,7 @@ mod redis;
 mod sql;
 
 pub use redis::RedisClaims;
-pub use sql::{Answer, ApplyClaims, Command, SqlClaims, apply, migration};
+pub use sql::{Answer, ApplyClaims, Command, SqlClaims, apply, apply_and_keep, migration};
 
 /// Resources in one claim. A row of seats, a bus; what is larger is no hold but a transfer.
 pub const MAX_RESOURCES: usize = 256;

@@ -94,13 +94,25 @@ pub enum Answer {
 /// # Errors
 /// Those of the engine; the transaction must then be undone.
 pub async fn apply(tx: &mut Tx<'_>, commands: &[&Command]) -> Result<Vec<Answer>, sql::Error> {
-    let mut ids: Vec<Uuid> = commands.iter().flat_map(|command| command.resources()).copied().collect();
+    apply_and_keep(tx, commands, &[]).await
+}
+
+/// [`apply`], with further resources whose claims nobody else changes before the end of the transaction: what is then
+/// read of them in it stays true until then.
+///
+/// # Errors
+/// As [`apply`].
+pub async fn apply_and_keep(tx: &mut Tx<'_>, commands: &[&Command], kept: &[Uuid]) -> Result<Vec<Answer>, sql::Error> {
+    let mut ids: Vec<Uuid> = commands.iter().flat_map(|command| command.resources()).chain(kept).copied().collect();
     if ids.is_empty() {
         return Ok(Vec::new());
     }
     ids.sort_unstable();
     ids.dedup();
     lock(tx, &ids).await?;
+    if commands.is_empty() {
+        return Ok(Vec::new());
+    }
     let now = tx.now().await?;
     let mut rows = Rows::new(now, read(tx, &ids).await?);
     let answers = commands.iter().map(|command| rows.decide(command)).collect();

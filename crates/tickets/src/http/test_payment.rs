@@ -1,4 +1,4 @@
-//! The second step of the test provider: where a bank would ask whether it is really you.
+//! The pages of the test provider: its second step, where a bank would ask whether it is really you, and its ledger.
 
 use std::sync::Arc;
 
@@ -7,13 +7,15 @@ use axum::extract::State;
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::get;
 use http::header::CACHE_CONTROL;
-use serde::Deserialize;
-use tessera_service::Problem;
-use tessera_service::http::{Path, Query};
+use serde::{Deserialize, Serialize};
+use tessera_kernel::Money;
+use tessera_service::http::{Json, List, Page, Path, Query};
+use tessera_service::{Identity, Keys, Problem};
 
 use crate::Error;
 use crate::app::App;
-use crate::payment::{PaymentRef, Status, Test, Which};
+use crate::domain::ids::{AttemptId, OrderId};
+use crate::payment::{Payment, PaymentRef, Status, Test, Which};
 
 #[derive(Clone)]
 struct Bank {
@@ -21,9 +23,66 @@ struct Bank {
     test: Arc<Test>,
 }
 
+impl axum::extract::FromRef<Bank> for Keys {
+    fn from_ref(bank: &Bank) -> Self {
+        bank.app.keys.clone()
+    }
+}
+
 /// The routes, where payments are those of the test provider.
 pub fn router(app: App, test: Arc<Test>) -> Router {
-    Router::new().route("/payments/test/{payment}", get(ask).post(answer)).with_state(Bank { app, test })
+    Router::new()
+        .route("/payments/test", get(ledger))
+        .route("/payments/test/{payment}", get(ask).post(answer))
+        .with_state(Bank { app, test })
+}
+
+/// A payment of the ledger.
+#[derive(Debug, Serialize)]
+struct PaymentBody {
+    payment: String,
+    attempt: Option<AttemptId>,
+    order: Option<OrderId>,
+    /// `pending`, `needs_action`, `authorised`, `captured`, `voided`, `declined`.
+    status: &'static str,
+    amount: Money,
+    captured: Money,
+    refunded: Money,
+}
+
+impl From<Payment> for PaymentBody {
+    fn from(payment: Payment) -> Self {
+        let money = |amount| Money::new(amount, payment.amount.currency);
+        Self {
+            payment: payment.payment.as_str().to_owned(),
+            attempt: payment.attempt,
+            order: payment.order,
+            status: match payment.status {
+                Status::Pending => "pending",
+                Status::NeedsAction { .. } => "needs_action",
+                Status::Authorised => "authorised",
+                Status::Captured => "captured",
+                Status::Voided => "voided",
+                Status::Declined(_) => "declined",
+            },
+            amount: payment.amount,
+            captured: money(payment.captured),
+            refunded: money(payment.refunded),
+        }
+    }
+}
+
+/// What the provider has of every payment, in the order of their attempts: what orders and tickets are compared with.
+async fn ledger(
+    State(bank): State<Bank>,
+    identity: Identity,
+    Query(page): Query<Page>,
+) -> Result<Json<List<PaymentBody>>, Problem> {
+    identity.require(&["admin"])?;
+    let limit = page.limit();
+    let payments = bank.test.ledger(page.after()?, limit as u32 + 1).await?;
+    let List { items, next_cursor } = List::new(payments, limit, |payment| payment.attempt);
+    Ok(Json(List { items: items.into_iter().map(Into::into).collect(), next_cursor }))
 }
 
 const PAGE: &str = r#"<!doctype html><html lang="en"><meta charset="utf-8">

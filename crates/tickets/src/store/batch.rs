@@ -18,7 +18,7 @@ use super::outbox::{self, Kind, Outbox};
 use super::queues::{self, QueueWrite, QueueWrote};
 use super::sweep::{self, Sweep};
 use crate::domain::ids::EventId;
-use crate::domain::order::State;
+use crate::domain::order::{Event, State};
 use crate::seats::Change;
 
 /// What can be written.
@@ -102,7 +102,7 @@ impl Apply for Batch {
         let mut whats: Vec<Option<What>> = writes.iter().map(|_| None).collect();
         let mut changes = Changes::new();
 
-        // The order of locks is the same in every transaction: keys, customers, orders, claims, bookings, the catalogue,
+        // The order of locks is the same in every transaction: keys, customers, holds, orders, claims, bookings, the catalogue,
         // waiting rooms, lines, feeds, the outbox.
         let new = pick(writes, |write| if let Write::Hold(new) = write { Some(&**new) } else { None });
         let back = pick(writes, |write| if let Write::Release(hold) = write { Some(hold) } else { None });
@@ -119,10 +119,13 @@ impl Apply for Batch {
         answers::lock(tx, edit.items.iter().filter_map(|edit| edit.asked.as_ref())).await?;
         let mut commands: Vec<claims::Command> = alone.items.iter().copied().cloned().collect();
         let wishes = holds::before_claims(tx, &new.items, &mut commands).await?;
+        let (given_back, paid) = (back.items.iter().map(|back| back.hold), pay.items.iter().map(|new| new.hold));
+        let booked = news.items.iter().filter(|news| news.events.contains(&Event::Book)).map(|news| news.order);
+        holds::lock(tx, given_back.chain(paid), booked).await?;
         let releases = holds::before_release(tx, &back.items, &mut commands).await?;
         let payments = orders::before_claims(tx, &pay.items, &mut commands).await?;
-        orders::lock(tx, &news.items).await?;
-        let mut answers = claims::apply(tx, &commands.iter().collect::<Vec<_>>()).await?;
+        let kept = orders::lock(tx, &news.items).await?;
+        let mut answers = claims::apply_and_keep(tx, &commands.iter().collect::<Vec<_>>(), &kept).await?;
         let held = holds::after_claims(tx, &new.items, wishes, &answers, &mut changes).await?;
         new.put(&mut whats, held.into_iter().map(What::Held));
         let released = holds::after_release(tx, releases, &answers, &mut changes).await?;

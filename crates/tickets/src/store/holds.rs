@@ -17,7 +17,7 @@ use super::batch::{Changes, What, Write};
 use super::seats::{self, PricedSeat};
 use super::{Store, unexpected};
 use crate::Error;
-use crate::domain::ids::{EventId, HoldId, SeatNumber, TicketId};
+use crate::domain::ids::{EventId, HoldId, OrderId, SeatNumber, TicketId};
 use crate::seats::{Change, ChangeTo};
 
 /// Locks of customers are spread over so many numbers: two customers seldom share one, and a batch never takes more.
@@ -139,6 +139,17 @@ pub(super) fn tickets(event: EventId, seats: &[PricedSeat]) -> Vec<Uuid> {
 }
 
 impl NewHold {
+    /// Whether one of its tickets is among these.
+    fn is_any_of(&self, tickets: &HashSet<TicketId>) -> bool {
+        self.seats.iter().any(|priced| tickets.contains(&TicketId::new(self.event, priced.seat)))
+    }
+
+    /// Those of its seats whose tickets are among these.
+    fn those_of(&self, tickets: &HashSet<TicketId>) -> Vec<SeatNumber> {
+        let seats = self.seats.iter().map(|priced| priced.seat);
+        seats.filter(|seat| tickets.contains(&TicketId::new(self.event, *seat))).collect()
+    }
+
     /// The wish for its claim.
     pub fn acquire(&self) -> Acquire {
         Acquire {
@@ -177,7 +188,6 @@ pub(super) async fn before_claims(
     }
     lock_customers(tx, new).await?;
     let known = known(tx, new).await?;
-    let booked = booked(tx, new).await?;
     let mut has = owned(tx, new).await?;
     let mut first: HashMap<HoldId, usize> = HashMap::new();
     let mut wishes = Vec::with_capacity(new.len());
@@ -190,23 +200,13 @@ pub(super) async fn before_claims(
             if same { Wish::Same(*place) } else { Wish::Decided(Held::KeyReused) }
         } else {
             first.insert(wish.id, place);
-            decide(wish, &booked, &mut has, claims)
+            decide(wish, &mut has, claims)
         });
     }
     Ok(Wishes(wishes))
 }
 
-fn decide(
-    wish: &NewHold,
-    booked: &HashSet<TicketId>,
-    has: &mut HashMap<(EventId, Arc<str>), u32>,
-    claims: &mut Vec<claims::Command>,
-) -> Wish {
-    let sold = wish.seats.iter().map(|priced| priced.seat);
-    let sold: Vec<SeatNumber> = sold.filter(|seat| booked.contains(&TicketId::new(wish.event, *seat))).collect();
-    if !sold.is_empty() {
-        return Wish::Decided(Held::Booked(sold));
-    }
+fn decide(wish: &NewHold, has: &mut HashMap<(EventId, Arc<str>), u32>, claims: &mut Vec<claims::Command>) -> Wish {
     // What the same customer asks for in the same moment counts, whatever becomes of it.
     let has = has.entry((wish.event, Arc::clone(&wish.subject))).or_default();
     let count = wish.seats.len() as u32;
@@ -235,6 +235,9 @@ pub(super) async fn after_claims(
         return Ok(Vec::new());
     }
     let now = tx.now().await?;
+    // Looked up under the claims: who books under one keeps it to the end of its transaction.
+    let booked = booked(tx, new.iter().map(|new| (new.event, new.seats.as_slice()))).await?;
+    let mut let_go: Vec<claims::Command> = Vec::new();
     let mut rows = Json::array(new.len(), 200);
     let mut held: Vec<Held> = Vec::with_capacity(new.len());
     for (wish, new) in wishes.into_iter().zip(new) {
@@ -248,6 +251,15 @@ pub(super) async fn after_claims(
                     Held::Made(hold) => Held::Again(hold.clone()),
                     other => other.clone(),
                 });
+                continue;
+            }
+            Wish::Claimed(_) | Wish::Asked(_) if new.is_any_of(&booked) => {
+                if let Wish::Asked(place) = wish
+                    && let claims::Answer::Acquired(Acquired::Claim(claim)) = &answers[place]
+                {
+                    let_go.push(claims::Command::Release { claim: claim.clone() });
+                }
+                held.push(Held::Booked(new.those_of(&booked)));
                 continue;
             }
             Wish::Claimed(claim) => claim,
@@ -284,6 +296,7 @@ pub(super) async fn after_claims(
          SELECT " id(0) ", " id(1) ", " text(2) ", " bytes(3) ", " int(4) ", " int(5) ", " int(6) ", " int(7) ", 'active', "
             bytes(8) ", " int(9) ", " int(9) " FROM " rows " WHERE TRUE"
     );
+    claims::apply(tx, &let_go.iter().collect::<Vec<_>>()).await?;
     let rows = rows.end();
     if rows != "[]" {
         ADD.execute(tx, rows).await?;
@@ -380,13 +393,21 @@ async fn known(tx: &mut Tx<'_>, new: &[&NewHold]) -> Result<HashMap<HoldId, Hold
     read(tx, new.iter().map(|new| new.id)).await
 }
 
-async fn booked(tx: &mut Tx<'_>, new: &[&NewHold]) -> Result<HashSet<TicketId>, sql::Error> {
+/// Which of the seats are booked.
+async fn booked(
+    tx: &mut Tx<'_>,
+    seats: impl ExactSizeIterator<Item = (EventId, &[PricedSeat])>,
+) -> Result<HashSet<TicketId>, sql::Error> {
     const BOOKED: RowsSql = rows_sql!("SELECT ticket_id FROM " rows " JOIN bookings ON ticket_id = " id(0));
-    let mut json = Json::array(new.len(), 36);
-    for new in new {
-        tickets(new.event, &new.seats).into_iter().for_each(|id| json.row(|row| row.id(id)));
+    let mut json = Json::array(seats.len(), 36);
+    for (event, seats) in seats {
+        tickets(event, seats).into_iter().for_each(|id| json.row(|row| row.id(id)));
     }
-    let booked: Vec<(Uuid,)> = BOOKED.fetch(tx, json.end()).await?;
+    let json = json.end();
+    if json == "[]" {
+        return Ok(HashSet::new());
+    }
+    let booked: Vec<(Uuid,)> = BOOKED.fetch(tx, json).await?;
     Ok(booked.into_iter().map(|(id,)| id.into()).collect())
 }
 
@@ -415,6 +436,25 @@ async fn owned(tx: &mut Tx<'_>, new: &[&NewHold]) -> Result<HashMap<(EventId, Ar
     let counts: HashMap<i64, i64> = counts.into_iter().collect();
     let count = |place: usize| counts.get(&(place as i64)).and_then(|count| u32::try_from(*count).ok()).unwrap_or(0);
     Ok(customers.into_keys().enumerate().map(|(place, customer)| (customer, count(place))).collect())
+}
+
+/// On PostgreSQL, so that a hold is given back, paid or booked by one transaction at a time, and the next one sees what came
+/// of it: these holds, and those of these orders.
+pub(super) async fn lock(
+    tx: &mut Tx<'_>,
+    holds: impl Iterator<Item = HoldId>,
+    orders: impl Iterator<Item = OrderId>,
+) -> Result<(), sql::Error> {
+    let Tx::Postgres { transaction } = tx else { return Ok(()) };
+    let (holds, orders) = (holds.map(HoldId::uuid).collect::<Vec<_>>(), orders.map(OrderId::uuid).collect::<Vec<_>>());
+    if holds.is_empty() && orders.is_empty() {
+        return Ok(());
+    }
+    const LOCK: &str = "SELECT id FROM holds
+         WHERE id IN (SELECT unnest($1::UUID[]) UNION SELECT hold_id FROM orders WHERE id = ANY($2::UUID[]))
+         ORDER BY id FOR UPDATE";
+    sqlx::query(LOCK).bind(holds).bind(orders).execute(&mut **transaction).await?;
+    Ok(())
 }
 
 /// A release on its way through a batch.
@@ -476,6 +516,13 @@ pub(super) async fn after_release(
         return Ok(Vec::new());
     }
     let now = tx.now().await?.micros();
+    // Where claims were lost, somebody who held a seat before may have booked it meanwhile: it does not become free.
+    let freed = releases.iter().filter_map(|release| match release {
+        Release::Freed(hold, true) => Some((hold.event, hold.seats.as_slice())),
+        _ => None,
+    });
+    let freed: Vec<(EventId, &[PricedSeat])> = freed.collect();
+    let booked = booked(tx, freed.into_iter()).await?;
     let mut rows = Json::array(releases.len(), 60);
     let mut released = Vec::with_capacity(releases.len());
     for release in releases {
@@ -491,12 +538,13 @@ pub(super) async fn after_release(
             row.id(hold.id.uuid());
             row.number(now);
         });
-        let count = if freed { hold.seats.len() as u32 } else { 0 };
-        if freed {
-            let changed = hold.seats.iter().map(|priced| Change { seat: priced.seat, to: ChangeTo::Free });
+        let seats = hold.seats.iter().map(|priced| priced.seat).filter(|_| freed);
+        let seats: Vec<SeatNumber> = seats.filter(|seat| !booked.contains(&TicketId::new(hold.event, *seat))).collect();
+        if !seats.is_empty() {
+            let changed = seats.iter().map(|seat| Change { seat: *seat, to: ChangeTo::Free });
             changes.entry(hold.event).or_default().extend(changed);
         }
-        released.push(Released::Done(hold, count));
+        released.push(Released::Done(hold, seats.len() as u32));
     }
     let rows = rows.end();
     if rows != "[]" {

@@ -8,6 +8,7 @@ mod holds;
 mod orders;
 mod payment;
 mod queue;
+mod races;
 mod search;
 mod search_http;
 mod support;

@@ -52,20 +52,25 @@ pub struct Process<'a> {
     pub clock: Arc<dyn Clock>,
     /// Where its ids come from.
     pub ids: Arc<dyn Ids>,
+    /// How long a payment may extend a hold.
+    pub payment_window: Duration,
+    /// How long the provider may take.
+    pub timeout_s: u64,
 }
 
 impl<'a> Process<'a> {
     /// On a database, with a key of its own.
     pub fn new(url: &'a str, clock: Arc<dyn Clock>) -> Self {
         let keys = Keys::ephemeral(clock.clone()).unwrap();
-        Self { url, claims: None, lines: None, keys, clock, ids: Arc::new(RandomIds) }
+        let payment_window = Duration::from_secs(300);
+        Self { url, claims: None, lines: None, keys, clock, ids: Arc::new(RandomIds), payment_window, timeout_s: 1 }
     }
 
     /// The process, and the provider of its payments, whose ledger is the same for all processes of a database.
     pub async fn start(self) -> (App, Arc<tessera_tickets::payment::Test>) {
-        let Self { url, claims, lines, keys, clock, ids } = self;
+        let Self { url, claims, lines, keys, clock, ids, payment_window, timeout_s } = self;
         let folder = format!("{}.data", url.trim_start_matches("sqlite:"));
-        let config = tessera_tickets::payment::Config { timeout_s: 1, ..Default::default() };
+        let config = tessera_tickets::payment::Config { timeout_s, ..Default::default() };
         let payments = tessera_tickets::payment::open(&config, url, folder.as_ref(), clock.clone(), Default::default());
         let payments = payments.await.unwrap();
         let store = Store::open(url, clock.clone(), Default::default()).await.unwrap();
@@ -79,7 +84,7 @@ impl<'a> Process<'a> {
             keys,
             clock,
             ids,
-            payment_window: Duration::from_secs(300),
+            payment_window,
         });
         (app, payments.test.unwrap())
     }
@@ -159,12 +164,16 @@ pub async fn publish(url: &str, plan: &SeatPlan, details: &Details, starts_at: T
     event
 }
 
+/// A day from now.
+pub fn tomorrow() -> Timestamp {
+    SystemClock.now().plus(Duration::from_secs(86_400))
+}
+
 /// An event of 2 rows of 8 seats and 20 places, on a fresh database.
 pub async fn hall(databases: &Databases) -> (String, EventId) {
     let url = databases.fresh();
     let plan = plan(2, 8);
-    let tomorrow = SystemClock.now().plus(Duration::from_secs(86_400));
-    let event = publish(&url, &plan, &details(16), tomorrow).await;
+    let event = publish(&url, &plan, &details(16), tomorrow()).await;
     (url, event)
 }
 

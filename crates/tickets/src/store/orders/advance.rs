@@ -12,6 +12,7 @@ use tessera_store::sql::{self, Tx};
 use super::super::batch::Changes;
 use super::super::holds;
 use super::super::promos;
+use super::super::seats;
 use super::{ATTEMPTS, Action, Attempt, AttemptRow, OpenOrder, OrderRecord, ids, read, read_attempts};
 use crate::domain::ids::{AttemptId, OrderId, PromoId, TicketId};
 use crate::domain::order::{Event, Refusal, State};
@@ -277,16 +278,25 @@ fn keep_attempts(
     }
 }
 
-/// On PostgreSQL, so that news of an order are taken one after the other.
-pub async fn lock(tx: &mut Tx<'_>, news: &[&Advance]) -> Result<(), sql::Error> {
-    let Tx::Postgres { transaction } = tx else { return Ok(()) };
+/// On PostgreSQL, so that news of an order are taken one after the other. Gives the tickets whose claims must stay as they
+/// are: those to be booked under them, which nobody else may hold between our look and our commit.
+pub async fn lock(tx: &mut Tx<'_>, news: &[&Advance]) -> Result<Vec<Uuid>, sql::Error> {
+    let Tx::Postgres { transaction } = tx else { return Ok(Vec::new()) };
     if news.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
-    const LOCK: &str = "SELECT id FROM orders WHERE id = ANY($1) ORDER BY id FOR UPDATE";
+    const LOCK: &str = "SELECT id, event_id, seats FROM orders WHERE id = ANY($1) ORDER BY id FOR UPDATE";
     let ids: Vec<Uuid> = news.iter().map(|news| news.order.uuid()).collect();
-    sqlx::query(LOCK).bind(ids).execute(&mut **transaction).await?;
-    Ok(())
+    let rows: Vec<(Uuid, Uuid, Vec<u8>)> = sqlx::query_as(LOCK).bind(ids).fetch_all(&mut **transaction).await?;
+    let booking = news.iter().filter(|news| news.claims_here && news.events.contains(&Event::Book));
+    let booking: HashSet<Uuid> = booking.map(|news| news.order.uuid()).collect();
+    let mut kept = Vec::new();
+    for (id, event, seats) in rows.into_iter().filter(|(id, ..)| booking.contains(id)) {
+        let seats = seats::decode(&seats, || format!("order `{}`", OrderId::from(id)));
+        let seats = seats.map_err(|error| sqlx::Error::Decode(error.into()))?;
+        kept.extend(holds::tickets(event.into(), &seats));
+    }
+    Ok(kept)
 }
 
 /// Seats of orders to be booked that somebody has, or whose claim is not theirs any more.

@@ -1,6 +1,8 @@
 //! What only the test provider does: cards that answer late or never, and a ledger that outlives the process.
 
 use tessera_kernel::{Clock, ManualClock, Timestamp};
+use tessera_tickets::app::request::Request;
+use tessera_tickets::app::reserve::Wish;
 use tessera_tickets::payment::test::Totals;
 
 use super::*;
@@ -121,4 +123,48 @@ async fn a_crowd_shares_its_flushes() {
     futures::future::join_all((1..=500).map(buy)).await;
     let totals = test.totals().await.unwrap();
     assert_eq!((totals[0].payments, totals[0].captured, totals[0].authorised), (500, 500 * 501 / 2, 0));
+}
+
+#[tokio::test]
+async fn who_administers_reads_the_ledger() {
+    use http_body_util::BodyExt;
+    use tower::ServiceExt;
+
+    let databases = tessera_testkit::sql::Databases::sqlite();
+    let (url, event) = crate::support::hall(&databases).await;
+    let process = crate::support::Process::new(&url, Arc::new(tessera_kernel::SystemClock));
+    let keys = process.keys.clone();
+    let (app, test) = process.start().await;
+    for (number, seat) in [("4242424242424242", 1), ("4000000000009995", 2)] {
+        let request = |key: &str| Request { subject: "ana".into(), key: format!("{key}{seat}") };
+        let tickets = crate::support::tickets(event, &[seat]);
+        let wish = Wish { event: Some(event), tickets, ..Wish::default() };
+        let hold = app.reserve(&request("hold"), &wish).await.unwrap().hold.id;
+        let paid = app.confirm(&request("pay"), hold, card(number), None).await;
+        assert_eq!(paid.is_ok(), seat == 1, "{paid:?}");
+    }
+    let router = tessera_tickets::http::test_payment::router(app, test);
+    let get = async |role: &str, path: &str| {
+        let token = keys.sign_token("eve", &[role.to_owned()], Duration::from_secs(60)).unwrap();
+        let ask = http::Request::get(path).header("authorization", format!("Bearer {token}"));
+        let answer = router.clone().oneshot(ask.body(axum::body::Body::empty()).unwrap()).await.unwrap();
+        let status = answer.status().as_u16();
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        (status, serde_json::from_slice::<serde_json::Value>(&body).unwrap())
+    };
+    assert_eq!(get("fan", "/payments/test").await.0, 403);
+    let (status, first) = get("admin", "/payments/test?limit=1").await;
+    assert_eq!((status, first["items"].as_array().unwrap().len()), (200, 1), "{first}");
+    let rest = format!("/payments/test?cursor={}", first["next_cursor"].as_str().unwrap());
+    let rest = get("admin", &rest).await.1;
+    let told = |payment: &serde_json::Value| {
+        let amount = |what: &str| payment[what]["amount"].as_i64().unwrap();
+        (payment["status"].as_str().unwrap().to_owned(), amount("amount"), amount("captured"), amount("refunded"))
+    };
+    assert_eq!(told(&first["items"][0]), ("captured".to_owned(), 4_500, 4_500, 0));
+    assert_eq!(told(&rest["items"][0]), ("declined".to_owned(), 4_500, 0, 0));
+    assert!(
+        rest["next_cursor"].is_null() && rest["items"][0]["order"].as_str().unwrap().starts_with("order_"),
+        "{rest}"
+    );
 }
