@@ -34,7 +34,7 @@ pub trait ProductError: std::error::Error {
     }
 }
 
-/// An error as an answer. The detail of a 5xx stays in the log.
+/// An error as an answer. The detail of a 5xx stays in the log; its members are for the caller, and are sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// The HTTP status.
@@ -74,7 +74,7 @@ impl Problem {
             code: self.code,
             detail,
             request_id,
-            members: Some(&self.members).filter(|members| self.status < 500 && !members.is_empty()),
+            members: Some(&self.members).filter(|members| !members.is_empty()),
         };
         // A struct of strings, numbers and JSON always serialises.
         serde_json::to_vec(&body).unwrap_or_default()

@@ -126,6 +126,32 @@ async fn a_crowd_shares_its_flushes() {
 }
 
 #[tokio::test]
+async fn who_is_not_answered_learns_which_order_is_being_settled() {
+    use http_body_util::BodyExt;
+    use tower::ServiceExt;
+
+    let databases = tessera_testkit::sql::Databases::sqlite();
+    let (url, event) = crate::support::hall(&databases).await;
+    let process = crate::support::Process::new(&url, Arc::new(tessera_kernel::SystemClock));
+    let token = process.keys.sign_token("ana", &["fan".to_owned()], Duration::from_secs(60)).unwrap();
+    let app = process.start().await.0;
+    let wish = Wish { event: Some(event), tickets: crate::support::tickets(event, &[1]), ..Wish::default() };
+    let hold = app.reserve(&Request { subject: "ana".into(), key: "1".into() }, &wish).await.unwrap().hold.id;
+    let card = serde_json::json!({ "number": "4000000000010035", "exp_month": 12, "exp_year": 2094, "cvc": "123" });
+    let body = serde_json::json!({ "hold_id": hold, "payment_details": { "card": card } }).to_string();
+    let ask = http::Request::post("/booking/confirm").header("authorization", format!("Bearer {token}"));
+    let ask = ask.header("idempotency-key", "2").header("content-type", "application/json");
+    let answer = tessera_tickets::http::router(app.clone()).oneshot(ask.body(axum::body::Body::from(body)).unwrap());
+    let answer = answer.await.unwrap();
+    assert_eq!(answer.status().as_u16(), 503);
+    let body: serde_json::Value =
+        serde_json::from_slice(&answer.into_body().collect().await.unwrap().to_bytes()).unwrap();
+    assert_eq!(body["code"], "tickets.payment_unknown", "{body}");
+    let order: OrderId = body["order"].as_str().unwrap_or_else(|| panic!("{body}")).parse().unwrap();
+    assert!(app.store.find_order(order).await.unwrap().is_some());
+}
+
+#[tokio::test]
 async fn who_administers_reads_the_ledger() {
     use http_body_util::BodyExt;
     use tower::ServiceExt;
