@@ -27,6 +27,9 @@ pub use tx::Tx;
 const MAX_CONNECTIONS: u32 = 8;
 /// How long to wait for a free connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a transaction may wait for its own process. One that is put to sleep half way would keep others from the rows
+/// that it has locked for as long as it sleeps; between two statements of one that is awake lie microseconds.
+const IDLE_IN_TRANSACTION: &str = "3s";
 /// What each SQLite connection keeps in memory, at the most. Its own 2 MiB make a batch that inserts a thousand random keys
 /// read its index from the file again and again.
 const SQLITE_CACHE_KIB: u32 = 64 * 1_024;
@@ -162,7 +165,7 @@ async fn open_postgres(url: &str, product: &'static str) -> Result<PgPool, Error
     let bad_url = |error: sqlx::Error| Error::BadUrl { url: without_password(url), reason: error.to_string() };
     let options = PgConnectOptions::from_str(url)
         .map_err(bad_url)?
-        .options([("search_path", product)])
+        .options([("search_path", product), ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION)])
         .application_name("tessera")
         .disable_statement_logging();
     let cannot_open = |reason: String| Error::Open { url: without_password(url), reason };

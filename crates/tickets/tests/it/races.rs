@@ -7,6 +7,7 @@ use sqlx::PgPool;
 use tessera_kernel::SystemClock;
 use tessera_store::claims::{Claims, RedisClaims};
 use tessera_store::redis::Redis;
+use tessera_store::sql::Db;
 use tessera_testkit::sql::Databases;
 use tessera_tickets::Error;
 use tessera_tickets::app::request::Request;
@@ -73,6 +74,22 @@ async fn a_hold_is_given_back_or_paid_not_both() {
             _ => panic!("with_redis {with_redis}: {paid:?} and {given:?}"),
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_sleeps_half_way_does_not_keep_others_waiting() {
+    let databases = Databases::postgres();
+    let (url, event) = hall(&databases).await;
+    let app = Process::new(&url, Arc::new(SystemClock)).start().await.0;
+    let wish = |seat: u32| Wish { event: Some(event), tickets: tickets(event, &[seat]), ..Wish::default() };
+    app.reserve(&request("ana", "1"), &wish(1)).await.unwrap();
+    let asleep = Db::open(&url, "tickets", &tessera_tickets::store::migrations()).await.unwrap();
+    let Db::Postgres(pool) = &asleep else { panic!("{url}") };
+    let mut half_way = pool.begin().await.unwrap();
+    // Whoever changes a seat of the event waits for this row.
+    sqlx::query("SELECT 1 FROM seat_feeds FOR UPDATE").execute(&mut *half_way).await.unwrap();
+    app.reserve(&request("bob", "1"), &wish(2)).await.unwrap();
+    assert!(sqlx::query("SELECT 1").execute(&mut *half_way).await.is_err(), "it has lost its transaction");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
