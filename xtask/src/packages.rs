@@ -14,6 +14,7 @@ struct Package {
 const NEEDED: &[Package] = &[
     Package { name: "postgresql", programs: &["postgres"], needed_for: "the stores, and loading" },
     Package { name: "redis-server", programs: &["redis-server"], needed_for: "claims and lines in Redis" },
+    Package { name: "faketime", programs: &["faketime"], needed_for: "processes whose clocks differ" },
     Package { name: "chromium", programs: &["chromium", "chromium-browser", "google-chrome"], needed_for: "the pages" },
     Package { name: "chromium-driver", programs: &["chromedriver"], needed_for: "the pages" },
 ];

@@ -151,6 +151,20 @@ pub fn tessera_command(binary: &Path) -> Command {
     command
 }
 
+/// Sets a command's clock off by so many seconds: behind where negative. How fast it goes stays.
+///
+/// # Panics
+/// Where there is no `faketime`, saying what to install.
+pub fn set_clock_off(command: &mut Command, seconds: i64) {
+    // It would stay between us and the process, and take the signals: only what it sets is used.
+    let asked = Command::new("faketime").args(["-f", "+0s", "printenv", "LD_PRELOAD"]).output();
+    let library = asked.ok().filter(|output| output.status.success());
+    let library = library.unwrap_or_else(|| panic!("no `faketime` here; install it: apt-get install -y faketime"));
+    command.env("LD_PRELOAD", String::from_utf8_lossy(library.stdout.trim_ascii()).into_owned());
+    // Of the system's clocks only the one that tells the time of day.
+    command.env("FAKETIME", format!("{seconds:+}s")).env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+}
+
 /// What a process says, read by a thread so that it never blocks on a full pipe.
 #[derive(Clone, Debug)]
 struct Output(Arc<(Mutex<Said>, Condvar)>);

@@ -20,7 +20,7 @@ pid=$!
 read -r _ignored
 kill -INT "$pid" 2>/dev/null
 wait "$pid"
-rm -rf "$FOLDER"
+[ -e "$FOLDER/keep" ] || rm -rf "$FOLDER"
 "#;
 
 /// A running server. It stops when this is dropped.
@@ -80,6 +80,33 @@ impl Postgres {
         self.port
     }
 
+    /// Kills all of it, at once and without its noticing, and starts it again on the same port with what it had on disk.
+    ///
+    /// # Panics
+    /// Where it does not start again, with its log.
+    pub fn kill_and_restart(&mut self) {
+        let data = self.folder.join("data");
+        let status = std::fs::read_to_string(data.join("postmaster.pid")).expect("the file of a running server");
+        let server = status.lines().next().expect("a process id first").to_owned();
+        // Its children first, or they would see it go.
+        let children = Command::new("ps").args(["-o", "pid=", "--ppid", &server]).output().expect("ps");
+        let children = String::from_utf8_lossy(&children.stdout).into_owned();
+        std::fs::write(self.folder.join("keep"), b"").expect("a file in the server's folder");
+        run(Command::new("kill").arg("-KILL").arg(&server));
+        // A child that has ended by itself meanwhile needs no signal.
+        let _ = Command::new("kill").arg("-KILL").args(children.split_whitespace()).stderr(Stdio::null()).status();
+        drop(self.keeper.stdin.take());
+        let _ = self.keeper.wait();
+        for old in [self.folder.join("keep"), data.join("postmaster.pid")] {
+            let _ = std::fs::remove_file(old);
+        }
+        let started =
+            (0..START_ATTEMPTS).find_map(|_| try_start(&find_bin(), is_root(), &self.folder, &data, self.port));
+        self.keeper = started.unwrap_or_else(|| {
+            panic!("{}", std::fs::read_to_string(self.folder.join("log")).unwrap_or_default());
+        });
+    }
+
     fn url_of(&self, database: &str) -> String {
         format!("postgres://tessera@127.0.0.1:{}/{database}", self.port)
     }
@@ -109,7 +136,9 @@ fn try_start(bin: &Path, as_root: bool, folder: &Path, data: &Path, port: u16) -
         if ready {
             return Some(keeper);
         }
-        if std::fs::read_to_string(folder.join("log")).is_ok_and(|log| log.contains("FATAL")) {
+        // Who comes before it is up is told so, and may come again.
+        let fatal = |line: &str| line.contains("FATAL") && !line.contains("the database system is");
+        if std::fs::read_to_string(folder.join("log")).is_ok_and(|log| log.lines().any(fatal)) {
             break;
         }
         std::thread::sleep(Duration::from_millis(10));

@@ -33,7 +33,8 @@ pub enum Did {
         hold: String,
         /// The order.
         order: String,
-        /// Whether the buyer was told that the seats are booked.
+        /// Whether the buyer was told that the seats are booked and the money is taken. What is booked alone a bank may
+        /// still let go.
         booked: bool,
     },
     /// A hold was given back, and seats of it were freed.
@@ -191,7 +192,10 @@ fn steps(history: &[Entry], books: &Books, closed: Micros, terms: &Terms) -> BTr
         books.orders.iter().map(|order| (order.id.as_str(), order)).collect();
     for (number, entry) in history.iter().enumerate() {
         let Entry { began, ended, .. } = *entry;
+        // A server may lag behind for so long.
+        let lag = terms.rules.grace.unwrap_or_default();
         let mut add = |ticket: &String, step: Step, ended: Micros, certain: bool| {
+            let began = if step == Step::Refused { began.saturating_sub(lag) } else { began };
             steps.entry(ticket.clone()).or_default().push(Op { step, began, ended, certain });
         };
         match &entry.did {

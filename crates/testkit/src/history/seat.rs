@@ -79,8 +79,8 @@ pub struct Rules {
     /// When all claims were lost, from and to. Who held a seat before may then find it held by somebody else, and who comes
     /// first with the money has it.
     pub lost: Vec<(Micros, Micros)>,
-    /// A hold that is over for so long is free to everybody: with it a refusal must have had its reason. Not set where
-    /// servers may lag behind each other.
+    /// What is free for so long is free to everybody: a refusal must have had its reason in that time. Not set where
+    /// servers may lag behind each other for longer.
     pub grace: Option<Micros>,
 }
 
@@ -260,8 +260,8 @@ impl Search<'_> {
                     doubtful: *doubtful,
                 })
             }
-            // What nobody can say any more.
-            (Step::Extend { .. }, Seat::Free | Seat::Held { .. }) if self.is_doubtful(op) => Some(seat.clone()),
+            // What nobody can say any more: it may be that of a hold whose claim was lost, or of the one that came after it.
+            (Step::Extend { .. }, _) if !self.rules.lost.is_empty() => Some(seat.clone()),
             (Step::Book { hold, order, owner }, Seat::Held { hold: by, .. }) if hold == by => {
                 Some(Seat::Booked { order: order.clone(), owner: owner.clone() })
             }
@@ -281,9 +281,9 @@ impl Search<'_> {
         }
     }
 
-    /// Whether the hold that the operation is about was made before claims were lost.
+    /// Whether the hold that is booked was made before claims were lost.
     fn is_doubtful(&self, op: &Op) -> bool {
-        let (Step::Book { hold: of, .. } | Step::Extend { hold: of, .. }) = &op.step else { return false };
+        let Step::Book { hold: of, .. } = &op.step else { return false };
         let made = self.ops.iter().find(|op| matches!(&op.step, Step::Hold { hold, .. } if hold == of));
         made.is_some_and(|made| self.rules.lost.iter().any(|(_, to)| made.began <= *to))
     }
