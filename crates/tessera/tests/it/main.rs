@@ -3,6 +3,7 @@
 
 mod config;
 mod demo;
+mod histories;
 mod layering;
 mod pages;
 mod tokens;
