@@ -125,7 +125,7 @@ export function troubles(...feeds) {
   const stale = failing.some((feed) => feed.data !== null);
   return banner({
     title: problem.title ?? 'Something went wrong in this page',
-    text: [problem.message === problem.title ? null : prose(problem.message), stale && ' What you see below is from before.'],
+    text: [problem.message === problem.title ? null : prose(sentence(problem.message)), stale && ' What you see below is from before.'],
     code: problem,
     action: problem.status === 401
       ? h('a', { class: 'button small', href: `#/sign-in?back=${encodeURIComponent(location.hash)}` }, 'Sign in')
@@ -136,8 +136,13 @@ export function troubles(...feeds) {
 export function banner({ title, text, code, action, tone = 'bad' }) {
   return h('div', { class: `banner tone-${tone}`, role: tone === 'bad' ? 'alert' : 'note' },
     icon({ bad: 'cross', good: 'check' }[tone] ?? 'warning'),
-    h('div', { class: 'banner-body' }, h('p', { class: 'banner-title' }, title), text && h('p', null, typeof text === 'string' ? prose(text) : text), code && codes(code)),
+    h('div', { class: 'banner-body' }, h('p', { class: 'banner-title' }, title), text && h('p', null, typeof text === 'string' ? prose(sentence(text)) : text), code && codes(code)),
     action && h('div', { class: 'banner-action' }, action));
+}
+
+/** Messages of the API begin as log lines do; on a page they are sentences. A quoted name keeps its letters. */
+export function sentence(text) {
+  return /^[a-z]+[ ,;:]/.test(text) ? text[0].toUpperCase() + text.slice(1) : text;
 }
 
 /** Text in which `quoted` parts, as our messages have them, are set as code. */
@@ -177,11 +182,11 @@ export function choices(label, options, chosen, choose) {
     h('button', { type: 'button', key: value, 'aria-pressed': String(value === chosen), onclick: () => choose(value) }, text)));
 }
 
-export function morePages(pages) {
+export function morePages(pages, words = 'Show older') {
   if (!pages.hasMore && !pages.problem) return null;
   return h('div', { class: 'more' },
     pages.problem && h('p', { class: 'field-error', role: 'alert' }, pages.problem.message),
-    button(pages.busy ? 'Loading…' : 'Show older', () => pages.more(), { disabled: pages.busy }));
+    button(pages.busy ? 'Loading…' : words, () => pages.more(), { disabled: pages.busy }));
 }
 
 let toastCount = 0;

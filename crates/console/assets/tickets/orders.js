@@ -1,6 +1,6 @@
 // Tickets › My tickets: what this fan has bought, and the tickets themselves with their codes.
 
-import { get, getBlob, path, serverNow, withQuery } from '../api.js';
+import { get, getAll, getBlob, path, serverNow, withQuery } from '../api.js';
 import { openDialog } from '../dialog.js';
 import { h } from '../dom.js';
 import { counted } from '../format.js';
@@ -16,6 +16,7 @@ import { clockTime, leaf, money, place, when } from './words.js';
 const PER_PAGE = 100;
 const FRESH_MS = 10_000;
 const DAY_MS = 86_400_000;
+const UNDER_WAY = ['paying', 'authorised'];
 const HAS_TICKETS = ['booked', 'captured'];
 
 export function orders(page) {
@@ -24,12 +25,13 @@ export function orders(page) {
   if (signInFirst('fan', '')) return;
   const first = page.feed((signal) => get(withQuery('/orders', { limit: PER_PAGE }), signal), FRESH_MS);
   const list = new Pages(first, ({ id }) => id, (cursor) => get(withQuery('/orders', { limit: PER_PAGE, cursor })), () => page.render());
-  const owned = page.feed((signal) => get(withQuery('/tickets', { limit: PER_PAGE }), signal), FRESH_MS);
+  const owned = page.feed((signal) => getAll('/tickets', signal), FRESH_MS);
   const pictures = new Pictures(page);
   page.view = () => {
     const now = serverNow();
     const coming = list.items.filter((one) => HAS_TICKETS.includes(one.state) && Date.parse(one.starts_at) > now).sort((a, b) => Date.parse(a.starts_at) - Date.parse(b.starts_at));
-    const rest = list.items.filter((one) => !coming.includes(one));
+    const open = list.items.filter((one) => UNDER_WAY.includes(one.state));
+    const rest = list.items.filter((one) => !coming.includes(one) && !open.includes(one));
     const venues = new Map((owned.data?.items ?? []).map(({ event, venue }) => [event, venue]));
     const given = first.data && !list.hasMore ? givenToMe(owned.data?.items ?? [], list.items) : [];
     return [
@@ -37,6 +39,7 @@ export function orders(page) {
       troubles(first, owned),
       first.waiting && loading(4),
       first.data && owned.data && list.items.length === 0 && given.length === 0 && empty('No tickets yet', 'What you buy appears here, with the code that opens the door.', h('a', { class: 'button primary', href: '#/tickets' }, 'Look for events')),
+      open.length > 0 && section('Being paid', orderCards(open, venues)),
       coming.length > 0 && section('Coming up', orderCards(coming, venues)),
       given.length > 0 && section('Passed on to you', ticketCards(given.map((ticket) => [ticket, ticket]), owned, pictures)),
       rest.length > 0 && section('Past and not completed', orderCards(rest, venues)),
@@ -125,7 +128,8 @@ function ticketCard(ticket, data, feed, pictures) {
       !gone && h('div', { class: 'actions' },
         button('Printable PDF', () => download(path('tickets', ticket.id, 'ticket.pdf'), `ticket-${place(ticket).replaceAll(/[^\p{L}\p{N}]+/gu, '-')}.pdf`), { kind: 'small' }),
         ticket.transferable !== false && button('Pass on', () => transferDialog(ticket, feed), { kind: 'small' }),
-        ticket.qr && button('Copy code', () => copy(ticket.qr), { kind: 'small' }))));
+        button('Copy code', () => copyCode(ticket), { kind: 'small' })),
+      !gone && h('p', { class: 'codes' }, h('code', { class: 'break' }, ticket.id))));
 }
 
 function receipt(feed, data) {
@@ -196,6 +200,15 @@ export async function download(target, name) {
     setTimeout(() => URL.revokeObjectURL(url), 60_000);
   } catch (problem) {
     toast(`${name} was not saved: ${problem.message}`);
+  }
+}
+
+/** An order's tickets come without their codes, which only their owner's own page has. */
+async function copyCode({ id, qr }) {
+  try {
+    await copy(qr ?? (await get(path('tickets', id))).qr);
+  } catch (problem) {
+    toast(`The code was not copied: ${problem.message}`);
   }
 }
 

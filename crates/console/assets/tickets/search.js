@@ -168,7 +168,7 @@ function results(page, list) {
   if (list.items.length === 0) return empty('No event fits', 'Try fewer words, another spelling, or fewer filters.');
   return [
     h('ul', { class: 'event-cards' }, list.items.map((one) => h('li', { key: one.id }, eventCard(one)))),
-    morePages(list),
+    morePages(list, 'Show more'),
   ];
 }
 

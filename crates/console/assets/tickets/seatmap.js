@@ -14,6 +14,7 @@ const SEATS_FROM_PX = 4.2;
 const CLOSEST_PX = 46;
 const FINGER_PX = 18;
 const LABEL_FONT = 12;
+const EDGE_PX = 28;
 
 /**
  * `options`: `states` (a `Seats`-like `{state, free}`, or null while it loads), `picked()` and `mine()` (sets of numbers),
@@ -23,7 +24,7 @@ export class SeatMap {
   constructor(plan, options) {
     this.plan = plan;
     this.options = options;
-    this.camera = new Camera(() => this.draw());
+    this.camera = new Camera(() => { this.moved = true; this.draw(); });
     this.host = null;
     this.queued = false;
     this.observer = new ResizeObserver(() => this.resize());
@@ -93,7 +94,11 @@ export class SeatMap {
     this.queued = true;
     requestAnimationFrame(() => {
       this.queued = false;
-      if (this.host?.isConnected && this.inks) this.paint();
+      if (!this.host?.isConnected || !this.inks) return;
+      this.paint();
+      // What is under a pointer that rests has changed.
+      if (this.moved && this.pointer) this.hover(...this.pointer);
+      this.moved = false;
     });
   }
 
@@ -118,6 +123,7 @@ export class SeatMap {
   }
 
   paintShape(shape) {
+    if (shape.shape === 'text') return;
     const { pen, inks } = this;
     const box = shapeBox(shape);
     pen.beginPath();
@@ -260,14 +266,17 @@ export class SeatMap {
     }
   }
 
-  /** Row labels beside both ends, once seats are large enough to be picked. */
+  /** Row labels beside both ends, once seats are large enough to be picked. A row that goes on to the left of the screen is
+   * named at its edge, and the section in the middle of the screen at the top. */
   paintRowNames(put) {
     const { camera, plan, inks } = this;
     const pitch = plan.spacing * camera.scale;
     if (pitch < 13) return;
-    const size = Math.min(12, pitch * 0.6);
+    const size = Math.max(9, Math.min(12, pitch * 0.6));
+    const atEdge = [];
     for (const section of this.visibleSections()) {
-      for (const { first, count, label } of section.rows) {
+      for (const row of section.rows) {
+        const { first, count, label } = row;
         if (count < 2) continue;
         for (const [seat, next] of [[first, first + 1], [first + count - 1, first + count - 2]]) {
           const x = (plan.x[seat] * 2 - plan.x[next]) * camera.scale + camera.left;
@@ -275,8 +284,38 @@ export class SeatMap {
           if (x < -20 || y < -20 || x > camera.width + 20 || y > camera.height + 20) continue;
           put(label, x, y, size, 500, inks.muted, pitch * 2.5);
         }
+        const y = this.crossing(row);
+        if (y !== null) atEdge.push([label, y]);
       }
     }
+    this.paintEdge(put, atEdge, size);
+    const [x, y] = camera.toPlan(camera.width / 2, camera.height / 2);
+    const section = plan.sectionAt(x, y);
+    if (section) put(section.name, camera.width / 2, 16, 14, 650, inks.ink, camera.width);
+  }
+
+  /** Where a row passes the left edge of the screen, in pixels; null where it does not. */
+  crossing({ first, count }) {
+    const { camera, plan } = this;
+    const left = (seat) => plan.x[seat] * camera.scale + camera.left;
+    if (left(first) > 0 === left(first + count - 1) > 0) return null;
+    for (let seat = first + 1; seat < first + count; seat += 1) {
+      if (left(seat) > 0 === left(seat - 1) > 0) continue;
+      const y = plan.y[seat] * camera.scale + camera.top;
+      return y > 0 && y < camera.height ? y : null;
+    }
+    return null;
+  }
+
+  /** A strip along the left edge with the names of the rows that pass it. */
+  paintEdge(put, names, size) {
+    if (names.length === 0) return;
+    const { pen, camera, inks } = this;
+    pen.globalAlpha = 0.86;
+    pen.fillStyle = inks.surface;
+    pen.fillRect(0, 0, EDGE_PX, camera.height);
+    pen.globalAlpha = 1;
+    for (const [label, y] of names) put(label, EDGE_PX / 2, y, size, 600, inks.muted, EDGE_PX);
   }
 
   seatAt(x, y) {
@@ -317,6 +356,7 @@ export class SeatMap {
   }
 
   hover(x, y) {
+    this.pointer = [x, y];
     const [planX, planY] = this.camera.toPlan(x, y);
     const before = this.hovered;
     this.hovered = null;
@@ -324,12 +364,12 @@ export class SeatMap {
       const seat = this.seatAt(x, y);
       this.canvas.style.setProperty('cursor', seat >= 0 && this.options.states?.state[seat] === FREE ? 'pointer' : 'grab');
       if (seat >= 0) this.tell(x, y, this.sayOfSeat(seat));
-      else this.hide();
+      else this.tip.hidden = true;
     } else {
       this.hovered = this.plan.sectionAt(planX, planY);
       this.canvas.style.setProperty('cursor', this.hovered ? 'zoom-in' : 'grab');
       if (this.hovered) this.tell(x, y, this.sayOfSection(this.hovered));
-      else this.hide();
+      else this.tip.hidden = true;
       if (this.hovered !== before) this.draw();
     }
   }
@@ -360,6 +400,7 @@ export class SeatMap {
 
   hide() {
     this.tip.hidden = true;
+    this.pointer = null;
     if (this.hovered) {
       this.hovered = null;
       this.draw();

@@ -84,11 +84,11 @@ function standing(state, data, serving) {
       opens > 0 && h('p', { class: 'big-number' }, duration(opens / 1000), h('small', null, 'until the doors open')),
       h('p', { class: 'muted' }, `Numbers are drawn when the doors open, ${opensAt ? clockTime(opensAt, data.venue.timezone) : 'soon'}. Keep this page, or come back to it.`));
   }
-  const ahead = Math.max(0, place.number - now);
-  const span = Math.max(1, place.number - (state.first ?? now));
+  const ahead = peopleBefore(place.number, now);
+  const span = Math.max(1, peopleBefore(place.number, state.first ?? now));
   return h('div', { class: 'card stack-small line-card' },
     h('div', { class: 'section-head' }, h('h2', null, 'You are in the line'), serving?.paused && badge('paused')),
-    h('p', { class: 'big-number', role: 'status' }, count(ahead), h('small', null, ahead === 1 ? 'person is before you' : 'people are before you')),
+    h('p', { class: 'big-number', role: 'status' }, count(ahead), h('small', null, ahead === 0 ? 'You are the next' : ahead === 1 ? 'person is before you' : 'people are before you')),
     progress('Progress in the line', span - ahead, span, true),
     facts([
       ['Your number', count(place.number)],
@@ -96,6 +96,11 @@ function standing(state, data, serving) {
       ['Your turn in about', serving?.paused ? 'paused by the organiser' : Number.isFinite(state.least) ? duration(Math.max(1, state.least)) : null],
     ]),
     h('p', { class: 'muted' }, 'Your place is kept in this browser. When it is your turn, you have some minutes to take seats.'));
+}
+
+/** Numbers up to the one that is served are in: who has the next one has nobody before. */
+export function peopleBefore(number, serving) {
+  return Math.max(0, number - serving - 1);
 }
 
 async function join(page, state, id) {

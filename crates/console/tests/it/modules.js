@@ -126,7 +126,37 @@ async function text() {
   same('an element is told of once', kept.length, 1);
 }
 
-for (const part of [plans, seats, words, cameras, doors, text]) {
+/** What pages say about places in a line, and messages of the API as sentences. */
+async function sayings() {
+  const { peopleBefore } = await module('tickets/waiting-room.js');
+  same('who is before whom', [peopleBefore(454, 450), peopleBefore(451, 450), peopleBefore(450, 450), peopleBefore(12, 450)], [3, 0, 0, 0]);
+  const { sentence } = await module('parts.js');
+  same('sentences', ['the payment was declined: no funds', 'seat `B12` is held', '`barcelona` is no number', 'pm_1 is no card', 'Paid'].map(sentence), ['The payment was declined: no funds', 'Seat `B12` is held', '`barcelona` is no number', 'pm_1 is no card', 'Paid']);
+}
+
+/** Drawings of a plan file in both forms of its schema, and rows that go on beyond the edge of the screen. */
+async function drawings() {
+  const { geometryOf } = await module('tickets/organiser/preview.js');
+  const seat = (x, y) => ({ seat_number: String(x), position: { x, y }, category: 'a' });
+  const row = (name, y) => ({ row_number: name, seats: Array.from({ length: 40 }, (_, at) => seat(at * 10, y)) });
+  const file = { name: 'Hall', categories: [{ name: 'a', color: '#112233' }], size: { width: 500, height: 200 }, zones: [{ name: 'Stalls', position: { x: 20, y: 90 }, rows: [row('A', 0), row('B', 10)], areas: [
+    { shape: 'rectangle', position: { x: 0, y: -80 }, rectangle: { width: 390, height: 60 }, text: { text: 'Stage' } },
+    { position: { x: 0, y: 40 }, width: 50, height: 20, text: 'Bar' },
+    { shape: 'circle', position: { x: 100, y: 50 }, circle: { radius: 8 } },
+  ] }] };
+  const plan = geometryOf(file);
+  same('a stage and a bar', plan.shapes.map(({ x, y, width, text }) => [x, y, width ?? null, text ?? null]), [[20, 10, 390, 'Stage'], [20, 130, 50, 'Bar'], [120, 140, null, null]]);
+  same('they are in the picture', plan.box.top, 10);
+  const { SeatMap } = await module('tickets/seatmap.js');
+  const none = new Set();
+  const map = new SeatMap(plan, { states: null, picked: () => none, mine: () => none, only: () => null, choose: () => {} });
+  Object.assign(map.camera, { scale: 3, left: -300, top: -100, width: 400, height: 300, nearest: 50 });
+  same('a row that goes on to the left', [map.crossing(plan.rows[0]), map.crossing(plan.rows[1])], [170, 200]);
+  Object.assign(map.camera, { left: 30 });
+  same('a row that begins on the screen', map.crossing(plan.rows[0]), null);
+}
+
+for (const part of [plans, seats, words, cameras, doors, text, sayings, drawings]) {
   try {
     await part();
   } catch (cause) {

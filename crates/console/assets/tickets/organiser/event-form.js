@@ -1,6 +1,6 @@
 // Tickets › Organiser › an event's form: what, where, when, for how much, by which rules. Times are on the venue's clock.
 
-import { get, path } from '../../api.js';
+import { get, getAll, path } from '../../api.js';
 import { h } from '../../dom.js';
 import { send } from '../../intents.js';
 import { button, empty, heading, isMissing, loading, section, toast, troubles } from '../../parts.js';
@@ -22,7 +22,7 @@ export function eventForm(page) {
   page.view = () => [heading({ title: id ? 'Edit event' : 'New event' }), signInFirst('organiser', 'Events belong to somebody: sign in first.')];
   if (signInFirst('organiser', '')) return;
   const state = { form: id ? null : blank(), problem: null, busy: false, tried: false, categories: [], planOf: undefined, before: null };
-  const context = { page, state, id, venues: venueFeed(page), plans: planFeed(page), existing: id ? page.feed((signal) => get(path('organiser', 'events', id), signal), () => null) : null, performers: page.feed((signal) => get('/organiser/performers?limit=100', signal), () => null) };
+  const context = { page, state, id, venues: venueFeed(page), plans: planFeed(page), existing: id ? page.feed((signal) => get(path('organiser', 'events', id), signal), () => null) : null, performers: page.feed((signal) => getAll('/organiser/performers', signal), () => null) };
   page.view = () => view(context);
 }
 

@@ -1,6 +1,6 @@
 // Tickets › Organiser › one event: publish or cancel it, watch the sale, run the waiting room, make promo codes.
 
-import { get, path } from '../../api.js';
+import { get, getAll, path } from '../../api.js';
 import { openDialog } from '../../dialog.js';
 import { h } from '../../dom.js';
 import { compact, count, counted, duration, percent } from '../../format.js';
@@ -27,7 +27,7 @@ export function manage(page) {
   const state = { busy: false, problem: null, selected: null };
   const feed = page.feed((signal) => get(path('organiser', 'events', id), signal), 5000);
   const report = page.feed((signal) => get(path('organiser', 'events', id, 'report'), signal), FRESH_MS);
-  const promos = page.feed((signal) => get(path('organiser', 'events', id, 'promo-codes'), signal), 15_000);
+  const promos = page.feed((signal) => getAll(path('organiser', 'events', id, 'promo-codes'), signal), 15_000);
   const zones = zonesOf(page);
   const context = { page, id, state, feed, report, line: null, promos, zones };
   page.view = () => {
@@ -41,7 +41,7 @@ export function manage(page) {
         crumbs: [['Organiser', '#/tickets/organiser']],
         title: data?.name ?? 'Event',
         beside: data && eventBadge(data),
-        under: data && when(data.starts_at, zones.of(data.venue)),
+        under: data && [when(data.starts_at, zones.of(data.venue)), zones.of(data.venue) ? null : ' UTC'],
         actions: data && actions(context, data),
       }),
       troubles(feed),

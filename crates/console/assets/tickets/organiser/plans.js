@@ -1,6 +1,6 @@
 // Tickets › Organiser › Seat plans: from a file, or from the generator. Either is looked at before events use it.
 
-import { get, path, SLOW_MS, withQuery } from '../../api.js';
+import { get, getAll, path, SLOW_MS } from '../../api.js';
 import { h } from '../../dom.js';
 import { count } from '../../format.js';
 import { send } from '../../intents.js';
@@ -10,14 +10,13 @@ import { organiserTabs } from './events.js';
 import { refusal, text } from './fields.js';
 import { geometryOf, preview } from './preview.js';
 
-const MOST = 100;
 /** As the server takes: larger files are not read. */
 const MAX_FILE_BYTES = 32 * 1024 * 1024;
 /** Name, words, seats to begin with, fewest and most. */
 const KINDS = [['theatre', 'Theatre', 600, 50, 6000], ['arena', 'Arena', 12_000, 500, 40_000], ['stadium', 'Stadium', 50_000, 2000, 150_000]];
 
 export function planFeed(page) {
-  return page.feed((signal) => get(withQuery('/organiser/plans', { limit: MOST }), signal), 15_000);
+  return page.feed((signal) => getAll('/organiser/plans', signal), 15_000);
 }
 
 export function plans(page) {

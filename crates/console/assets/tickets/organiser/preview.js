@@ -36,17 +36,17 @@ export function geometryOf(file) {
   return new Plan(answer);
 }
 
-function shapeOf({ shape, position = ORIGIN, rectangle, circle, ellipse, polygon, text }, at) {
+function shapeOf({ shape, position = ORIGIN, rectangle, width, height, circle, ellipse, polygon, text }, at) {
   const x = Number(at.x) + Number(position.x);
   const y = Number(at.y) + Number(position.y);
-  const words = text?.text || undefined;
+  const words = (typeof text === 'string' ? text : text?.text) || undefined;
   if (shape === 'circle') return { shape: 'circle', x, y, radius: Number(circle?.radius ?? 0), text: words };
   if (shape === 'ellipse') {
     const [rx, ry] = [Number(ellipse?.radius?.x ?? 0), Number(ellipse?.radius?.y ?? 0)];
     return { shape: 'ellipse', x: x - rx, y: y - ry, width: rx * 2, height: ry * 2, text: words };
   }
   if (shape === 'polygon') return { shape: 'polygon', x, y, points: (polygon?.points ?? []).map((point) => [Number(point.x), Number(point.y)]), text: words };
-  return { shape: 'rectangle', x, y, width: Number(rectangle?.width ?? 0), height: Number(rectangle?.height ?? 0), text: words };
+  return { shape: 'rectangle', x, y, width: Number(rectangle?.width ?? width ?? 0), height: Number(rectangle?.height ?? height ?? 0), text: words };
 }
 
 /** A map of the plan and what is in it. */

@@ -1,6 +1,6 @@
 // Tickets › Organiser › Venues: the places where events happen.
 
-import { get, withQuery } from '../../api.js';
+import { getAll } from '../../api.js';
 import { h } from '../../dom.js';
 import { openDialog } from '../../dialog.js';
 import { send } from '../../intents.js';
@@ -9,10 +9,8 @@ import { signInFirst } from '../../pages/sign-in.js';
 import { organiserTabs } from './events.js';
 import { text } from './fields.js';
 
-const MOST = 100;
-
 export function venueFeed(page) {
-  return page.feed((signal) => get(withQuery('/organiser/venues', { limit: MOST }), signal), 15_000);
+  return page.feed((signal) => getAll('/organiser/venues', signal), 15_000);
 }
 
 export function venues(page) {
