@@ -172,7 +172,7 @@ mod tests {
         let plan = SeatPlan {
             name: "plan".into(),
             categories: vec![Category { name: "all".into(), color: "#000000".into() }],
-            zones: vec![Zone { name: "zone".into(), position: Point::default(), rows }],
+            zones: vec![Zone { name: "zone".into(), position: Point::default(), rows, areas: Vec::new() }],
             size: Size { width: 1.0, height: 1.0 },
         };
         let level = PriceLevel {

@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::drawing::Drawing;
 use super::plan::{Category, Point, Row, Seat, SeatPlan, Size, Zone};
 use crate::Error;
 
@@ -54,7 +55,7 @@ impl Generate {
     pub fn plan(&self) -> Result<SeatPlan, Error> {
         let (least, most, house) = match self.kind {
             HouseKind::Theatre => (50, 6_000, theatre()),
-            HouseKind::Arena => (500, 40_000, arena()),
+            HouseKind::Arena => (500, 40_000, arena(self.seats)),
             HouseKind::Stadium => (2_000, 150_000, stadium()),
         };
         if !(least..=most).contains(&self.seats) {
@@ -81,6 +82,8 @@ struct House {
     floor: Option<f64>,
     tiers: Vec<Tier>,
     letters: bool,
+    /// What all look at, around the same middle.
+    drawings: Vec<Drawing>,
 }
 
 struct Tier {
@@ -128,10 +131,14 @@ fn theatre() -> House {
             tier(0.16, 120.0, "Gallery", 3, 3, 62.0),
         ],
         letters: true,
+        drawings: vec![Drawing::rectangle(-320.0, -160.0, 640.0, 260.0).saying("Stage")],
     }
 }
 
-fn arena() -> House {
+/// A small one is narrower, and its rings have fewer sections.
+fn arena(seats: u32) -> House {
+    let part = (f64::from(seats) / 12_000.0).sqrt().clamp(0.22, 1.0);
+    let sections = |most: f64| (most * part).ceil().max(8.0) as u32;
     // The stage is at the top: no seats behind it.
     let ring = |share, gap, first: u32, count: u32, side, end| {
         let (from, to) = (-52.0_f64, 232.0_f64);
@@ -156,10 +163,13 @@ fn arena() -> House {
             ("Upper end", "#5b7f95"),
         ],
         roundness: 0.75,
-        inner: (1_150.0, 1_750.0),
+        inner: (1_150.0 * part, 1_750.0 * part),
         floor: Some(0.16),
-        tiers: vec![ring(0.5, 0.0, 101, 22, 1, 2), ring(0.5, 220.0, 201, 26, 3, 4)],
+        tiers: vec![ring(0.5, 0.0, 101, sections(22.0), 1, 2), ring(0.5, 220.0 * part, 201, sections(26.0), 3, 4)],
         letters: false,
+        drawings: vec![
+            Drawing::rectangle(-620.0 * part, -1_560.0 * part, 1_240.0 * part, 460.0 * part).saying("Stage"),
+        ],
     }
 }
 
@@ -190,7 +200,22 @@ fn stadium() -> House {
         floor: None,
         tiers: vec![ring(0.42, 0.0, 101, 32, 0, 1), ring(0.14, 160.0, 201, 32, 2, 2), ring(0.44, 200.0, 301, 40, 3, 4)],
         letters: false,
+        drawings: pitch(),
     }
+}
+
+/// Of 100 by 64 metres, with its lines.
+fn pitch() -> Vec<Drawing> {
+    const METRE: f64 = 2.0 * SEAT;
+    let (length, width, box_length, box_width) = (100.0 * METRE, 64.0 * METRE, 16.5 * METRE, 40.3 * METRE);
+    let (left, top) = (-length / 2.0, -width / 2.0);
+    vec![
+        Drawing::rectangle(left, top, length, width),
+        Drawing::rectangle(left, -box_width / 2.0, box_length, box_width),
+        Drawing::rectangle(-left - box_length, -box_width / 2.0, box_length, box_width),
+        Drawing::rectangle(0.0, top, 0.0, width),
+        Drawing::ellipse(0.0, 0.0, 9.15 * METRE, 9.15 * METRE).saying("Pitch"),
+    ]
 }
 
 impl House {
@@ -211,14 +236,15 @@ impl House {
         }
         let categories =
             self.categories.iter().map(|(name, color)| Category { name: (*name).into(), color: (*color).into() });
+        if let Some(first) = zones.first_mut() {
+            first.areas.clone_from(&self.drawings);
+        }
         finish(SeatPlan { name, categories: categories.collect(), zones, size: Size { width: 0.0, height: 0.0 } })
     }
 
     /// A tier with exactly so many seats, and how many rows deep it is.
     fn tier_zones(&self, tier: &Tier, depth: f64, seats: u32) -> (Vec<Zone>, u32) {
-        let zone =
-            |section: &Section| Zone { name: section.name.clone(), position: Point::default(), rows: Vec::new() };
-        let mut zones: Vec<Zone> = tier.sections.iter().map(zone).collect();
+        let mut zones: Vec<Zone> = tier.sections.iter().map(|section| empty_zone(&section.name)).collect();
         let mut left = seats as usize;
         let mut depth_rows = 0;
         while left > 0 && depth_rows < MAX_ROWS {
@@ -250,10 +276,7 @@ impl House {
         let usable = 2.0 * self.inner.0 * 0.62 - 2.0 * aisle;
         let across = ((usable / SEAT / 3.0) as u32).clamp(4, 40);
         let width = f64::from(across - 1) * SEAT;
-        let mut zones: Vec<Zone> = BLOCKS
-            .iter()
-            .map(|name| Zone { name: (*name).into(), position: Point::default(), rows: Vec::new() })
-            .collect();
+        let mut zones: Vec<Zone> = BLOCKS.iter().copied().map(empty_zone).collect();
         let mut left = seats;
         let mut at = 0;
         while left > 0 {
@@ -273,6 +296,10 @@ impl House {
         zones.retain(|zone| !zone.rows.is_empty());
         zones
     }
+}
+
+fn empty_zone(name: &str) -> Zone {
+    Zone { name: name.to_owned(), position: Point::default(), rows: Vec::new(), areas: Vec::new() }
 }
 
 fn row(label: String, places: &[(f64, f64)], category: &str) -> Row {
@@ -332,8 +359,14 @@ fn arc(width: f64, height: f64, roundness: f64, from: f64, to: f64) -> Vec<(f64,
 fn finish(mut plan: SeatPlan) -> SeatPlan {
     let tenth = |value: f64| (value * 10.0).round() / 10.0;
     let places = || plan.zones.iter().flat_map(|zone| &zone.rows).flat_map(|row| &row.seats).map(|seat| seat.position);
-    let least = places().fold((f64::MAX, f64::MAX), |least, at| (least.0.min(at.x), least.1.min(at.y)));
-    let most = places().fold((f64::MIN, f64::MIN), |most, at| (most.0.max(at.x), most.1.max(at.y)));
+    let drawn = || plan.zones.iter().flat_map(|zone| &zone.areas).map(Drawing::bounds);
+    let corners = drawn().flat_map(|(left, top, right, bottom)| [Point { x: left, y: top }, Point { x: right, y: bottom }]);
+    let (least, most) = places().chain(corners).fold(
+        ((f64::MAX, f64::MAX), (f64::MIN, f64::MIN)),
+        |(least, most): ((f64, f64), (f64, f64)), at| {
+            ((least.0.min(at.x), least.1.min(at.y)), (most.0.max(at.x), most.1.max(at.y)))
+        },
+    );
     plan.size =
         Size { width: (most.0 - least.0 + 2.0 * MARGIN).ceil(), height: (most.1 - least.1 + 2.0 * MARGIN).ceil() };
     for zone in &mut plan.zones {
@@ -342,6 +375,10 @@ fn finish(mut plan: SeatPlan) -> SeatPlan {
         let position = Point { x: tenth(corner.0 - least.0 + MARGIN), y: tenth(corner.1 - least.1 + MARGIN) };
         for seat in zone.rows.iter_mut().flat_map(|row| &mut row.seats) {
             seat.position = Point { x: tenth(seat.position.x - corner.0), y: tenth(seat.position.y - corner.1) };
+        }
+        for drawing in &mut zone.areas {
+            let Point { x, y } = drawing.position;
+            drawing.position = Point { x: tenth(x - corner.0), y: tenth(y - corner.1) };
         }
         zone.position = position;
     }
@@ -382,6 +419,11 @@ mod tests {
                     let (x, y) = (zone.position.x + seat.position.x, zone.position.y + seat.position.y);
                     prop_assert!((0.0..=plan.size.width).contains(&x) && (0.0..=plan.size.height).contains(&y));
                 }
+                for (left, top, right, bottom) in zone.areas.iter().map(Drawing::bounds) {
+                    let (x, y) = (zone.position.x, zone.position.y);
+                    prop_assert!(x + left >= 0.0 && x + right <= plan.size.width);
+                    prop_assert!(y + top >= 0.0 && y + bottom <= plan.size.height);
+                }
             }
         }
     }
@@ -413,6 +455,28 @@ mod tests {
                     }
                 }
                 cells.entry(cell).or_default().push(at);
+            }
+        }
+    }
+
+    /// The first drawing is the ground of all others: stage or pitch.
+    #[test]
+    fn no_seat_is_on_the_stage_or_on_the_pitch() {
+        for (kind, seats) in
+            [(HouseKind::Theatre, 420), (HouseKind::Arena, 500), (HouseKind::Arena, 15_000), (HouseKind::Stadium, 50_000)]
+        {
+            let plan = made(kind, seats);
+            let zone = &plan.zones[0];
+            let (left, top, right, bottom) = zone.areas[0].bounds();
+            assert!(zone.areas.iter().any(|drawing| drawing.text.is_some()), "{kind:?}");
+            let of = |zone: &Zone, at: Point| Point { x: zone.position.x + at.x, y: zone.position.y + at.y };
+            let (least, most) = (of(zone, Point { x: left, y: top }), of(zone, Point { x: right, y: bottom }));
+            for other in &plan.zones {
+                for seat in other.rows.iter().flat_map(|row| &row.seats) {
+                    let at = of(other, seat.position);
+                    let inside = at.x > least.x && at.x < most.x && at.y > least.y && at.y < most.y;
+                    assert!(!inside, "{kind:?} of {seats}: {} {}", other.name, seat.seat_number);
+                }
             }
         }
     }

@@ -3,6 +3,7 @@
 pub mod catalogue;
 pub mod choose;
 pub mod code;
+pub mod drawing;
 pub mod event;
 pub mod generate;
 pub mod ids;

@@ -7,8 +7,13 @@ use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::drawing::Drawing;
 use super::event::MAX_TICKETS;
 use crate::Error;
+
+/// Shapes that a plan draws at most, and corners of all of them together.
+const MAX_DRAWINGS: usize = 2_000;
+const MAX_CORNERS: usize = 20_000;
 
 /// A plan. Unknown keys are kept out, not refused: the schema has drawing hints that we do not need.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -47,6 +52,9 @@ pub struct Zone {
     pub position: Point,
     /// From the stage outward.
     pub rows: Vec<Row>,
+    /// What is drawn beside them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub areas: Vec<Drawing>,
 }
 
 /// A row.
@@ -158,6 +166,14 @@ impl SeatPlan {
                     }
                 }
             }
+        }
+        let drawings = || self.zones.iter().flat_map(|zone| &zone.areas);
+        let Some(corners) = drawings().map(Drawing::points).sum::<Option<usize>>() else {
+            return bad("areas".into(), "a position or a size in them is not a number".into());
+        };
+        if drawings().count() > MAX_DRAWINGS || corners > MAX_CORNERS {
+            let reason = format!("they are more than {MAX_DRAWINGS} shapes or {MAX_CORNERS} corners; draw less");
+            return bad("areas".into(), reason);
         }
         let sizes = [self.size.width, self.size.height];
         if !sizes.iter().all(|size| size.is_finite() && *size > 0.0) {

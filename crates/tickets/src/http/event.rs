@@ -260,7 +260,7 @@ fn body(view: &EventView, form: Form) -> EventBody<'_> {
         let rows = &inventory.rows()[rows.clone()];
         view.counts(rows.iter().flat_map(|row| row.first..row.first + row.count))
     };
-    let sections = inventory.sections().iter().map(|one| {
+    let sections = inventory.sections().iter().filter(|one| !one.rows.is_empty()).map(|one| {
         let counts = section(&one.rows);
         SectionBody { name: &one.name, seats: counts.total, free: counts.free }
     });
@@ -327,7 +327,7 @@ fn tickets(view: &EventView) -> Vec<SectionTickets<'_>> {
         },
         price_level: inventory.level(SeatNumber(number)).and_then(|level| Some(levels.get(level)?.key.as_str())),
     };
-    let sections = inventory.sections().iter().map(|section| SectionTickets {
+    let sections = inventory.sections().iter().filter(|one| !one.rows.is_empty()).map(|section| SectionTickets {
         section: &section.name,
         rows: inventory.rows()[section.rows.clone()]
             .iter()

@@ -21,8 +21,10 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::app::App;
+use crate::domain::drawing::{Drawing, Outline};
 use crate::domain::event::PriceLevel;
 use crate::domain::ids::{EventId, SeatNumber};
+use crate::domain::plan::{Point, SeatPlan};
 use crate::seats::{LiveEvent, Tick};
 
 /// How often a quiet stream says that it is there.
@@ -47,6 +49,24 @@ pub(super) struct PlanBody {
     /// For each number the index of its price level, -1 where it is not sold.
     level: Vec<i32>,
     areas: Vec<AreaBody>,
+    /// What is drawn beside the seats, the lowest first.
+    shapes: Vec<ShapeBody>,
+}
+
+/// A stage, a pitch, a bar.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct ShapeBody {
+    /// `rectangle`, `ellipse` (in that rectangle), `polygon`, or `text` alone.
+    shape: &'static str,
+    /// Its left and top, or where the points are counted from.
+    x: f64,
+    y: f64,
+    width: f64,
+    height: f64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    points: Vec<(f64, f64)>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
 }
 
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -85,6 +105,8 @@ fn plan_body(live: &LiveEvent) -> PlanBody {
         sections: inventory
             .sections()
             .iter()
+            // A zone that only draws something is no section.
+            .filter(|section| !section.rows.is_empty())
             .map(|section| SectionBody {
                 name: section.name.clone(),
                 rows: inventory.rows()[section.rows.clone()].iter().map(row).collect(),
@@ -108,7 +130,39 @@ fn plan_body(live: &LiveEvent) -> PlanBody {
                 level: area.level,
             })
             .collect(),
+        shapes: live.plan().map(|plan| shapes_of(&plan)).unwrap_or_default(),
     }
+}
+
+fn shapes_of(plan: &SeatPlan) -> Vec<ShapeBody> {
+    let tenth = |at: f64| (at * 10.0).round() / 10.0;
+    let drawn = plan.zones.iter().flat_map(|zone| zone.areas.iter().map(move |drawing| (zone.position, drawing)));
+    let shape = |(origin, drawing): (Point, &Drawing)| {
+        let (left, top, right, bottom) = drawing.bounds();
+        let at = match &drawing.outline {
+            Outline::Polygon(_) => drawing.position,
+            _ => Point { x: left, y: top },
+        };
+        let points = match &drawing.outline {
+            Outline::Polygon(points) => points.iter().map(|point| (tenth(point.x), tenth(point.y))).collect(),
+            _ => Vec::new(),
+        };
+        ShapeBody {
+            shape: match &drawing.outline {
+                Outline::Rectangle(_) => "rectangle",
+                Outline::Ellipse(_) => "ellipse",
+                Outline::Polygon(_) => "polygon",
+                Outline::None => "text",
+            },
+            x: tenth(origin.x + at.x),
+            y: tenth(origin.y + at.y),
+            width: tenth(right - left),
+            height: tenth(bottom - top),
+            points,
+            text: drawing.text.clone(),
+        }
+    };
+    drawn.map(shape).collect()
 }
 
 /// The geometry of an event's seats. It changes only with the event's version, which is its ETag.

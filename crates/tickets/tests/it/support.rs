@@ -106,7 +106,12 @@ pub fn plan(rows: usize, seats: usize) -> SeatPlan {
     SeatPlan {
         name: "Small hall".into(),
         categories: vec![Category { name: "stalls".into(), color: "#336699".into() }],
-        zones: vec![Zone { name: "Stalls".into(), position: Point::default(), rows: (0..rows).map(row).collect() }],
+        zones: vec![Zone {
+            name: "Stalls".into(),
+            position: Point::default(),
+            rows: (0..rows).map(row).collect(),
+            areas: Vec::new(),
+        }],
         size: Size { width: 100.0, height: 100.0 },
     }
 }
