@@ -83,6 +83,13 @@ pub enum Format {
 #[derive(Clone, Debug, Serialize)]
 pub struct Filter(String);
 
+impl Filter {
+    /// The default without a line for each request: for who watches a terminal.
+    pub fn without_requests() -> Self {
+        Self(format!("{DEFAULT_LOG},tessera_service::http=error"))
+    }
+}
+
 impl<'de> Deserialize<'de> for Filter {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;

@@ -124,9 +124,12 @@ fn finish(mut response: Response, request_id: RequestId, took: Duration) -> Resp
     Span::current().record("http.status", status);
     let problem = response.extensions_mut().remove::<Problem>();
     match &problem {
-        Some(problem) if status >= 500 => {
+        Some(problem) if problem.is_internal() => {
             Span::current().record("otel.status_code", "ERROR");
             tracing::error!(http.took_ms = took_ms, error.code = problem.code, error.detail = %problem.detail, "failed");
+        }
+        Some(problem) if status >= 500 => {
+            tracing::warn!(http.took_ms = took_ms, error.code = problem.code, error.detail = %problem.detail, "failed");
         }
         Some(problem) => tracing::info!(http.took_ms = took_ms, error.code = problem.code, "refused"),
         None => tracing::info!(http.took_ms = took_ms, "answered"),

@@ -28,13 +28,14 @@ pub trait ProductError: std::error::Error {
         None
     }
 
-    /// What a program can act on beside the code: extension members of the problem (RFC 9457, 3.2).
+    /// What a program can act on beside the code: extension members of the problem (RFC 9457, 3.2). A 5xx that has some
+    /// is the caller's to act on, so it shows its detail too.
     fn members(&self) -> Map<String, Value> {
         Map::new()
     }
 }
 
-/// An error as an answer. The detail of a 5xx stays in the log; its members are for the caller, and are sent.
+/// An error as an answer. The detail of a 5xx stays in the log, unless it has members for its caller to act on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// The HTTP status.
@@ -64,9 +65,14 @@ struct Body<'a> {
 }
 
 impl Problem {
+    /// Whether what happened is ours alone to know.
+    pub fn is_internal(&self) -> bool {
+        self.status >= 500 && self.members.is_empty()
+    }
+
     /// The body as JSON.
     pub fn body(&self, request_id: Option<&str>) -> Vec<u8> {
-        let detail = if self.status >= 500 { HIDDEN } else { &self.detail };
+        let detail = if self.is_internal() { HIDDEN } else { &self.detail };
         let body = Body {
             r#type: format!("urn:tessera:error:{}", self.code),
             title: self.title,
