@@ -23,9 +23,9 @@ const DOCUMENT: &str = "index.html";
 
 /// Only our own files; no inline script or style, no frames, no form posts, and no text that becomes markup: the browser
 /// itself refuses `innerHTML` and its like. Pictures may also come from the page's own memory (`blob:`): the codes of
-/// tickets, which are fetched with the owner's token.
+/// tickets, which are fetched with the owner's token. Frames hold pages of the same server only: a payment provider's form.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; \
-     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
+     connect-src 'self'; frame-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
      require-trusted-types-for 'script'; trusted-types 'none'";
 
 /// Ask each time, and get 304 when nothing changed: file names carry no hash, and a new binary must show at once.

@@ -88,9 +88,10 @@ pub async fn build(config: &config::Config, deps: &Deps) -> Result<Vec<Component
         ids: Arc::clone(&deps.ids),
         payment_window: Duration::from_secs(config.payment_window_s),
     });
+    let router = http::router(app.clone()).merge(http::card_form::router(app.payments.name(), payments.form));
     let router = match payments.test {
-        Some(test) => http::router(app.clone()).merge(http::test_payment::router(app.clone(), test)),
-        None => http::router(app.clone()),
+        Some(test) => router.merge(http::test_payment::router(app.clone(), test)),
+        None => router,
     };
     let folder = deps.data_dir.join("search");
     let search: Arc<dyn search::Search> = Arc::new(search::Tantivy::open(&folder)?);

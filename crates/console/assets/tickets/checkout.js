@@ -7,6 +7,7 @@ import { counted } from '../format.js';
 import { send } from '../intents.js';
 import { banner, button, empty, heading, loading, section } from '../parts.js';
 import { signInFirst } from '../pages/sign-in.js';
+import { CardFrame } from './cardframe.js';
 import { countdownBadge, ticketLines } from './choosing.js';
 import { eventLink } from './event.js';
 import { recall, remember } from './keeping.js';
@@ -14,6 +15,8 @@ import { TEST_CARDS } from './testcards.js';
 import { clockTime, money, onClock, when } from './words.js';
 
 const ASK_AGAIN_MS = 1000;
+/** How long a hold lasts is told by the buyer's own clock, not the venue's. */
+const HERE = Intl.DateTimeFormat().resolvedOptions().timeZone;
 /** States in which an order may still go either way. */
 const OPEN_STATES = ['paying', 'authorised'];
 
@@ -22,7 +25,7 @@ export const orderLink = (id) => `#${path('tickets', 'orders', id)}`;
 export function checkout(page) {
   page.title('Checkout');
   const { hold: id } = page.params;
-  const state = { hold: null, event: null, problem: null, over: null, busy: false, declined: null, order: null, next: null, tried: false, said: '', card: { number: '', expiry: '', cvc: '' }, promo: '' };
+  const state = { hold: null, event: null, provider: null, frame: null, method: null, problem: null, over: null, busy: false, declined: null, order: null, next: null, tried: false, said: '', card: { number: '', expiry: '', cvc: '' }, promo: '' };
   const underWay = recall('order', id);
   if (signInFirst('fan', '') === null) {
     if (underWay) follow(page, state, { id: underWay.id, state: 'paying' }, underWay.next);
@@ -51,7 +54,8 @@ async function load(page, id, state) {
   state.problem = null;
   try {
     state.hold = await get(path('booking', 'hold', id));
-    state.event = await get(path('event', state.hold.event));
+    [state.event, state.provider] = await Promise.all([get(path('event', state.hold.event)), get('/payments/provider')]);
+    if (state.provider.card_form) state.frame ??= new CardFrame(page, state.provider.card_form, () => page.render());
   } catch (problem) {
     if (problem.status === 404 || problem.status === 409 || problem.status === 410) state.over = problem.message;
     else state.problem = problem;
@@ -63,48 +67,74 @@ function content(page, state, id) {
   if (state.problem) return banner({ title: 'The hold cannot be shown', text: state.problem.message, code: state.problem, action: button('Try again', () => load(page, id, state), { kind: 'small' }) });
   if (state.order) return settling(state);
   if (state.over) {
-    return empty('This hold is over', onClock(state.over, state.event?.venue.timezone), state.event
+    return empty('This hold is over', onClock(state.over, HERE), state.event
       ? h('a', { class: 'button primary', href: eventLink(state.event.id) }, 'Choose again')
       : h('a', { class: 'button', href: '#/tickets' }, 'To the events'));
   }
-  if (!state.hold) return loading(4);
+  if (!state.hold || !state.provider) return loading(4);
   return h('div', { class: 'checkout-grid' },
     paymentForm(page, state, id),
     h('aside', { class: 'card stack-small', 'aria-label': 'Your tickets' },
       h('h2', null, counted(state.hold.tickets.length, 'ticket')),
       ticketLines(state.hold.tickets),
       h('p', { class: 'sum' }, h('span', null, 'Total'), h('strong', null, money(state.hold.total))),
-      h('p', { class: 'muted' }, `Kept for you until ${clockTime(state.hold.expires_at, state.event?.venue.timezone)}.`)));
+      h('p', { class: 'muted' }, `Kept for you until ${clockTime(state.hold.expires_at, HERE)}.`)));
 }
 
 function paymentForm(page, state, id) {
-  const fault = check(state.card);
-  const field = (name, label, props) => h('div', { class: 'field' }, h('label', { for: `card-${name}` }, label),
-    h('input', { id: `card-${name}`, value: state.card[name], inputmode: 'numeric', disabled: state.busy, oninput: (event) => { state.card[name] = event.target.value; page.render(); }, ...props }));
+  if (state.provider.provider !== 'test' && !state.frame) {
+    return banner({ tone: 'warn', title: 'No form for cards', text: 'Whoever runs this server has set no key for it: `tickets.payments.stripe_publishable_key`. Your seats stay yours for the time shown above.' });
+  }
+  const fault = faultOf(state);
   return h('form', {
     class: 'card payment stack-small', novalidate: true,
     onsubmit: (event) => {
       event.preventDefault();
       state.tried = true;
       // Of what is in the fields now, which may be newer than what is drawn.
-      if (!state.busy && !check(state.card)) pay(page, state, id);
+      if (!state.busy && !faultOf(state)) pay(page, state, id);
       else page.render();
     },
   },
   h('h2', null, 'Card'),
   state.declined && banner({ title: state.declined.title, text: state.declined.text, code: state.declined.problem }),
-  field('number', 'Card number', { autocomplete: 'cc-number', placeholder: '4242 4242 4242 4242', maxlength: '23' }),
-  h('div', { class: 'fields two' },
-    field('expiry', 'Expires', { autocomplete: 'cc-exp', placeholder: 'MM/YY', maxlength: '7' }),
-    field('cvc', 'Security code', { autocomplete: 'cc-csc', placeholder: '123', maxlength: '4' })),
+  state.frame ? framedFields(state.frame) : testFields(page, state),
   h('div', { class: 'field' }, h('label', { for: 'promo' }, 'Promo code', h('small', null, ' optional')),
     h('input', { id: 'promo', value: state.promo, autocomplete: 'off', maxlength: '40', disabled: state.busy, oninput: (event) => { state.promo = event.target.value; } })),
   state.tried && fault && h('p', { class: 'field-error', role: 'alert' }, fault),
-  h('button', { type: 'submit', class: 'button primary large', disabled: state.busy }, state.busy ? 'Paying…' : `Pay ${money(state.hold.total)}`),
-  h('details', { class: 'note', open: true }, h('summary', null, 'Test cards: no money moves'),
+  h('button', { type: 'submit', class: 'button primary large', disabled: state.busy || (state.frame && state.frame.state !== 'ready') }, state.busy ? 'Paying…' : `Pay ${money(state.hold.total)}`),
+  !state.frame && testCards(page, state));
+}
+
+function framedFields(frame) {
+  return [
+    frame.view(),
+    frame.state === 'loading' && h('p', { class: 'muted', role: 'status' }, 'The card form is being loaded…'),
+    frame.state === 'unreachable' && banner({ title: 'The card form cannot be loaded', text: `It comes from ${frame.from ?? 'the payment provider'}, which does not answer. Check the network, and whether something in this browser blocks it.`, action: button('Try again', () => frame.again(), { kind: 'small' }) }),
+  ];
+}
+
+function testFields(page, state) {
+  const field = (name, label, props) => h('div', { class: 'field' }, h('label', { for: `card-${name}` }, label),
+    h('input', { id: `card-${name}`, value: state.card[name], inputmode: 'numeric', disabled: state.busy, oninput: (event) => { state.card[name] = event.target.value; page.render(); }, ...props }));
+  return [
+    field('number', 'Card number', { autocomplete: 'cc-number', placeholder: '4242 4242 4242 4242', maxlength: '23' }),
+    h('div', { class: 'fields two' },
+      field('expiry', 'Expires', { autocomplete: 'cc-exp', placeholder: 'MM/YY', maxlength: '7' }),
+      field('cvc', 'Security code', { autocomplete: 'cc-csc', placeholder: '123', maxlength: '4' })),
+  ];
+}
+
+function testCards(page, state) {
+  return h('details', { class: 'note', open: true }, h('summary', null, 'Test cards: no money moves'),
     h('ul', { class: 'test-cards' }, TEST_CARDS.map(([number, text]) => h('li', { key: number },
       h('button', { type: 'button', class: 'plain', disabled: state.busy, onclick: () => { state.card = { number, expiry: '12/34', cvc: '123' }; page.render(); } }, h('code', null, number)),
-      h('span', { class: 'muted' }, text))))));
+      h('span', { class: 'muted' }, text)))));
+}
+
+function faultOf({ frame, card }) {
+  if (!frame) return check(card);
+  return frame.fault ?? (frame.complete ? null : 'The card is not complete.');
 }
 
 function check({ number, expiry, cvc }) {
@@ -124,9 +154,9 @@ async function pay(page, state, id) {
   state.busy = true;
   state.declined = null;
   page.render();
-  const body = { hold_id: id, payment_details: { card: cardOf(state.card) } };
-  if (state.promo.trim()) body.promo_code = state.promo.trim();
   try {
+    const body = { hold_id: id, payment_details: await detailsOf(state) };
+    if (state.promo.trim()) body.promo_code = state.promo.trim();
     const { order, next_action: next } = await send('/booking/confirm', body, { deadlineMs: SLOW_MS });
     if (next || OPEN_STATES.includes(order.state)) follow(page, state, order, next ?? null);
     else arrive(state, order);
@@ -137,7 +167,15 @@ async function pay(page, state, id) {
   page.render();
 }
 
+/** A payment method lives until the server has answered: an attempt without an answer is repeated with the same one. */
+async function detailsOf(state) {
+  if (!state.frame) return { card: cardOf(state.card) };
+  state.method ??= await state.frame.method();
+  return { payment_method: state.method };
+}
+
 function refused(page, state, problem, id) {
+  if (problem.status !== 0) state.method = null;
   const order = problem.members?.order;
   const title = {
     'tickets.payment_declined': 'The card was declined',
@@ -155,7 +193,7 @@ function refused(page, state, problem, id) {
     if (state.hold) remember('hold', state.hold.event, null);
   } else {
     const again = problem.status === 0 ? ' Press “Pay” again: the same attempt is not charged twice.' : '';
-    state.declined = { title, text: onClock(problem.message, state.event?.venue.timezone) + again, problem };
+    state.declined = { title, text: onClock(problem.message, HERE) + again, problem };
     if (problem.code === 'tickets.payment_declined') {
       state.card = { number: '', expiry: '', cvc: '' };
       state.tried = false;

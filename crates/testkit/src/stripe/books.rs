@@ -22,7 +22,7 @@ pub enum Card {
 }
 
 /// Numbers and names as in Stripe's documentation of test cards.
-const CARDS: &[(&str, &str, Card)] = &[
+pub(super) const CARDS: &[(&str, &str, Card)] = &[
     ("4242424242424242", "pm_card_visa", Card::Succeeds),
     ("4000000000000002", "pm_card_visa_chargeDeclined", Card::Declines("card_declined", "generic_decline")),
     (

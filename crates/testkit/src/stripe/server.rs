@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use url::form_urlencoded;
 
-use super::books::{Fields, Kept, Refusal, refusal};
+use super::books::{CARDS, Fields, Kept, Refusal, refusal};
 use super::{API_KEY, FaultKind, State, webhooks};
 
 const MAX_BODY_BYTES: usize = 1 << 20;
@@ -19,9 +19,18 @@ pub(super) fn router(state: Arc<State>) -> Router {
     Router::new().fallback(call).with_state(state)
 }
 
+/// What browsers load for the form of cards.
+fn script() -> String {
+    let methods: std::collections::BTreeMap<_, _> = CARDS.iter().map(|(number, name, _)| (number, name)).collect();
+    include_str!("script.js").replace("@METHODS@", &json!(methods).to_string())
+}
+
 async fn call(Shared(state): Shared<Arc<State>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let path = parts.uri.path().to_owned();
+    if path == "/v3/" {
+        return ([(header::CONTENT_TYPE, "text/javascript")], script()).into_response();
+    }
     if let Some(payment) = path.strip_prefix("/second-step/") {
         return second_step(&state, payment, parts.uri.query().unwrap_or_default());
     }

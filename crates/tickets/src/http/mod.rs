@@ -1,6 +1,7 @@
 //! The API: routes and wire types. The only room that knows JSON and status codes.
 
 mod booking;
+pub mod card_form;
 mod door;
 mod event;
 mod lists;
@@ -64,6 +65,7 @@ impl ProductError for Error {
         orders::list,
         orders::refund,
         orders::stripe_webhook,
+        card_form::provider,
         queue::join,
         queue::place,
         queue::leave,

@@ -7,9 +7,13 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tessera_kernel::Clock;
 use tessera_store::sql::Db;
+use url::Url;
 
 use super::{Provider, Stripe, Test, stripe, test};
 use crate::Error;
+
+/// Stripe's script for its card form; it may only be taken from there.
+const SCRIPT: &str = "https://js.stripe.com/v3/";
 
 /// The settings of payments.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +27,10 @@ pub struct Config {
     pub stripe_api_key: String,
     /// What Stripe signs its webhooks with, `whsec_…`.
     pub stripe_webhook_secret: String,
+    /// Stripe's publishable key, `pk_…`: with it the checkout page has Stripe's card form.
+    pub stripe_publishable_key: String,
+    /// Where Stripe's script for that form is.
+    pub stripe_script_url: String,
     /// How long a call may take, its repetitions included.
     pub timeout_s: u64,
 }
@@ -44,6 +52,8 @@ impl Default for Config {
             stripe_url: stripe::URL.to_owned(),
             stripe_api_key: String::new(),
             stripe_webhook_secret: String::new(),
+            stripe_publishable_key: String::new(),
+            stripe_script_url: SCRIPT.to_owned(),
             timeout_s: 15,
         }
     }
@@ -56,6 +66,37 @@ pub struct Payments {
     pub provider: Arc<dyn Provider>,
     /// The same one, where it is the test provider: it has pages of its own.
     pub test: Option<Arc<Test>>,
+    /// Stripe's form for cards, where there is a key for it.
+    pub form: Option<CardForm>,
+}
+
+/// What Stripe's form for cards needs in the browser.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CardForm {
+    /// The script.
+    pub script: Url,
+    /// The publishable key.
+    pub key: String,
+}
+
+impl CardForm {
+    /// `None` where there is no key.
+    fn of(config: &Config) -> Result<Option<Self>, String> {
+        let (url, key) = (&config.stripe_script_url, &config.stripe_publishable_key);
+        if key.is_empty() {
+            return Ok(None);
+        }
+        if !key.starts_with("pk_") || !key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+            // What is no publishable key may be a secret one, so it is not shown.
+            return Err("`stripe_publishable_key` is none: give the one that begins with `pk_`".into());
+        }
+        let script = Url::parse(url).map_err(|error| format!("`stripe_script_url` cannot be `{url}`: {error}"))?;
+        let here = matches!(script.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
+        if script.scheme() != "https" && !here {
+            return Err(format!("`stripe_script_url` cannot be `{url}`: cards are only typed into what came over https"));
+        }
+        Ok(Some(Self { script, key: key.clone() }))
+    }
 }
 
 /// Opens the provider of the settings. The test provider keeps its ledger beside the records of the product: in
@@ -77,7 +118,7 @@ pub async fn open(
             let url = if store_url.starts_with("sqlite:") { own.as_str() } else { store_url };
             let db = Db::open(url, test::SCHEMA, test::STEPS).await?;
             let test = Arc::new(Test::new(db, clock, timeout, metrics));
-            Ok(Payments { provider: test.clone(), test: Some(test) })
+            Ok(Payments { provider: test.clone(), test: Some(test), form: None })
         }
         Kind::Stripe => {
             let access = stripe::Access {
@@ -87,7 +128,33 @@ pub async fn open(
                 timeout,
             };
             let stripe = Stripe::new(access, clock).map_err(|reason| Error::Setting { reason })?;
-            Ok(Payments { provider: Arc::new(stripe), test: None })
+            let form = CardForm::of(config).map_err(|reason| Error::Setting { reason })?;
+            Ok(Payments { provider: Arc::new(stripe), test: None, form })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn form(key: &str, url: &str) -> Result<Option<CardForm>, String> {
+        CardForm::of(&Config {
+            stripe_publishable_key: key.into(),
+            stripe_script_url: url.into(),
+            ..Config::default()
+        })
+    }
+
+    #[test]
+    fn a_card_form_needs_a_publishable_key_and_a_safe_script() {
+        assert_eq!(form("", SCRIPT), Ok(None));
+        assert_eq!(form("pk_test_1", SCRIPT).unwrap().unwrap().script.as_str(), SCRIPT);
+        assert!(form("pk_test_1", "http://127.0.0.1:9/v3/").is_ok());
+        let secret = form("sk_live_1", SCRIPT).unwrap_err();
+        assert!(secret.contains("pk_") && !secret.contains("sk_live_1"), "{secret}");
+        assert!(form("pk_\"><script>", SCRIPT).is_err());
+        assert!(form("pk_test_1", "http://cards.example/v3/").unwrap_err().contains("https"));
+        assert!(form("pk_test_1", "v3").unwrap_err().contains("`v3`"));
     }
 }

@@ -20,7 +20,7 @@ pub mod stripe;
 pub mod test;
 
 pub use card::Card;
-pub use config::{Config, Payments, open};
+pub use config::{CardForm, Config, Payments, open};
 pub use stripe::Stripe;
 pub use test::Test;
 
