@@ -1,7 +1,7 @@
 // A modal question with a form in it.
 
 import { draw, h } from './dom.js';
-import { button, codes, prose } from './parts.js';
+import { button, codes, prose, sentence } from './parts.js';
 
 /** A modal question. `check` returns why it cannot be sent yet, or null; `submit` throws a problem to keep it open. */
 export function openDialog({ title, confirm, dismiss = 'Close', danger = false, view, check, submit }) {
@@ -30,7 +30,7 @@ export function openDialog({ title, confirm, dismiss = 'Close', danger = false, 
     h('h2', { id: 'dialog-title' }, title),
     view(redraw),
     state.tried && check() && h('p', { class: 'field-error', role: 'alert' }, check()),
-    state.problem && h('div', { class: 'field-error', role: 'alert' }, h('p', null, prose(state.problem.message)), codes(state.problem)),
+    state.problem && h('div', { class: 'field-error', role: 'alert' }, h('p', null, prose(sentence(state.problem.message))), codes(state.problem)),
     h('div', { class: 'dialog-actions' },
       button(dismiss, () => dialog.close()),
       h('button', { type: 'submit', class: `button ${danger ? 'danger' : 'primary'}`, disabled: state.sending }, state.sending ? 'Sending…' : confirm)));

@@ -9,6 +9,7 @@ import { send } from '../intents.js';
 import { banner, button, empty, heading, loading, moment, section, troubles } from '../parts.js';
 import { signInFirst } from '../pages/sign-in.js';
 import { DoorList, LIST_FRESH_MS } from './doorlist.js';
+import { readQr } from './qrcode.js';
 import { clockTime, place, when } from './words.js';
 
 const VERDICTS = {
@@ -31,6 +32,8 @@ const TYPING_MS = 200;
 /** The same code in front of the camera is one scan. */
 const SAME_CODE_MS = 3000;
 const LOOK_MS = 150;
+/** Pictures are read at this width: enough for a code that fills a quarter of it. */
+const LOOK_PX = 800;
 const SEND_MS = 5000;
 
 export function door(page) {
@@ -199,8 +202,8 @@ async function deliver(page, state) {
 }
 
 function camera(page, state) {
-  if (!('BarcodeDetector' in window) || !navigator.mediaDevices?.getUserMedia) {
-    return banner({ tone: 'warn', title: 'No scanning by camera here', text: 'This browser cannot read codes by itself, or the page is not on HTTPS. Type the code, or use a handheld scanner.' });
+  if (!navigator.mediaDevices?.getUserMedia) {
+    return banner({ tone: 'warn', title: 'No scanning by camera here', text: 'Browsers give the camera only to pages on HTTPS. Type the code, or use a handheld scanner.' });
   }
   if (!state.camera) {
     return h('div', null, button('Scan with the camera', () => startCamera(page, state), { kind: 'primary large', shape: 'camera', name: 'camera' }));
@@ -226,21 +229,41 @@ function stopCamera(state) {
   state.camera = null;
 }
 
+/** Reads the code in a video's picture: by the browser where it can, else by ourselves. */
+function codeReader() {
+  if ('BarcodeDetector' in window) {
+    const detector = new window.BarcodeDetector({ formats: ['qr_code'] });
+    return async (video) => (await detector.detect(video))[0]?.rawValue ?? null;
+  }
+  const canvas = document.createElement('canvas');
+  const pen = canvas.getContext('2d', { willReadFrequently: true });
+  return (video) => {
+    const share = Math.min(1, LOOK_PX / Math.max(1, video.videoWidth));
+    canvas.width = Math.round(video.videoWidth * share);
+    canvas.height = Math.round(video.videoHeight * share);
+    if (canvas.width === 0 || canvas.height === 0) return null;
+    pen.drawImage(video, 0, 0, canvas.width, canvas.height);
+    return readQr(pen.getImageData(0, 0, canvas.width, canvas.height));
+  };
+}
+
 function watch(page, state, video) {
   const stream = state.camera;
-  const detector = new window.BarcodeDetector({ formats: ['qr_code'] });
+  const read = codeReader();
   let seen = { code: null, at: 0 };
+  // The attribute alone comes too late for a video that is already there; one with sound would not play by itself.
+  video.muted = true;
   video.srcObject = stream;
   video.play().catch(() => {});
   const look = async () => {
     if (state.camera !== stream || page.closed) return;
     try {
-      const [found] = video.readyState >= 2 ? await detector.detect(video) : [];
+      const code = video.readyState >= 2 ? await read(video) : null;
       const now = Date.now();
-      if (found && (found.rawValue !== seen.code || now - seen.at > SAME_CODE_MS)) {
-        seen = { code: found.rawValue, at: now };
-        check(page, state, found.rawValue);
-      } else if (found) {
+      if (code && (code !== seen.code || now - seen.at > SAME_CODE_MS)) {
+        seen = { code, at: now };
+        check(page, state, code);
+      } else if (code) {
         seen.at = now;
       }
     } catch {

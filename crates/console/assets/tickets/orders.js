@@ -94,7 +94,7 @@ export function order(page) {
         page.query.get('new') && HAS_TICKETS.includes(data.state) && banner({ tone: 'good', title: 'Done: these are your tickets', text: 'Show the code at the door, from the screen or on paper.' }),
         outcome(data),
         HAS_TICKETS.includes(data.state) && ticketCards(data.tickets.map((ticket) => [ticket, data]), feed, pictures),
-        receipt(feed, data),
+        receipt(feed, data, event.data?.rules),
       ],
     ];
   };
@@ -132,7 +132,7 @@ function ticketCard(ticket, data, feed, pictures) {
       !gone && h('p', { class: 'codes' }, h('code', { class: 'break' }, ticket.id))));
 }
 
-function receipt(feed, data) {
+function receipt(feed, data, rules) {
   const refunded = data.refunded?.amount > 0;
   return section('Receipt', h('div', { class: 'card stack-small' },
     h('dl', { class: 'facts' }, [
@@ -144,7 +144,27 @@ function receipt(feed, data) {
     ].filter(Boolean).map(([label, value]) => h('div', { key: label }, h('dt', null, label), h('dd', null, value)))),
     h('div', { class: 'actions' },
       h('a', { class: 'button small', href: eventLink(data.event) }, 'The event'),
-      HAS_TICKETS.includes(data.state) && button('Give back for a refund', () => refundDialog(data, feed), { kind: 'small danger' }))));
+      HAS_TICKETS.includes(data.state) && takenBack(data, rules) && button('Give back for a refund', () => refundDialog(data, feed), { kind: 'small danger' })),
+    HAS_TICKETS.includes(data.state) && rules && h('p', { class: 'muted' }, refundWords(data, rules))));
+}
+
+const HOUR_MS = 3_600_000;
+
+/** Until when tickets are taken back, in milliseconds; null where they are not, or it is not known. */
+function refundsUntil(data, rules) {
+  const hours = rules?.refundable_until_h;
+  return hours === null || hours === undefined ? null : Date.parse(data.starts_at) - hours * HOUR_MS;
+}
+
+function takenBack(data, rules) {
+  return refundsUntil(data, rules) > serverNow();
+}
+
+function refundWords(data, rules) {
+  const until = refundsUntil(data, rules);
+  if (until === null) return 'Tickets of this event are not taken back.';
+  const moment = when(new Date(until).toISOString(), data.venue?.timezone);
+  return until > serverNow() ? `Tickets are taken back until ${moment}.` : `Tickets were taken back until ${moment}.`;
 }
 
 /** The codes as pictures. They need the token, so they are fetched and shown from memory. */

@@ -271,7 +271,7 @@ export class SeatMap {
   paintRowNames(put) {
     const { camera, plan, inks } = this;
     const pitch = plan.spacing * camera.scale;
-    if (pitch < 13) return;
+    if (pitch < 9) return;
     const size = Math.max(9, Math.min(12, pitch * 0.6));
     const atEdge = [];
     for (const section of this.visibleSections()) {

@@ -1,7 +1,7 @@
 // Fields of the organiser's forms.
 
 import { h } from '../../dom.js';
-import { codes, prose } from '../../parts.js';
+import { codes, prose, sentence } from '../../parts.js';
 
 let numbers = 0;
 const ids = new WeakMap();
@@ -38,5 +38,5 @@ export function tick(page, form, name, label) {
 
 /** Why the server did not take it, or why it was not sent. */
 export function refusal(problem) {
-  return problem && h('div', { class: 'field-error', role: 'alert' }, h('p', null, prose(problem.message)), problem.code && codes(problem));
+  return problem && h('div', { class: 'field-error', role: 'alert' }, h('p', null, prose(sentence(problem.message))), problem.code && codes(problem));
 }
