@@ -12,10 +12,10 @@ use clap::{Parser, Subcommand};
 use tessera_ingest::demo_api::{DemoApiArgs, Error as DemoApiError};
 use tessera_kernel::{SystemClock, Timestamp};
 use tessera_service::VERSION;
-use tessera_service::config::Config;
+use tessera_service::config::{Config, Origin};
 use tessera_service::run::Running;
 use tessera_service::shutdown::Signals;
-use tessera_service::telemetry::Telemetry;
+use tessera_service::telemetry::{self, Telemetry};
 use tokio::runtime::Runtime;
 
 use crate::demo::{self, Demo};
@@ -210,7 +210,12 @@ fn serve(flags: &Flags, roles: &[Role], show: Show) -> Result<(), Failure> {
 
 async fn serve_until_signal(config: &Config, roles: &[Role], show: Show) -> Result<(), Failure> {
     let mut signals = Signals::listen().context("the handlers of SIGTERM and SIGINT")?;
-    let telemetry = Telemetry::start(&config.get()?)?;
+    let mut telemetry: telemetry::Config = config.get()?;
+    // The crowd of the demo asks many times a second; its address table should stay in sight.
+    if matches!(show, Show::Demo) && config.origin("telemetry.log") == Origin::Code {
+        telemetry.log = telemetry::Filter::without_requests();
+    }
+    let telemetry = Telemetry::start(&telemetry)?;
     let started = match show {
         Show::Nothing => up::start(config, roles).await.map(|running| {
             say(&running.address_table());

@@ -5,14 +5,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tessera_kernel::Timestamp;
 
-use super::stage::sort;
+use super::stage::levels;
 use crate::Error;
 use crate::api::id_of;
 use crate::client::Client;
-use crate::domain::season::{Event, Fixtures, Sale, Season, Venue};
+use crate::domain::season::{Event, Fixtures, Sale, Season, Venue, grouped};
 
 /// Requests at the same time: the server writes them in batches.
 const AT_ONCE: usize = 24;
+/// Until how many hours before the start tickets are taken back, so that a visitor can try it.
+const REFUNDABLE_UNTIL_H: u32 = 24;
 /// The key of general admission.
 const STANDING: &str = "standing";
 /// Who may be inside the waiting room, and how many are let in each minute: slow enough to be watched.
@@ -37,19 +39,20 @@ pub async fn load(client: &Client, token: &str, made_at: Timestamp) -> Result<Lo
     let season = Season::at(made_at, &fixtures).map_err(Error::Usage)?;
     let loader = Loader { client, token, made_at };
 
-    let mut sizes: Vec<u32> = season.venues.iter().map(|venue| venue.seats).collect();
-    sizes.sort_unstable();
-    sizes.dedup();
-    let plans = loader.all(sizes.iter().map(|seats| loader.plan(*seats)).collect()).await?;
-    let plan_of = |venue: &Venue| &plans[sizes.partition_point(|seats| *seats < venue.seats)];
+    let house_of = |venue: &Venue| (venue.kind, venue.seats);
+    let mut houses: Vec<_> = season.venues.iter().map(house_of).collect();
+    houses.sort_unstable();
+    houses.dedup();
+    let plans = loader.all(houses.iter().map(|(kind, seats)| loader.plan(kind, *seats)).collect()).await?;
+    let plan_of = |venue: &Venue| &plans[houses.partition_point(|house| *house < house_of(venue))];
     let venues = season.venues.iter().enumerate().map(|(at, venue)| loader.venue(at, venue, plan_of(venue)));
     let venues = loader.all(venues.collect()).await?;
     let performers = season.performers.iter().enumerate().map(|(at, name)| loader.performer(at, name));
     let performers = loader.all(performers.collect()).await?;
     let events = season.events.iter().enumerate().map(|(at, event)| {
-        let seats = season.venues[event.venue].seats;
+        let kind = season.venues[event.venue].kind;
         let performers = event.performers.iter().map(|at| performers[*at].as_str()).collect();
-        loader.event(at, event, &venues[event.venue], performers, seats)
+        loader.event(at, event, &venues[event.venue], performers, kind)
     });
     Ok(Loaded { made_at, events: loader.all(events.collect()).await? })
 }
@@ -74,10 +77,11 @@ impl Loader<'_> {
         id_of(&self.client.office(path, self.token, &key, body).await?, path)
     }
 
-    async fn plan(&self, seats: u32) -> Result<String, Error> {
-        let kind = sort(seats, 100).map_or("theatre", |(kind, _)| kind);
-        let body = json!({ "generate": { "kind": kind, "seats": seats, "name": format!("A {kind} of {seats}") } });
-        self.create("/organiser/plans", &format!("plan-{seats}"), &body).await
+    async fn plan(&self, kind: &str, seats: u32) -> Result<String, Error> {
+        let article = if kind == "arena" { "An" } else { "A" };
+        let name = format!("{article} {kind} of {}", grouped(seats));
+        let body = json!({ "generate": { "kind": kind, "seats": seats, "name": name } });
+        self.create("/organiser/plans", &format!("plan-{kind}-{seats}"), &body).await
     }
 
     async fn venue(&self, at: usize, venue: &Venue, plan: &str) -> Result<String, Error> {
@@ -99,9 +103,9 @@ impl Loader<'_> {
         event: &Event,
         venue: &str,
         performers: Vec<&str>,
-        seats: u32,
+        kind: &str,
     ) -> Result<String, Error> {
-        let mut levels = sort(seats, event.price_hundredths).map(|(_, levels)| levels).unwrap_or_default();
+        let mut levels = levels(kind, event.price_hundredths);
         let mut areas = Vec::new();
         if event.standing > 0 {
             levels.push(json!({ "key": STANDING, "name": "Standing", "price": 2_900, "color": "#7d8597" }));
@@ -121,6 +125,7 @@ impl Loader<'_> {
             "name": event.name, "kind": event.kind, "venue": venue, "performers": performers,
             "starts_at": event.starts_at, "currency": event.currency, "description": event.description,
             "on_sale_at": on_sale_at, "price_levels": levels, "areas": areas, "queue": queue,
+            "rules": { "refundable_until_h": REFUNDABLE_UNTIL_H },
         });
         let id = self.create("/organiser/events", &format!("event-{at}"), &body).await?;
         self.create(&format!("/organiser/events/{id}/publish"), &format!("publish-{at}"), &Value::Null).await

@@ -139,15 +139,20 @@ const SORTS: [Sort; 3] = [
 ];
 const COLORS: [&str; 5] = ["#8e2f5c", "#c2493d", "#b08a2e", "#4f8a6d", "#5b7f95"];
 
-/// The sort of house for so many seats, and its price levels, each a category; prices are multiplied by `hundredths`.
-pub fn sort(seats: u32, hundredths: i64) -> Option<(&'static str, Vec<Value>)> {
-    let (kind, _, categories) = SORTS.iter().find(|(_, least, _)| seats >= *least)?;
+/// The sort of house for so many seats.
+pub fn sort(seats: u32) -> Option<&'static str> {
+    SORTS.iter().find(|(_, least, _)| seats >= *least).map(|(kind, ..)| *kind)
+}
+
+/// The price levels of a sort of house, each a category; prices are multiplied by `hundredths`.
+pub fn levels(kind: &str, hundredths: i64) -> Vec<Value> {
+    let categories = SORTS.iter().find(|(name, ..)| *name == kind).map_or(&[][..], |(_, _, categories)| categories);
     let level = |(at, (name, price)): (usize, &(&str, i64))| {
         let key = name.to_lowercase().replace(' ', "-");
         let price = price * hundredths / 100;
         json!({ "key": key, "name": name, "price": price, "color": COLORS[at % COLORS.len()], "categories": [name] })
     };
-    Some((kind, categories.iter().enumerate().map(level).collect()))
+    categories.iter().enumerate().map(level).collect()
 }
 
 impl House {
@@ -157,23 +162,23 @@ impl House {
     /// [`Error::Usage`] for a house that nobody builds; those of the client.
     pub async fn build(&self, client: &Client, token: &str, tag: &str, now: Timestamp) -> Result<String, Error> {
         let few = || Error::Usage(format!("`--seats {}` are too few: give 0, or 50 and more", self.seats));
-        let (plan, mut levels) = match self.seats {
+        let (plan, mut prices) = match self.seats {
             0 => (None, Vec::new()),
             seats => {
-                let (kind, levels) = sort(seats, 100).ok_or_else(few)?;
+                let kind = sort(seats).ok_or_else(few)?;
                 let wanted = json!({ "generate": { "kind": kind, "seats": seats } });
                 let plan = client.office("/organiser/plans", token, &format!("{tag}-plan"), &wanted).await?;
-                (Some(id_of(&plan, "POST /organiser/plans")?), levels)
+                (Some(id_of(&plan, "POST /organiser/plans")?), levels(kind, 100))
             }
         };
         let mut areas = Vec::new();
         if self.standing > 0 {
-            levels.push(json!({ "key": STANDING, "name": "Standing", "price": 2_500, "color": "#7d8597" }));
+            prices.push(json!({ "key": STANDING, "name": "Standing", "price": 2_500, "color": "#7d8597" }));
             let area =
                 json!({ "key": STANDING, "name": "Standing", "capacity": self.standing, "price_level": STANDING });
             areas.push(area);
         }
-        if levels.is_empty() {
+        if prices.is_empty() {
             return Err(Error::Usage("there is nothing to sell; give `--seats` or `--standing`".into()));
         }
         let venue = json!({
@@ -189,7 +194,7 @@ impl House {
             "name": format!("On-sale {tag}"), "kind": "concert", "venue": id_of(&venue, "POST /organiser/venues")?,
             "plan": plan, "seated": plan.is_some(), "starts_at": now.plus(AHEAD), "currency": "EUR",
             "description": "Made up for a simulation.", "on_sale_at": self.room.map(|room| room.doors_at),
-            "price_levels": levels, "areas": areas, "queue": queue,
+            "price_levels": prices, "areas": areas, "queue": queue,
             "rules": { "max_per_customer": MAX_QUANTITY, "hold_ttl_s": self.hold_ttl_s },
         });
         let event = client.office("/organiser/events", token, &format!("{tag}-event"), &event).await?;

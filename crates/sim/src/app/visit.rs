@@ -13,10 +13,10 @@ use crate::client::{Answer, Ask, Call};
 use crate::domain::fan::{CARDS, Card, End, Fan, Wish};
 use crate::domain::map::Snapshot;
 
-/// How long a buyer waits for a payment to be settled.
-const SETTLES_IN: Duration = Duration::from_secs(60);
+/// How long a buyer waits for a payment to be settled: a provider that never answers is given up after about a minute.
+const SETTLES_IN: Duration = Duration::from_secs(150);
 /// What the later of a pair of requests may be told while the first one is being answered.
-const BEHIND: [&str; 2] = ["tickets.key_busy", "tickets.not_now"];
+const BEHIND: &str = "tickets.key_busy";
 /// How often a buyer asks.
 const ASKS_EVERY: Duration = Duration::from_millis(500);
 
@@ -273,7 +273,7 @@ impl<'a> Visit<'a> {
                 return Err(Error::Unreadable { what: ask.what(), reason });
             }
         }
-        let is_behind = |answer: &Answer| BEHIND.contains(&answer.problem().code.as_str());
+        let is_behind = |answer: &Answer| answer.problem().code == BEHIND;
         match (one.status < 400, two.status < 400) {
             (true, _) => Ok(one),
             (_, true) => Ok(two),

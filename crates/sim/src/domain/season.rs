@@ -65,6 +65,8 @@ pub struct Venue {
     pub zone: Tz,
     /// Its seats.
     pub seats: u32,
+    /// What sort of house it is, in the words of the generator of seat plans.
+    pub kind: &'static str,
 }
 
 /// An event of the season.
@@ -125,14 +127,14 @@ const SIZES: [u32; 3] = [6_000, 9_000, 12_000];
 /// Weeks between today and the first matches, by competition in turn, so that there is something in each week.
 const WEEKS: [u64; 4] = [1, 2, 3, 1];
 
-/// A hall: name, city, country, place, zone, seats.
-type Hall = (&'static str, &'static str, &'static str, f64, f64, Tz, u32);
+/// A hall: name, city, country, place, zone, seats, sort of house.
+type Hall = (&'static str, &'static str, &'static str, f64, f64, Tz, u32, &'static str);
 const HALLS: [Hall; 5] = [
-    ("The Glasshouse", "Lisboa", "Portugal", 38.72, -9.14, Tz::Europe__Lisbon, 900),
-    ("Kesselhaus am Kanal", "Berlin", "Germany", 52.52, 13.40, Tz::Europe__Berlin, 1_600),
-    ("Teatro das Marés", "Porto", "Portugal", 41.15, -8.61, Tz::Europe__Lisbon, 420),
-    ("Harbour Playhouse", "Liverpool", "England", 53.41, -2.98, Tz::Europe__London, 620),
-    ("Salle des Lampions", "Lyon", "France", 45.76, 4.84, Tz::Europe__Paris, 1_200),
+    ("The Glasshouse", "Lisboa", "Portugal", 38.72, -9.14, Tz::Europe__Lisbon, 900, "arena"),
+    ("Kesselhaus am Kanal", "Berlin", "Germany", 52.52, 13.40, Tz::Europe__Berlin, 1_600, "arena"),
+    ("Teatro das Marés", "Porto", "Portugal", 41.15, -8.61, Tz::Europe__Lisbon, 420, "theatre"),
+    ("Harbour Playhouse", "Liverpool", "England", 53.41, -2.98, Tz::Europe__London, 620, "theatre"),
+    ("Salle des Lampions", "Lyon", "France", 45.76, 4.84, Tz::Europe__Paris, 1_200, "theatre"),
 ];
 /// A show: title, kind, who plays, hall, days from today, local hour, places without numbers, currency.
 type Show = (&'static str, &'static str, &'static str, usize, u64, u32, u32, &'static str);
@@ -210,7 +212,7 @@ impl Season {
         let name = format!("{home} Ground");
         let at = self.venues.iter().position(|venue| venue.name == name).unwrap_or_else(|| {
             let seats = if fixtures.draws_crowds(home) { LARGEST } else { SIZES[self.venues.len() % SIZES.len()] };
-            self.venues.push(Venue { name, city, country, lat, lng, zone, seats });
+            self.venues.push(Venue { name, city, country, lat, lng, zone, seats, kind: "stadium" });
             self.venues.len() - 1
         });
         let time: NaiveTime = time.parse().map_err(|error| format!("time `{time}` of {home}: {error}"))?;
@@ -224,9 +226,11 @@ impl Season {
             starts_at: moment(monday + Days::new(u64::from(*days)), time, competition.zone.0),
             currency: competition.currency.clone(),
             description: format!(
-                "{}, {round}. A real fixture of the season {} (openfootball, CC0) on another day. The ground, its {seats} \
+                "{}, {round}. A real fixture of the season {} (openfootball, CC0) on another day. The ground, its {} \
                  seats and the prices are made up for this demo.",
-                competition.name, competition.season,
+                competition.name,
+                competition.season,
+                grouped(seats),
             ),
             standing: 0,
             price_hundredths: if seats == LARGEST { 150 } else { 80 },
@@ -237,10 +241,10 @@ impl Season {
 
     fn add_show(&mut self, show: &Show, today: NaiveDate) -> Result<(), String> {
         let (title, kind, performer, hall, days, hour, standing, currency) = *show;
-        let (name, city, country, lat, lng, zone, seats) = HALLS[hall];
+        let (name, city, country, lat, lng, zone, seats, house) = HALLS[hall];
         let at = self.venues.iter().position(|venue| venue.name == name).unwrap_or_else(|| {
             let (name, city, country) = (name.to_owned(), city.to_owned(), country.to_owned());
-            self.venues.push(Venue { name, city, country, lat, lng, zone, seats });
+            self.venues.push(Venue { name, city, country, lat, lng, zone, seats, kind: house });
             self.venues.len() - 1
         });
         let time = NaiveTime::from_hms_opt(hour, 0, 0).ok_or_else(|| format!("hour {hour} of {title}"))?;
@@ -265,6 +269,14 @@ impl Season {
             self.performers.push(name.to_owned());
             self.performers.len() - 1
         })
+    }
+}
+
+/// `50,000`.
+pub fn grouped(count: u32) -> String {
+    match (count / 1_000, count % 1_000) {
+        (0, rest) => rest.to_string(),
+        (thousands, rest) => format!("{},{rest:03}", grouped(thousands)),
     }
 }
 
@@ -308,6 +320,11 @@ mod tests {
             let venues: HashSet<&str> = season.venues.iter().map(|venue| venue.name.as_str()).collect();
             assert_eq!(venues.len(), season.venues.len());
         }
+    }
+
+    #[test]
+    fn numbers_are_grouped() {
+        assert_eq!([7, 999, 1_000, 50_000, 1_234_056].map(grouped), ["7", "999", "1,000", "50,000", "1,234,056"]);
     }
 
     #[test]
