@@ -30,6 +30,9 @@ export class Plan {
     }
     this.spacing = this.measureSpacing();
     this.box = boxOf(this.x, this.y, 0, this.seated);
+    // Room for the names of rows at both ends.
+    this.box.left -= this.spacing * 1.6;
+    this.box.right += this.spacing * 1.6;
     for (const shape of this.shapes) widen(this.box, shapeBox(shape));
     for (const part of [...this.sections, ...this.blocks]) part.outline = outline(this, part.rows);
     this.index();

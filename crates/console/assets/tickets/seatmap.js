@@ -291,7 +291,13 @@ export class SeatMap {
     this.paintEdge(put, atEdge, size);
     const [x, y] = camera.toPlan(camera.width / 2, camera.height / 2);
     const section = plan.sectionAt(x, y);
-    if (section) put(section.name, camera.width / 2, 16, 14, 650, inks.ink, camera.width);
+    if (section && !this.showsAllOf(section.box)) put(section.name, camera.width / 2, 16, 14, 650, inks.ink, camera.width);
+  }
+
+  showsAllOf({ left, top, right, bottom }) {
+    const { camera } = this;
+    const [low, high] = [camera.toPlan(0, 0), camera.toPlan(camera.width, camera.height)];
+    return left >= low[0] && top >= low[1] && right <= high[0] && bottom <= high[1];
   }
 
   /** Where a row passes the left edge of the screen, in pixels; null where it does not. */
@@ -310,10 +316,11 @@ export class SeatMap {
   /** A strip along the left edge with the names of the rows that pass it. */
   paintEdge(put, names, size) {
     if (names.length === 0) return;
-    const { pen, camera, inks } = this;
+    const { pen, inks } = this;
     pen.globalAlpha = 0.86;
     pen.fillStyle = inks.surface;
-    pen.fillRect(0, 0, EDGE_PX, camera.height);
+    const heights = names.map(([, y]) => y);
+    pen.fillRect(0, Math.min(...heights) - size, EDGE_PX, Math.max(...heights) - Math.min(...heights) + size * 2);
     pen.globalAlpha = 1;
     for (const [label, y] of names) put(label, EDGE_PX / 2, y, size, 600, inks.muted, EDGE_PX);
   }
