@@ -1,7 +1,11 @@
 #!/usr/bin/env bash
 # Search over a million events, beside PostgreSQL on a server of its own where one is installed. Arguments go to the
-# program; `--help` lists them.
+# program; `--help` lists them. `run.sh holds …` measures holds, confirmations and the page of an event instead.
 set -euo pipefail
+if [ "${1:-}" = holds ]; then
+  shift
+  exec "$(dirname "$0")/holds.sh" "$@"
+fi
 cd "$(dirname "$0")/../.."
 target=${CARGO_TARGET_DIR:-target}
 "${CARGO:-cargo}" build --profile dist -p tessera-bench-tickets

@@ -1,219 +1,259 @@
-//! Holds over HTTP, each of one seat, by as many fans as there are seats to a hundredth: a `tessera serve tickets` on
-//! embedded stores, this process as its clients. What is counted is answered with 200, and flushed before.
-//!
-//! `bench-tickets-holds --tessera target/dist/tessera --connections 256 --seconds 10`
+//! Booking over HTTP beside its peers: holds of one seat each, confirmations with the test provider, and the page of an
+//! event, of a `tessera serve tickets` in a process of its own on new stores. What is counted was answered with 200, and
+//! flushed before. Peers take turns with it in every round; the table has medians.
 
-use std::net::{SocketAddr, TcpListener};
+mod load;
+mod peers;
+mod server;
+mod table;
+
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
 use clap::Parser;
-use serde_json::{Value, json};
-use tessera_kernel::{Clock, SystemClock};
-use tessera_service::Keys;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use sqlx::Executor;
+use sqlx::postgres::PgPoolOptions;
 
-/// Fans: each holds a hundredth of a per cent of the seats.
-const FANS: usize = 2_500;
-/// Seats of an event, the most there are.
-const SEATS: u32 = 250_000;
+use load::Done;
+use server::{PLACES, Process, Shop, cpu_us};
+use table::Table;
 
+/// Clients of the raw statement. With fifty seats each they have as many holds in flight as there are connections.
+const CLIENTS: u32 = 8;
+
+/// Measures booking.
 #[derive(Parser)]
-struct Args {
+struct Arguments {
     /// The binary, built with the `dist` profile.
     #[arg(long, default_value = "target/dist/tessera")]
     tessera: PathBuf,
     /// Connections at a time, each with one request in flight.
-    #[arg(long, default_value_t = 256)]
+    #[arg(long, default_value_t = 400)]
     connections: usize,
-    /// How long to count.
-    #[arg(long, default_value_t = 10)]
+    /// How long each measurement counts.
+    #[arg(long, default_value_t = 4)]
     seconds: u64,
-    /// The database; embedded where not given.
+    /// How often all of them.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Fans, each with a token of its own.
+    #[arg(long, default_value_t = 25_000)]
+    fans: u32,
+    /// A PostgreSQL server, in which databases are made; left out where not given.
     #[arg(long)]
-    store: Option<String>,
+    postgres: Option<String>,
+    /// PostgreSQL's own load generator, as a check.
+    #[arg(long)]
+    pgbench: Option<PathBuf>,
+    /// Only these: `sqlite`, `postgres`, `page`.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// Without peers.
+    #[arg(long)]
+    alone: bool,
+    /// The log of the server.
+    #[arg(long, default_value = "info")]
+    log: String,
+    /// Serves the page in this file, as the bare server.
+    #[arg(long, hide = true)]
+    serve: Option<PathBuf>,
+    /// Where it listens.
+    #[arg(long, hide = true)]
+    listen: Option<String>,
 }
 
-struct Server {
-    process: Child,
-    address: SocketAddr,
-    data: tempfile::TempDir,
-}
+const HOLDS: &str = "holds, SQLite";
+const CONFIRMS: &str = "confirmations, SQLite";
+const RAW_SQLITE: &str = "raw SQLite, 100 seats a transaction";
+const PG_HOLDS: &str = "holds, PostgreSQL";
+const PG_CONFIRMS: &str = "confirmations, PostgreSQL";
+const RAW_PG: &str = "raw PostgreSQL, 50 seats a statement, 8 clients";
+const PGBENCH: &str = "the same by pgbench";
+const PAGE: &str = "page of an event";
+const BARE: &str = "bare axum, the same bytes";
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    match (&arguments.serve, &arguments.listen) {
+        (Some(page), Some(listen)) => {
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+            runtime.block_on(peers::bare(listen, page))
+        }
+        _ => tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(measure(&arguments)),
     }
 }
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> anyhow::Result<()> {
-    let args = Args::parse();
-    let server = start(&args).await?;
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let keys = Keys::open(server.data.path(), clock)?;
-    let day = Duration::from_secs(86_400);
-    let organiser = keys.sign_token("organiser", &["organiser".to_owned()], day)?;
-    let event = publish(server.address, &organiser).await?;
-    let fans: Vec<String> = (0..FANS)
-        .map(|fan| keys.sign_token(&format!("fan{fan}"), &["fan".to_owned()], day))
-        .collect::<Result<_, _>>()?;
-    let shared = Arc::new(Shared {
-        prefix: ticket_prefix(&event)?,
-        fans,
-        next: AtomicU32::new(0),
-        held: AtomicU64::new(0),
-        refused: AtomicU64::new(0),
-    });
-    let cpu_before = cpu_ms(server.process.id())?;
-    let began = Instant::now();
-    let until = began + Duration::from_secs(args.seconds);
-    let clients = (0..args.connections).map(|_| tokio::spawn(client(server.address, shared.clone(), until)));
-    let mut waits: Vec<u32> = Vec::new();
-    for client in clients.collect::<Vec<_>>() {
-        waits.extend(client.await??);
+async fn measure(arguments: &Arguments) -> anyhow::Result<()> {
+    let wanted = |name: &str| arguments.only.is_empty() || arguments.only.iter().any(|one| one == name);
+    let mut table = Table::default();
+    for round in 0..arguments.rounds {
+        if wanted("sqlite") {
+            let shop = Shop::open(&arguments.tessera, None, &arguments.log, arguments.fans).await?;
+            book(&shop, arguments, &mut table, HOLDS, CONFIRMS).await?;
+            drop(shop);
+            if !arguments.alone {
+                table.of(RAW_SQLITE).rate.push(peers::sqlite(arguments.seconds).await?);
+            }
+        }
+        if wanted("page") {
+            let shop = Shop::open(&arguments.tessera, None, &arguments.log, 0).await?;
+            page(&shop, arguments, &mut table).await?;
+        }
+        if let Some(server) = arguments.postgres.as_deref().filter(|_| wanted("postgres")) {
+            let url = new_database(server, &format!("round_{round}")).await?;
+            let shop = Shop::open(&arguments.tessera, Some(&url), &arguments.log, arguments.fans).await?;
+            book(&shop, arguments, &mut table, PG_HOLDS, PG_CONFIRMS).await?;
+            drop(shop);
+            if !arguments.alone {
+                let url = new_database(server, &format!("raw_{round}")).await?;
+                peers::prepare_postgres(&url).await?;
+                table.of(RAW_PG).rate.push(peers::postgres(&url, CLIENTS, arguments.seconds).await?);
+                if let Some(program) = &arguments.pgbench {
+                    let rate = peers::pgbench(program, &url, CLIENTS, arguments.seconds).await?;
+                    table.of(PGBENCH).rate.push(rate);
+                }
+            }
+        }
+        eprintln!("round {} of {}", round + 1, arguments.rounds);
     }
-    let took = began.elapsed().as_secs_f64();
-    let cpu = cpu_ms(server.process.id())? - cpu_before;
-    let held = shared.held.load(Ordering::Relaxed);
-    waits.sort_unstable();
-    let at = |share: f64| waits.get((waits.len() as f64 * share) as usize).map_or(0.0, |us| f64::from(*us) / 1_000.0);
-    println!(
-        "{}",
-        json!({
-            "holds_per_second": (held as f64 / took).round(),
-            "server_cpu_us_a_hold": (cpu as f64 * 1_000.0 / held as f64 * 10.0).round() / 10.0,
-            "refused": shared.refused.load(Ordering::Relaxed),
-            "p50_ms": at(0.5), "p99_ms": at(0.99),
-            "connections": args.connections, "seconds": took.round(), "held": held,
-        })
-    );
+    table.print();
+    println!();
+    table.compare("holds on SQLite to the raw loop", HOLDS, RAW_SQLITE);
+    table.compare("holds on PostgreSQL to the raw statement", PG_HOLDS, RAW_PG);
+    table.compare("the page to the bare server", PAGE, BARE);
     Ok(())
 }
 
-struct Shared {
-    /// The ticket's id without its last eight digits.
-    prefix: String,
-    fans: Vec<String>,
-    next: AtomicU32,
-    held: AtomicU64,
-    refused: AtomicU64,
+/// A new database whose commits are flushed.
+async fn new_database(server: &str, name: &str) -> anyhow::Result<String> {
+    let pool = PgPoolOptions::new().max_connections(1).connect(server).await?;
+    for statement in [
+        format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"),
+        format!("CREATE DATABASE {name}"),
+        format!("ALTER DATABASE {name} SET synchronous_commit = on"),
+        "CHECKPOINT".to_owned(),
+    ] {
+        pool.execute(sqlx::AssertSqlSafe(statement)).await?;
+    }
+    pool.close().await;
+    let (base, _) = server.rsplit_once('/').unwrap_or((server, ""));
+    Ok(format!("{base}/{name}"))
 }
 
-/// Holds one seat after the other, and gives how long each took, in microseconds.
-async fn client(address: SocketAddr, shared: Arc<Shared>, until: Instant) -> anyhow::Result<Vec<u32>> {
-    let mut stream = TcpStream::connect(address).await?;
-    stream.set_nodelay(true)?;
-    let mut buffer = Vec::with_capacity(4096);
-    let mut waits = Vec::new();
-    while Instant::now() < until {
-        let seat = shared.next.fetch_add(1, Ordering::Relaxed);
-        if seat >= SEATS {
-            break;
-        }
-        let body = format!(r#"{{"ticket_id":"{}{:08x}"}}"#, shared.prefix, seat + 1);
-        let fan = &shared.fans[seat as usize % shared.fans.len()];
-        let request = format!(
-            "POST /booking/reserve HTTP/1.1\r\nhost: t\r\nauthorization: Bearer {fan}\r\nidempotency-key: {seat}\r\n\
-             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        let began = Instant::now();
-        stream.write_all(request.as_bytes()).await?;
-        let status = answer(&mut stream, &mut buffer).await?.0;
-        waits.push(began.elapsed().as_micros() as u32);
-        let counter = if status == 200 { &shared.held } else { &shared.refused };
-        counter.fetch_add(1, Ordering::Relaxed);
+/// One phase under load, into the table.
+async fn count(
+    table: &mut Table,
+    name: &'static str,
+    process: &Process,
+    arguments: &Arguments,
+    fill: Arc<load::Fill>,
+    take: Arc<load::Take>,
+) -> anyhow::Result<Done> {
+    let before = (process.cpu_us()?, cpu_us("self")?);
+    let time = Duration::from_secs(arguments.seconds);
+    let done = load::run(process.address, arguments.connections, time, 200, fill, take).await?;
+    let each = |after: u64, before: u64| (after - before) as f64 / done.good.max(1) as f64;
+    let figures = table.of(name);
+    figures.rate.push(done.rate());
+    figures.server_us.push(each(process.cpu_us()?, before.0));
+    figures.client_us.push(each(cpu_us("self")?, before.1));
+    figures.p50_ms.push(done.wait_ms(0.5));
+    figures.p99_ms.push(done.wait_ms(0.99));
+    if done.other > 0 {
+        eprintln!("{name}: {} were answered otherwise, first: {:?}", done.other, done.complaint);
     }
-    Ok(waits)
+    eprintln!("{name}: {:.0}", done.rate());
+    Ok(done)
 }
 
-/// The status and the body of the answer on a connection that is kept open.
-async fn answer(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> anyhow::Result<(u16, Vec<u8>)> {
-    buffer.clear();
-    loop {
-        ensure!(stream.read_buf(buffer).await? > 0, "the server closed the connection");
-        let Some(head) = buffer.windows(4).position(|four| four == b"\r\n\r\n") else { continue };
-        let text = std::str::from_utf8(&buffer[..head])?;
-        let status = text.get(9..12).context("no status")?.parse()?;
-        let length = text.lines().find_map(|line| {
-            let (name, value) = line.split_once(':')?;
-            name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
-        });
-        let end = head + 4 + length.context("an answer without a length")?;
-        while buffer.len() < end {
-            ensure!(stream.read_buf(buffer).await? > 0, "the answer breaks off");
-        }
-        return Ok((status, buffer[head + 4..end].to_vec()));
-    }
-}
-
-async fn start(args: &Args) -> anyhow::Result<Server> {
-    let data = tempfile::tempdir()?;
-    let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-    let mut command = Command::new(&args.tessera);
-    command.args(["serve", "tickets", "--listen", &address.to_string(), "--data"]).arg(data.path());
-    command.env("RUST_LOG", "warn").stdout(Stdio::null());
-    if let Some(store) = &args.store {
-        command.env("TESSERA__TICKETS__STORE", store);
-    }
-    let process = command.spawn().with_context(|| format!("{} does not start", args.tessera.display()))?;
-    let server = Server { process, address, data };
-    for _ in 0..200 {
-        if TcpStream::connect(address).await.is_ok() {
-            return Ok(server);
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    bail!("the server does not listen on {address}")
-}
-
-async fn send(address: SocketAddr, token: &str, path: &str, body: &Value) -> anyhow::Result<Value> {
-    let mut stream = TcpStream::connect(address).await?;
-    let body = body.to_string();
-    let request = format!(
-        "POST {path} HTTP/1.1\r\nhost: t\r\nauthorization: Bearer {token}\r\nidempotency-key: bench{path}\r\n\
+fn post(request: &mut Vec<u8>, path: &str, token: &str, key: usize, body: &str) {
+    use std::io::Write;
+    // Writing into memory cannot fail.
+    let _ = write!(
+        request,
+        "POST {path} HTTP/1.1\r\nhost: t\r\nauthorization: Bearer {token}\r\nidempotency-key: {key}\r\n\
          content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     );
+}
+
+/// Holds as many seats as time allows, then pays for what was held.
+async fn book(
+    shop: &Shop,
+    arguments: &Arguments,
+    table: &mut Table,
+    holds: &'static str,
+    confirms: &'static str,
+) -> anyhow::Result<()> {
+    let fans = Arc::new(shop.fans.clone());
+    // Which fan has which hold.
+    let held: Arc<Mutex<Vec<(usize, String)>>> = Arc::default();
+    let (tickets, of) = (shop.tickets.clone(), Arc::clone(&fans));
+    let hold = move |n: usize, request: &mut Vec<u8>| {
+        if n >= PLACES as usize {
+            return false;
+        }
+        let body = format!("{{\"ticket_id\":\"{tickets}{:08x}\"}}", n + 1);
+        post(request, "/booking/reserve", &of[n % of.len()], n, &body);
+        true
+    };
+    let (keep, people) = (Arc::clone(&held), fans.len());
+    let take = move |n: usize, body: &[u8]| {
+        const FIELD: &[u8] = b"\"hold_id\":\"";
+        let at = body.windows(FIELD.len()).position(|part| part == FIELD).map(|at| at + FIELD.len());
+        let id = at.and_then(|at| body[at..].split(|byte| *byte == b'"').next()).map(String::from_utf8_lossy);
+        if let Some(id) = id {
+            keep.lock().unwrap_or_else(PoisonError::into_inner).push((n % people, id.into_owned()));
+        }
+    };
+    count(table, holds, &shop.process, arguments, Arc::new(hold), Arc::new(take)).await?;
+    let held = std::mem::take(&mut *held.lock().unwrap_or_else(PoisonError::into_inner));
+    let confirm = move |n: usize, request: &mut Vec<u8>| {
+        let Some((fan, hold)) = held.get(n) else { return false };
+        let body = format!(
+            "{{\"hold_id\":\"{hold}\",\"payment_details\":{{\"card\":{{\"number\":\"4242424242424242\",\
+             \"exp_month\":12,\"exp_year\":2099,\"cvc\":\"123\"}}}}}}"
+        );
+        post(request, "/booking/confirm", &fans[*fan], n, &body);
+        true
+    };
+    count(table, confirms, &shop.process, arguments, Arc::new(confirm), Arc::new(|_, _: &[u8]| ())).await?;
+    Ok(())
+}
+
+/// The page of the stadium, and the same bytes from the bare server.
+async fn page(shop: &Shop, arguments: &Arguments, table: &mut Table) -> anyhow::Result<()> {
+    let request = format!("GET /event/{} HTTP/1.1\r\nhost: t\r\naccept: application/json\r\n\r\n", shop.stadium);
+    let ask = |request: String| -> Arc<load::Fill> {
+        Arc::new(move |_, bytes| {
+            bytes.extend(request.as_bytes());
+            true
+        })
+    };
+    let nothing: Arc<load::Take> = Arc::new(|_, _| ());
+    let text = one(shop, &request).await?;
+    count(table, PAGE, &shop.process, arguments, ask(request.clone()), Arc::clone(&nothing)).await?;
+    if arguments.alone {
+        return Ok(());
+    }
+    let file = tempfile::NamedTempFile::new()?;
+    std::fs::write(file.path(), &text)?;
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg("--serve").arg(file.path());
+    let bare = Process::start(command).await?;
+    count(table, BARE, &bare, arguments, ask(request), nothing).await?;
+    Ok(())
+}
+
+/// One answer, head and body.
+async fn one(shop: &Shop, request: &str) -> anyhow::Result<Vec<u8>> {
+    use tokio::io::AsyncWriteExt;
+    let mut stream = tokio::net::TcpStream::connect(shop.process.address).await?;
     stream.write_all(request.as_bytes()).await?;
-    let (status, answer) = answer(&mut stream, &mut Vec::new()).await?;
-    let text = String::from_utf8_lossy(&answer);
-    ensure!((200..300).contains(&status), "POST {path}: {status} {text}");
-    Ok(serde_json::from_slice(&answer)?)
-}
-
-/// An event of places only, so that no plan is drawn; its numbers are those of its area.
-async fn publish(address: SocketAddr, token: &str) -> anyhow::Result<String> {
-    let venue = json!({ "name": "Bench", "city": "Lisboa", "country": "PT", "timezone": "Europe/Lisbon" });
-    let venue = send(address, token, "/organiser/venues", &venue).await?;
-    let event = json!({
-        "name": "Bench", "kind": "concert", "venue": venue["id"], "starts_at": "2099-01-01T20:00:00Z", "currency": "EUR",
-        "price_levels": [{ "key": "all", "name": "All", "price": 1000, "color": "#336699" }],
-        "areas": [{ "key": "floor", "name": "Floor", "capacity": SEATS, "price_level": "all" }],
-        "rules": { "max_per_customer": 1_000_000, "hold_ttl_s": 3600 },
-    });
-    let event = send(address, token, "/organiser/events", &event).await?;
-    let id = event["id"].as_str().context("an event without an id")?.to_owned();
-    send(address, token, &format!("/organiser/events/{id}/publish"), &json!({})).await?;
-    Ok(id)
-}
-
-fn ticket_prefix(event: &str) -> anyhow::Result<String> {
-    let digits = event.strip_prefix("event_").context("not an event's id")?;
-    Ok(format!("ticket_{}", digits.get(..24).context("a short id")?))
-}
-
-/// User and system time of a process, milliseconds (proc(5), fields 14 and 15, in hundredths of a second).
-fn cpu_ms(process: u32) -> anyhow::Result<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
-    let after = stat.rsplit_once(')').context("stat")?.1;
-    let ticks: Vec<u64> = after.split_whitespace().skip(11).take(2).map(str::parse).collect::<Result<_, _>>()?;
-    Ok(ticks.iter().sum::<u64>() * 10)
+    let mut buffer = Vec::new();
+    load::answer(&mut stream, &mut buffer).await?;
+    eprintln!("a page of {} bytes", buffer.len());
+    Ok(buffer)
 }
