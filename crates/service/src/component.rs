@@ -10,6 +10,7 @@ use futures::future::BoxFuture;
 use tessera_kernel::{Clock, Ids};
 use tokio_util::sync::CancellationToken;
 
+use crate::http::Quick;
 use crate::{Keys, Metrics};
 
 /// A part of a role: what it serves, what it runs, whether it is ready.
@@ -24,6 +25,8 @@ pub struct Component {
     pub tasks: Vec<Task>,
     /// Whether it can do its work now.
     pub ready: Ready,
+    /// Answers at once what its routes would answer too.
+    pub quick: Option<Quick>,
     /// Its part of `/openapi.json`: an OpenAPI 3.1 document.
     pub openapi: Option<serde_json::Value>,
 }
@@ -31,7 +34,15 @@ pub struct Component {
 impl Component {
     /// A component without routes and tasks that is always ready.
     pub fn new(name: &'static str, path: &'static str) -> Self {
-        Self { name, path, router: axum::Router::new(), tasks: Vec::new(), ready: Ready::always(), openapi: None }
+        let (router, tasks, ready) = (axum::Router::new(), Vec::new(), Ready::always());
+        Self { name, path, router, tasks, ready, quick: None, openapi: None }
+    }
+
+    /// Sets what is answered at once.
+    #[must_use]
+    pub fn quick(mut self, quick: Quick) -> Self {
+        self.quick = Some(quick);
+        self
     }
 
     /// Sets the routes.

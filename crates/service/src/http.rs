@@ -9,7 +9,7 @@ pub mod extract;
 pub mod page;
 pub mod problem;
 
-pub use edge::{Draining, RequestId};
+pub use edge::{Draining, Quick, QuickAnswer, QuickRequest, RequestId};
 pub use extract::{IdempotencyKey, Json, Path, Query};
 pub use page::{List, Page};
 

@@ -50,8 +50,7 @@ struct Inner {
     answered: RwLock<HashMap<Answered, Counted>>,
 }
 
-/// Which requests are counted together. A route is told by the address of its template, which [`Counted`] keeps there;
-/// zero is no route.
+/// Which requests are counted together. A route is told by the address of its template, which [`Counted`] keeps there.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Answered {
     route: usize,
@@ -59,9 +58,30 @@ struct Answered {
     status: u16,
 }
 
+/// Which route answered.
+pub(crate) enum Route {
+    /// None.
+    None,
+    /// One of the router's.
+    Matched(MatchedPath),
+    /// One of this template.
+    Named(&'static str),
+}
+
+impl Route {
+    /// Its template.
+    fn as_str(&self) -> &str {
+        match self {
+            Self::None => UNMATCHED,
+            Self::Matched(path) => path.as_str(),
+            Self::Named(path) => path,
+        }
+    }
+}
+
 /// Where they are counted.
 struct Counted {
-    _route: Option<MatchedPath>,
+    _route: Route,
     requests: Counter,
     durations: Histogram,
 }
@@ -119,9 +139,9 @@ impl Metrics {
     }
 
     /// Counts an answer. Its labels are made up and hashed the first time only.
-    pub(crate) fn request_ended(&self, method: &'static str, route: Option<MatchedPath>, status: u16, took: Duration) {
-        let path = route.as_ref().map_or(UNMATCHED, MatchedPath::as_str);
-        let address = route.as_ref().map_or(0, |route| route.as_str().as_ptr().addr());
+    pub(crate) fn request_ended(&self, method: &'static str, route: Route, status: u16, took: Duration) {
+        let path = route.as_str();
+        let address = path.as_ptr().addr();
         let key = Answered { route: address, method, status };
         if let Some(counted) = self.0.answered.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
             counted.count(took);
@@ -205,8 +225,8 @@ mod tests {
     fn two_registries_do_not_meet() {
         let clock = Arc::new(ManualClock::at(Timestamp::from_micros(0)));
         let (one, other) = (Metrics::new(clock.clone()), Metrics::new(clock.clone()));
-        one.request_ended("GET", None, 200, Duration::from_millis(3));
-        one.request_ended("GET", None, 200, Duration::from_millis(3));
+        one.request_ended("GET", Route::None, 200, Duration::from_millis(3));
+        one.request_ended("GET", Route::None, 200, Duration::from_millis(3));
         clock.advance(Duration::from_secs(7));
         let text = one.encode();
         let counted = r#"tessera_http_requests_total{method="GET",route="unmatched",status="200"} 2"#;

@@ -98,10 +98,11 @@ pub fn start(plan: Plan) -> Result<Running, Error> {
     let (draining, stopping) = (CancellationToken::new(), CancellationToken::new());
     let mut status = Status::new(address, plan.clock.now(), plan.metrics.clone());
     let mut router = Router::new();
-    let mut loops = Vec::new();
+    let (mut loops, mut quicks) = (Vec::new(), Vec::new());
     for role in plan.roles {
         for component in role.components {
             router = router.merge(component.router);
+            quicks.extend(component.quick);
             let failed = status.add(role.name, component.name, component.path, component.ready, component.openapi);
             loops.extend(component.tasks.into_iter().map(|task| (component.name, task, failed.clone())));
         }
@@ -112,8 +113,9 @@ pub fn start(plan: Plan) -> Result<Running, Error> {
         tasks.spawn(watch(component, task, failed, stopping.clone()));
     }
     let router = router.merge(status::routes(status.clone()));
+    let quicks = Arc::new(edge::Quicks::new(quicks, plan.ids.clone(), plan.metrics.clone()));
     let router = edge::wrap(router, &plan.http, plan.ids, plan.metrics, draining.clone());
-    let server = tokio::spawn(serve::serve(plan.listener, router, draining.clone()));
+    let server = tokio::spawn(serve::serve(plan.listener, router, quicks, draining.clone()));
     status.started.set();
     Ok(Running { address, status, draining, stopping, server, tasks, http: plan.http })
 }

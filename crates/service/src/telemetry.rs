@@ -25,6 +25,8 @@ use tracing_subscriber::{EnvFilter, Layer};
 use crate::config::{Secret, Section};
 use crate::{Error, VERSION, client};
 
+mod json;
+
 /// How long one export, and the last flush, may take.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
 /// An answer of a collector above this is not read on.
@@ -173,7 +175,7 @@ where
     match format {
         Format::Text => layer.boxed(),
         Format::Auto if terminal => layer.boxed(),
-        Format::Auto | Format::Json => layer.json().flatten_event(true).with_span_list(false).boxed(),
+        Format::Auto | Format::Json => layer.fmt_fields(json::Members).event_format(json::Lines).boxed(),
     }
 }
 

@@ -22,11 +22,68 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use super::Config;
 use super::problem::Problem;
-use crate::metrics::UNMATCHED;
+use crate::metrics::{Route, UNMATCHED};
 use crate::{Error, Metrics};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_REQUEST_ID_BYTES: usize = 128;
+
+/// Answers a request at once, from memory, or leaves it to the routes: asked before these, outside of the edge, so it
+/// must neither block nor wait. It is for what very many ask for at the same moment.
+///
+/// Such an answer is counted under its route, has its request's id, and is logged at `debug` only.
+#[derive(Clone)]
+pub struct Quick(pub(crate) Arc<dyn Fn(&QuickRequest) -> Option<QuickAnswer> + Send + Sync>);
+
+/// What a [`Quick`] is asked.
+pub type QuickRequest = Request<hyper::body::Incoming>;
+
+/// What a [`Quick`] says.
+#[derive(Debug)]
+pub struct QuickAnswer {
+    /// The template of the route that would have answered.
+    pub route: &'static str,
+    /// The answer.
+    pub response: Response,
+}
+
+impl Quick {
+    /// From what answers.
+    pub fn new(answer: impl Fn(&QuickRequest) -> Option<QuickAnswer> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(answer))
+    }
+}
+
+impl std::fmt::Debug for Quick {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Quick")
+    }
+}
+
+/// All of a process's [`Quick`]s.
+pub(crate) struct Quicks {
+    quicks: Vec<Quick>,
+    ids: Arc<dyn Ids>,
+    metrics: Metrics,
+}
+
+impl Quicks {
+    pub(crate) fn new(quicks: Vec<Quick>, ids: Arc<dyn Ids>, metrics: Metrics) -> Self {
+        Self { quicks, ids, metrics }
+    }
+
+    /// The first answer, as it is sent.
+    pub(crate) fn answer(&self, request: &QuickRequest) -> Option<Response> {
+        let began = Instant::now();
+        let QuickAnswer { route, mut response } = self.quicks.iter().find_map(|quick| (quick.0)(request))?;
+        let request_id = given_id(request.headers()).unwrap_or_else(|| new_id(&*self.ids));
+        let took = began.elapsed();
+        self.metrics.request_ended(label_of(request.method()), Route::Named(route), response.status().as_u16(), took);
+        tracing::debug!(http.route = route, request.id = request_id.as_str(), "answered at once");
+        response.headers_mut().insert(REQUEST_ID, request_id.0);
+        Some(response)
+    }
+}
 
 /// The id of the request, in its extensions, its span, its answer and its problem. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,6 +156,7 @@ async fn around(State(edge): State<Arc<Edge>>, mut request: Request, next: Next)
     };
     drop(in_flight);
     let took = began.elapsed();
+    let route = route.map_or(Route::None, Route::Matched);
     edge.metrics.request_ended(method, route, response.status().as_u16(), took);
     span.in_scope(|| finish(response, request_id, took))
 }
@@ -147,7 +205,8 @@ fn finish(mut response: Response, request_id: RequestId, took: Duration) -> Resp
 fn span_of(request: &Request, method: &'static str, route: &str, request_id: &RequestId) -> Span {
     let span = tracing::info_span!(
         "request",
-        otel.name = format!("{method} {route}"),
+        // Written out where somebody traces only.
+        otel.name = %format_args!("{method} {route}"),
         otel.kind = "server",
         otel.status_code = tracing::field::Empty,
         request.id = request_id.as_str(),

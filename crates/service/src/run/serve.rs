@@ -12,6 +12,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
+use futures::future::{Either, ready};
 use http::Request;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -24,6 +25,8 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::http::edge::Quicks;
+
 /// Connections at a time; more wait in the system's queue.
 const MAX_CONNECTIONS: usize = 8192;
 /// How long a client may take to send the head of a request, and how long a connection is kept without one.
@@ -34,7 +37,7 @@ const FLUSH_TIMEOUT: Duration = Duration::from_millis(250);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves until the process drains, then until the last answer is sent.
-pub(super) async fn serve(listener: TcpListener, router: Router, draining: CancellationToken) {
+pub(super) async fn serve(listener: TcpListener, router: Router, quicks: Arc<Quicks>, draining: CancellationToken) {
     let limit = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {
@@ -45,7 +48,7 @@ pub(super) async fn serve(listener: TcpListener, router: Router, draining: Cance
         while connections.try_join_next().is_some() {}
         match accepted {
             Ok((stream, permit)) => {
-                let serving = connection(stream, router.clone(), draining.clone());
+                let serving = connection(stream, router.clone(), Arc::clone(&quicks), draining.clone());
                 connections.spawn(async move {
                     serving.await;
                     drop(permit);
@@ -71,13 +74,17 @@ async fn accept(listener: &TcpListener, limit: &Arc<Semaphore>) -> std::io::Resu
     Ok((stream, permit))
 }
 
-async fn connection(stream: TcpStream, router: Router, draining: CancellationToken) {
+async fn connection(stream: TcpStream, router: Router, quicks: Arc<Quicks>, draining: CancellationToken) {
     let busy = Arc::new(AtomicUsize::new(0));
     let router = TowerToHyperService::new(router);
     let service = service_fn(|request: Request<Incoming>| {
+        if let Some(answer) = quicks.answer(&request) {
+            // It is in memory: what is left of it when the process stops is flushed like the end of any answer.
+            return Either::Left(ready(Ok(answer)));
+        }
         let under_way = UnderWay::begin(&busy);
         let answer = hyper::service::Service::call(&router, request);
-        async move { Ok::<_, Infallible>(until_sent(answer.await?, under_way)) }
+        Either::Right(async move { Ok::<_, Infallible>(until_sent(answer.await?, under_way)) })
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);

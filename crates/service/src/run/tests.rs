@@ -6,6 +6,7 @@ use tessera_kernel::{ErrorKind, FixedIds, SystemClock};
 use tokio::sync::oneshot;
 
 use super::*;
+use crate::http::{Quick, QuickAnswer};
 use crate::{ProductError, Ready};
 
 async fn plan(components: Vec<Component>) -> Plan {
@@ -51,6 +52,30 @@ async fn a_process_tells_what_runs_and_whether_it_is_ready() {
     assert_eq!(openapi["paths"], json!({ "/shop": {} }));
     assert!(fetch(&running, "/metrics").await.1.as_str().unwrap().contains("tessera_http_requests_total"));
     assert!(running.address_table().contains(&format!("shop     {base}/shop")), "{}", running.address_table());
+    assert!(running.stop().await);
+}
+
+#[tokio::test]
+async fn what_is_in_memory_is_answered_at_once() {
+    use axum::response::IntoResponse;
+    let router = Router::new().route("/shop/{id}", get(async || "asked"));
+    let quick = Quick::new(|request| {
+        let known = request.method() == http::Method::GET && request.uri().path() == "/shop/1";
+        known.then(|| QuickAnswer { route: "/shop/{id}", response: "remembered".into_response() })
+    });
+    let running = start(plan(vec![Component::new("counter", "/shop").router(router).quick(quick)]).await).unwrap();
+    let address = running.address();
+    for (path, text) in [("/shop/1", "remembered"), ("/shop/2", "asked")] {
+        let request = reqwest::Client::new().get(format!("http://{address}{path}")).header("x-request-id", "walk-7");
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.headers()["x-request-id"], "walk-7");
+        assert_eq!(answer.text().await.unwrap(), text);
+    }
+    let answer = reqwest::get(format!("http://{address}/shop/1")).await.unwrap();
+    assert!(answer.headers()["x-request-id"].to_str().unwrap().starts_with("req_"));
+    let (_, metrics) = fetch(&running, "/metrics").await;
+    let counted = r#"tessera_http_requests_total{method="GET",route="/shop/{id}",status="200"} 3"#;
+    assert!(metrics.as_str().unwrap().contains(counted), "{metrics}");
     assert!(running.stop().await);
 }
 
