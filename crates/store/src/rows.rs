@@ -192,8 +192,14 @@ impl Json {
     /// A text.
     pub fn text(&mut self, text: &str) {
         self.comma();
-        // A string always serialises.
-        self.0.push_str(&serde_json::to_string(text).unwrap_or_default());
+        if text.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') {
+            self.0.push('"');
+            self.0.push_str(text);
+            self.0.push('"');
+        } else {
+            // A string always serialises.
+            self.0.push_str(&serde_json::to_string(text).unwrap_or_default());
+        }
     }
 
     /// The text of it.
@@ -227,5 +233,14 @@ mod tests {
         let read: Vec<(String, i64)> = serde_json::from_str(&text).unwrap();
         assert_eq!(read[1], (format!("{:032x}", 0xab), -2));
         assert_eq!(Json::ids(&[Uuid::nil()]), format!("[\"{:032x}\"]", 0));
+    }
+
+    #[test]
+    fn texts_are_escaped() {
+        for text in ["", "plain", "é\u{7f}", "\"", "a\\b", "\n", "\u{0}"] {
+            let mut json = Json::array(1, 10);
+            json.text(text);
+            assert_eq!(serde_json::from_str::<Vec<String>>(&json.end()).unwrap(), [text]);
+        }
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, PgPool, Pool, Postgres, Sqlite, SqlitePool, Transaction};
-use tessera_kernel::Clock;
+use tessera_kernel::{Clock, Timestamp};
 
 mod error;
 mod migrate;
@@ -36,6 +36,15 @@ const SQLITE_CACHE_KIB: u32 = 64 * 1_024;
 /// Pages of 4 KiB in SQLite's log before they are moved into the file. Its own 1,000 are less than a large batch writes,
 /// and moving takes two more flushes.
 const SQLITE_CHECKPOINT_PAGES: u32 = 8_192;
+/// Rows of SQLite that may be under way from its thread to ours. Its own 50 are less than a batch reads, and at each
+/// fifty-first the one thread waits for the other.
+const SQLITE_ROWS_UNDER_WAY: usize = 8_192;
+/// What PostgreSQL is told about its plans. Statements over many rows join a table with their one parameter, whose rows the
+/// planner cannot count, and it keeps a plan that was made when the table was empty: it would read the whole of it for one
+/// row. All our statements have their index; where there is none the table is read nevertheless.
+/// A plan that is avoided but has no alternative counts as very dear, for which the server would compile it.
+const BY_INDEX: [(&str, &str); 4] =
+    [("enable_seqscan", "off"), ("enable_hashjoin", "off"), ("enable_mergejoin", "off"), ("jit", "off")];
 /// How often it is tried to open a SQLite file that another process is opening.
 const OPEN_ATTEMPTS: u32 = 100;
 /// How long between two of them.
@@ -115,6 +124,20 @@ impl Db {
         })
     }
 
+    /// The present moment by the store's one clock: the given one on SQLite, the server's on PostgreSQL.
+    ///
+    /// # Errors
+    /// Those of the server.
+    pub async fn now(&self, clock: &dyn Clock) -> Result<Timestamp, Error> {
+        match self {
+            Self::Sqlite(_) => Ok(clock.now()),
+            Self::Postgres(pool) => {
+                let micros: i64 = sqlx::query_scalar(tx::NOW).fetch_one(pool).await?;
+                Ok(Timestamp::from_micros(micros))
+            }
+        }
+    }
+
     /// Whether all share one connection, as they do on a database in memory.
     pub(crate) fn has_one_connection(&self) -> bool {
         each_engine!(self, |pool| pool.options().get_max_connections() == 1)
@@ -138,6 +161,7 @@ async fn open_sqlite(url: &str) -> Result<SqlitePool, Error> {
         .busy_timeout(BUSY_TIMEOUT)
         .pragma("cache_size", format!("-{SQLITE_CACHE_KIB}"))
         .pragma("wal_autocheckpoint", SQLITE_CHECKPOINT_PAGES.to_string())
+        .row_buffer_size(SQLITE_ROWS_UNDER_WAY)
         .disable_statement_logging();
     let cannot_open = |reason: String| Error::Open { url: url.to_owned(), reason };
     if let Some(folder) = options.get_filename().parent().filter(|folder| *folder != Path::new("")) {
@@ -147,6 +171,8 @@ async fn open_sqlite(url: &str) -> Result<SqlitePool, Error> {
     let in_memory = url.contains(":memory:") || url.contains("mode=memory");
     let pool = SqlitePoolOptions::new()
         .max_connections(if in_memory { 1 } else { MAX_CONNECTIONS })
+        // A file does not hang up: asking whether it is there costs as much as what is then asked of it.
+        .test_before_acquire(false)
         .idle_timeout(None)
         .max_lifetime(None)
         .acquire_timeout(ACQUIRE_TIMEOUT);
@@ -166,6 +192,7 @@ async fn open_postgres(url: &str, product: &'static str) -> Result<PgPool, Error
     let options = PgConnectOptions::from_str(url)
         .map_err(bad_url)?
         .options([("search_path", product), ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION)])
+        .options(BY_INDEX)
         .application_name("tessera")
         .disable_statement_logging();
     let cannot_open = |reason: String| Error::Open { url: without_password(url), reason };

@@ -14,6 +14,7 @@ use tessera_kernel::{Clock, Timestamp};
 
 use super::decide::{Row, Rows};
 use super::{Acquire, Acquired, Claim, Claims, State, in_order};
+use crate::each_engine;
 use crate::error::Error;
 use crate::rows::Json;
 use crate::sql::{self, Db, Migration, Tx};
@@ -113,8 +114,8 @@ pub async fn apply_and_keep(tx: &mut Tx<'_>, commands: &[&Command], kept: &[Uuid
     if commands.is_empty() {
         return Ok(Vec::new());
     }
-    let now = tx.now().await?;
-    let mut rows = Rows::new(now, read(tx, &ids).await?);
+    let (now, rows) = read_now(tx, &ids).await?;
+    let mut rows = Rows::new(now, rows);
     let answers = commands.iter().map(|command| rows.decide(command)).collect();
     let changed = rows.changes().len() as u64;
     if changed > 0 && write(tx, &rows).await? != changed {
@@ -141,14 +142,26 @@ const READ_SQLITE: &str = "SELECT c.id, c.holder, c.token, c.expires_at, c.limit
     FROM json_each($1) AS wanted CROSS JOIN claims AS c ON c.id = unhex(wanted.value)";
 const READ_POSTGRES: &str = "SELECT id, holder, token, expires_at, limit_at FROM claims WHERE id = ANY($1::UUID[])";
 
-async fn read(tx: &mut Tx<'_>, ids: &[Uuid]) -> Result<HashMap<Uuid, Row>, sql::Error> {
-    let rows: Vec<Read> = match tx {
-        Tx::Sqlite { transaction, .. } => {
-            sqlx::query_as(READ_SQLITE).bind(Json::ids(ids)).fetch_all(&mut **transaction).await?
+/// The rows of these, which are locked, and the present moment: on PostgreSQL that of the statement, which began after.
+async fn read_now(tx: &mut Tx<'_>, ids: &[Uuid]) -> Result<(Timestamp, HashMap<Uuid, Row>), sql::Error> {
+    const READ_NOW: &str = "SELECT id, holder, token, expires_at, limit_at,
+            (extract(epoch FROM statement_timestamp()) * 1000000)::BIGINT
+        FROM claims WHERE id = ANY($1::UUID[])";
+    match tx {
+        Tx::Sqlite { transaction, now } => {
+            let read = sqlx::query_as(READ_SQLITE).bind(Json::ids(ids)).fetch_all(&mut **transaction).await?;
+            Ok((*now, by_id(read)))
         }
-        Tx::Postgres { transaction } => sqlx::query_as(READ_POSTGRES).bind(ids).fetch_all(&mut **transaction).await?,
-    };
-    Ok(by_id(rows))
+        Tx::Postgres { transaction } => {
+            type ReadNow = (Uuid, Uuid, i64, i64, i64, i64);
+            let rows: Vec<ReadNow> = sqlx::query_as(READ_NOW).bind(ids).fetch_all(&mut **transaction).await?;
+            // Locking has made the rows that were missing, so there is one.
+            let now = Timestamp::from_micros(rows.first().map_or(0, |row| row.5));
+            let read =
+                |(id, holder, token, expires_at, limit_at, _): ReadNow| (id, holder, token, expires_at, limit_at);
+            Ok((now, by_id(rows.into_iter().map(read).collect())))
+        }
+    }
 }
 
 fn by_id(rows: Vec<Read>) -> HashMap<Uuid, Row> {
@@ -201,6 +214,65 @@ async fn write(tx: &mut Tx<'_>, rows: &Rows) -> Result<u64, sql::Error> {
     }
 }
 
+/// Rows of claims that are over, to be removed by [`remove`]: which, and where to go on looking.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Dead {
+    /// Their ids, in order.
+    pub ids: Vec<Uuid>,
+    /// The last id that was looked at; nothing where all were.
+    pub next: Option<Uuid>,
+}
+
+/// Looks at the rows behind one, a bounded number, for claims that have been over for `kept`. It needs no index and
+/// keeps nobody waiting.
+///
+/// # Errors
+/// Those of the engine.
+pub async fn find_dead(
+    db: &Db,
+    clock: &dyn Clock,
+    after: Uuid,
+    kept: Duration,
+    limit: usize,
+) -> Result<Dead, sql::Error> {
+    const LOOK: &str = "SELECT id, expires_at < $2 AND token < $2 FROM claims WHERE id > $1 ORDER BY id LIMIT $3";
+    let before = db.now(clock).await?.minus(kept).micros();
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let rows: Vec<(Uuid, bool)> =
+        each_engine!(db, |pool| { sqlx::query_as(LOOK).bind(after).bind(before).bind(limit).fetch_all(pool).await })?;
+    let next = rows.last().filter(|_| rows.len() as i64 == limit).map(|(id, _)| *id);
+    Ok(Dead { ids: rows.into_iter().filter(|(_, dead)| *dead).map(|(id, _)| id).collect(), next })
+}
+
+/// Removes the rows of claims that have been over for `kept`, of those that [`find_dead`] gave, and counts them. What
+/// another transaction is at stays, so nobody is waited for.
+///
+/// Tokens go on growing without the row: the next one is the time, and a row goes only when its last token lies `kept`
+/// behind that. Give it longer than a clock may be set back.
+///
+/// # Errors
+/// Those of the engine; the transaction must then be undone.
+pub async fn remove(tx: &mut Tx<'_>, ids: &[Uuid], kept: Duration) -> Result<u64, sql::Error> {
+    if ids.is_empty() {
+        return Ok(0);
+    }
+    let before = tx.now().await?.minus(kept).micros();
+    let removed = match tx {
+        Tx::Sqlite { transaction, .. } => {
+            const REMOVE: &str = "DELETE FROM claims
+                WHERE id IN (SELECT unhex(value) FROM json_each($1)) AND expires_at < $2 AND token < $2";
+            sqlx::query(REMOVE).bind(Json::ids(ids)).bind(before).execute(&mut **transaction).await?.rows_affected()
+        }
+        Tx::Postgres { transaction } => {
+            const REMOVE: &str = "DELETE FROM claims WHERE id IN
+                (SELECT id FROM claims WHERE id = ANY($1::UUID[]) AND expires_at < $2 AND token < $2
+                 ORDER BY id FOR UPDATE SKIP LOCKED)";
+            sqlx::query(REMOVE).bind(ids).bind(before).execute(&mut **transaction).await?.rows_affected()
+        }
+    };
+    Ok(removed)
+}
+
 /// [`apply`] as the only work of a writer, where a product has no commands of its own.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ApplyClaims;
@@ -245,7 +317,6 @@ where
     }
 
     async fn states(&self, ids: &[Uuid]) -> Result<Vec<State>, sql::Error> {
-        const NOW: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::BIGINT";
         let mut rows = HashMap::new();
         for ids in ids.chunks(READ_AT_ONCE) {
             let read: Vec<Read> = match &self.db {
@@ -254,10 +325,7 @@ where
             };
             rows.extend(by_id(read));
         }
-        let now = match &self.db {
-            Db::Sqlite(_) => self.clock.now().micros(),
-            Db::Postgres(pool) => sqlx::query_scalar(NOW).fetch_one(pool).await?,
-        };
+        let now = self.db.now(&*self.clock).await?.micros();
         let state = |id: &Uuid| match rows.get(id).filter(|row| row.expires_at > now) {
             None => State::Free,
             Some(Row { holder, token, expires_at, .. }) => {

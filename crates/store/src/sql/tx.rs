@@ -5,6 +5,9 @@ use tessera_kernel::Timestamp;
 
 use super::Error;
 
+/// The moment on a server, in microseconds.
+pub(super) const NOW: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::BIGINT";
+
 /// A transaction that is under way. [`each_tx!`](crate::each_tx) runs one body on either engine.
 #[derive(Debug)]
 pub enum Tx<'c> {
@@ -53,7 +56,6 @@ impl Tx<'_> {
         match self {
             Self::Sqlite { now, .. } => Ok(*now),
             Self::Postgres { transaction } => {
-                const NOW: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::BIGINT";
                 let micros: i64 = sqlx::query_scalar(NOW).fetch_one(&mut **transaction).await?;
                 Ok(Timestamp::from_micros(micros))
             }

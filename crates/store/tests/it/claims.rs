@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sqlx::types::Uuid;
-use tessera_kernel::{Clock, Timestamp};
-use tessera_store::claims::{self, Acquire, Acquired, ApplyClaims, Claim, Claims, RedisClaims, SqlClaims, State};
+use tessera_kernel::{Clock, ManualClock, SystemClock, Timestamp};
+use tessera_store::claims::{self, Acquire, Acquired, ApplyClaims, Claim, Claims, Dead, RedisClaims, SqlClaims, State};
 use tessera_store::redis::Redis;
-use tessera_store::sql::{Db, Migration};
-use tessera_store::writer::{Limits, Metrics, Writer};
+use tessera_store::sql::{self, Db, Migration, Tx};
+use tessera_store::writer::{Apply, Limits, Metrics, Writer};
+use tessera_testkit::{ScratchDir, postgres};
 
 use crate::stages::{self, Address, Ground};
 
@@ -52,6 +53,71 @@ async fn sqlite_keeps_the_contract() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn postgres_keeps_the_contract() {
     contract(&Ground::postgres()).await;
+}
+
+/// Claims that are over leave no rows behind, those of late stay, and tokens grow over the removal.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dead_claims_are_removed() {
+    let scratch = ScratchDir::new();
+    let server = postgres::start();
+    let clock = Arc::new(ManualClock::at(Timestamp::from_micros(1_800_000_000_000_000)));
+    let sqlite = format!("sqlite:{}", scratch.file("dead.db").display());
+    for (url, clock) in [(sqlite, Some(clock)), (server.new_database(), None)] {
+        let now: Arc<dyn Clock> = clock.clone().map_or_else(|| Arc::new(SystemClock) as _, |clock| clock as _);
+        let process = async || open(Address::Sql(url.clone()), now.clone()).await;
+        let stage = Stage::new([process().await, process().await], clock);
+        let db = Db::open(&url, "hall", STEPS).await.unwrap();
+        let lapsed = given(acquire(stage.one(), &[1, 2, 3], 1, Duration::from_millis(1)).await);
+        let released = given(acquire(stage.two(), &[4], 2, LONG).await);
+        assert!(stage.two().release(released.clone()).await.unwrap());
+        let living = given(acquire(stage.one(), &[5], 3, LONG).await);
+
+        assert_eq!(remove(&db, &*now, LONG).await, 0, "what has just ended stays");
+        stage.passes(Duration::from_millis(50)).await;
+        assert_eq!(remove(&db, &*now, Duration::from_millis(40)).await, 4);
+        assert_eq!(remove(&db, &*now, Duration::from_millis(40)).await, 0);
+
+        for (gone, holder) in [(lapsed, 4), (released, 5)] {
+            assert!(!stage.two().release(gone.clone()).await.unwrap());
+            assert_eq!(stage.two().extend(gone.clone(), LONG).await.unwrap(), None);
+            let wish = Acquire { resources: gone.resources.clone(), ..wish(&[], holder, LONG) };
+            assert!(given(stage.one().acquire(wish).await.unwrap()).token > gone.token);
+        }
+        assert_eq!(
+            stage.two().extend(living.clone(), LONG).await.unwrap().map(|end| end >= living.expires_at),
+            Some(true)
+        );
+    }
+}
+
+/// Removes what is dead, two rows looked at a time.
+async fn remove(db: &Db, clock: &dyn Clock, kept: Duration) -> u64 {
+    let (mut after, mut removed) = (Uuid::nil(), 0);
+    loop {
+        let Dead { ids, next } = claims::find_dead(db, clock, after, kept, 2).await.unwrap();
+        // The server's clock decides on PostgreSQL, this one on SQLite.
+        let clock = Arc::new(ManualClock::at(clock.now()));
+        let writer = Writer::start(db, Remove(kept), clock, Limits::default(), Metrics::default());
+        removed += writer.submit(ids).await.unwrap();
+        writer.close().await;
+        let Some(next) = next else { return removed };
+        after = next;
+    }
+}
+
+struct Remove(Duration);
+
+impl Apply for Remove {
+    type Command = Vec<Uuid>;
+    type Answer = u64;
+
+    async fn apply(&self, tx: &mut Tx<'_>, commands: &[Vec<Uuid>]) -> Result<Vec<u64>, sql::Error> {
+        let mut removed = Vec::new();
+        for ids in commands {
+            removed.push(claims::remove(tx, ids, self.0).await?);
+        }
+        Ok(removed)
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -15,6 +15,10 @@ pub struct Stage<T: ?Sized> {
 }
 
 impl<T: ?Sized> Stage<T> {
+    pub fn new(processes: [Arc<T>; 2], clock: Option<Arc<ManualClock>>) -> Self {
+        Self { processes, clock }
+    }
+
     pub fn one(&self) -> &T {
         &self.processes[0]
     }
@@ -105,6 +109,6 @@ impl Ground {
         };
         let [first, second] = clocks;
         let processes = [open(address.clone(), first).await, open(address, second).await];
-        Stage { processes, clock: matches!(self.server, Server::Sqlite(_)).then_some(manual) }
+        Stage::new(processes, matches!(self.server, Server::Sqlite(_)).then_some(manual))
     }
 }
