@@ -104,7 +104,7 @@ pub async fn build(config: &config::Config, deps: &Deps) -> Result<Vec<Component
     let (pulsing, following, settling, woken) = (app.clone(), app.clone(), app.clone(), Arc::clone(&wake));
     let (listening, closing) = (store.clone(), store);
     Ok(vec![
-        Component::new("tickets-api", "/events").router(router).openapi(http::openapi()),
+        Component::new("tickets-api", "/events").router(router).quick(http::quick(app)).openapi(http::openapi()),
         Component::new("tickets-search", "/search")
             .router(http::search::router(searching))
             .ready(indexed)

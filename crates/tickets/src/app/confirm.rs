@@ -18,7 +18,9 @@ use crate::domain::ids::{AttemptId, HoldId, OrderId, TicketId};
 use crate::domain::order::{Duty, Event, Failure, Seen, State};
 use crate::domain::promo::{normal_code, spread};
 use crate::payment::{self, Authorisation, Authorise, Method, PaymentRef, Which};
-use crate::store::{Action, Advance, Advanced, Attempt, Begun, NewOrder, OpenOrder, OrderRecord, Return, Unreturnable};
+use crate::store::{
+    Action, Advance, Advanced, Attempt, Begun, Booked, NewOrder, OpenOrder, OrderRecord, Return, Unreturnable,
+};
 
 /// Steps that one settling takes at the most: look up, book, capture, look up, void or refund, look up.
 const MAX_STEPS: usize = 8;
@@ -30,6 +32,8 @@ pub struct Purchase {
     pub order: OrderRecord,
     /// Where the buyer has to go for a second step.
     pub next_url: Option<String>,
+    /// Its tickets, where they were booked just now.
+    pub booked: Option<Booked>,
 }
 
 impl App {
@@ -89,8 +93,7 @@ impl App {
         method: &Method,
         promo: Option<&str>,
     ) -> Result<NewOrder, Error> {
-        let hold = self.store.find_hold(id).await?.filter(|hold| hold.subject == request.subject);
-        let hold = hold.ok_or_else(|| no_hold(id))?;
+        let hold = self.hold_as_made(&request.subject, id).await?;
         let event = self.live.event(hold.event).await?.event();
         if event.status == EventStatus::Cancelled {
             return Err(Error::NotOnSale { event: event.id, reason: "it was cancelled".into() });
@@ -127,8 +130,9 @@ impl App {
         let id = order.id;
         if order.money.total == 0 {
             // Nothing to set aside: no provider is asked.
-            self.advance(Advance { events: vec![Event::Seen(Seen::Authorised), Event::Book], ..self.news(id) }).await?;
-            return self.settle(id).await;
+            let events = vec![Event::Seen(Seen::Authorised), Event::Book];
+            let told = self.advance(Advance { events, ..self.news(id) }).await?;
+            return self.settle_from(told.open, told.booked).await;
         }
         let request = Authorise {
             attempt,
@@ -143,13 +147,13 @@ impl App {
         match self.payments.authorise(request).await {
             Ok(Authorisation::Authorised { payment }) => {
                 let events = vec![Event::Seen(Seen::Authorised), Event::Book];
-                let booked = self.advance(Advance { events, payment: Some(payment), ..news }).await?;
-                self.settle_from(booked.open).await
+                let told = self.advance(Advance { events, payment: Some(payment), ..news }).await?;
+                self.settle_from(told.open, told.booked).await
             }
             Ok(Authorisation::NeedsAction { payment, url }) => {
                 let events = vec![Event::Seen(Seen::NeedsAction)];
                 let told = self.advance(Advance { events, payment: Some(payment), ..news }).await?;
-                Ok(Purchase { order: told.open.order, next_url: Some(url) })
+                Ok(Purchase { order: told.open.order, next_url: Some(url), booked: None })
             }
             Ok(Authorisation::Declined(decline)) => {
                 let failure = Failure::new(&decline.code, &decline.reason);
@@ -180,10 +184,10 @@ impl App {
     /// As [`App::confirm`] for how it stands then; those of the database.
     pub async fn settle(&self, id: OrderId) -> Result<Purchase, Error> {
         let open = self.store.open_order(id).await?;
-        self.settle_from(open).await
+        self.settle_from(open, None).await
     }
 
-    async fn settle_from(&self, mut open: OpenOrder) -> Result<Purchase, Error> {
+    async fn settle_from(&self, mut open: OpenOrder, mut booked: Option<Booked>) -> Result<Purchase, Error> {
         let mut next_url = None;
         for _ in 0..MAX_STEPS {
             let before = open.order.money.clone();
@@ -196,13 +200,16 @@ impl App {
                 Duty::Refund(_) => self.refund_due(&open).await?,
             };
             match advanced {
-                Some(advanced) if advanced.changed => open = advanced.open,
+                Some(advanced) if advanced.changed => {
+                    booked = advanced.booked.or(booked);
+                    open = advanced.open;
+                }
                 // Nothing more can be done or known now.
                 _ => break,
             }
         }
         match self.purchase(open.order) {
-            Ok(purchase) => Ok(Purchase { next_url, ..purchase }),
+            Ok(purchase) => Ok(Purchase { next_url, booked, ..purchase }),
             Err(error) => Err(error),
         }
     }
@@ -260,10 +267,7 @@ impl App {
         let booked = self.advance(Advance { events: vec![Event::Book], ..self.news(open.order.id) }).await?;
         match booked.refused {
             Some(_) => self.give_up(open).await,
-            None => {
-                self.leave_room_for_others(open.order.event, &open.order.subject).await;
-                Ok(Some(booked))
-            }
+            None => Ok(Some(booked)),
         }
     }
 
@@ -363,7 +367,7 @@ impl App {
             return Err(refusal.into());
         }
         let order = returned.open.order.clone();
-        match self.settle_from(returned.open).await {
+        match self.settle_from(returned.open, None).await {
             Ok(purchase) => Ok(purchase.order),
             // It is due, and stays so until it is done.
             Err(error) => {
@@ -411,7 +415,7 @@ impl App {
         }
         let told = self.advance(Advance { events, payment: Some(payment.clone()), ..self.news(id) }).await?;
         // What the buyer would be told is of no interest here.
-        if let Err(error) = self.settle_from(told.open).await {
+        if let Err(error) = self.settle_from(told.open, told.booked).await {
             tracing::debug!(order.id = %id, error = %error, "an order was settled after a webhook");
         }
         Ok(())
@@ -428,11 +432,13 @@ impl App {
         let code = order.money.failure.as_ref().map(|failure| failure.code.as_str());
         match order.money.state {
             State::Booked | State::Captured | State::Refunded if code.is_none() => {
-                Ok(Purchase { order, next_url: None })
+                Ok(Purchase { order, next_url: None, booked: None })
             }
-            State::Paying if order.payment.is_some() => Ok(Purchase { order, next_url: None }),
+            State::Paying if order.payment.is_some() => Ok(Purchase { order, next_url: None, booked: None }),
             State::Paying | State::Authorised => Err(Error::PaymentUnknown { order: id }),
-            State::RefundDue if order.money.has_seats() || code.is_none() => Ok(Purchase { order, next_url: None }),
+            State::RefundDue if order.money.has_seats() || code.is_none() => {
+                Ok(Purchase { order, next_url: None, booked: None })
+            }
             _ if code == Some("seats_gone") => Err(Error::SeatsGone { order: id }),
             _ => {
                 let reason = order.money.failure.map(|failure| failure.detail).unwrap_or_default();
@@ -451,6 +457,10 @@ impl App {
 
     async fn advance(&self, news: Advance) -> Result<Advanced, Error> {
         let advanced = self.store.advance_order(news).await?;
+        if advanced.booked.is_some() {
+            // Who has bought leaves the waiting room.
+            self.leave_room_for_others(advanced.open.order.event, &advanced.open.order.subject).await;
+        }
         if !advanced.freed.is_empty() {
             let order = &advanced.open.order;
             let claim = Claim {

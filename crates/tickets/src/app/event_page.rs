@@ -108,16 +108,13 @@ impl Pages {
 
     fn look(&self, key: (EventId, Form), now: Timestamp) -> Look {
         let mut inner = self.inner();
-        let age = |at: Timestamp| if at > now { Duration::MAX } else { now.since(at) };
-        if let Some(Entry { page: Some((at, page)), .. }) = inner.entries.get(&key)
-            && age(*at) < FRESH
-        {
-            return Look::Fresh(Arc::clone(page));
+        if let Some(page) = inner.fresh(key, now) {
+            return Look::Fresh(page);
         }
         inner.make_room(key, now);
         let generation = inner.generation;
         let entry = inner.entries.entry(key).or_default();
-        let bridge = entry.page.as_ref().filter(|(at, _)| age(*at) < BRIDGING).map(|(_, page)| Arc::clone(page));
+        let bridge = entry.page.as_ref().filter(|(at, _)| age(*at, now) < BRIDGING).map(|(_, page)| Arc::clone(page));
         Look::Stale { turn: Arc::clone(&entry.turn), bridge, generation }
     }
 
@@ -133,7 +130,17 @@ impl Pages {
     }
 }
 
+/// A page from the future, as after a clock was set back, is as good as none.
+fn age(at: Timestamp, now: Timestamp) -> Duration {
+    if at > now { Duration::MAX } else { now.since(at) }
+}
+
 impl Inner {
+    fn fresh(&self, key: (EventId, Form), now: Timestamp) -> Option<Arc<Page>> {
+        let (at, page) = self.entries.get(&key)?.page.as_ref()?;
+        (age(*at, now) < FRESH).then(|| Arc::clone(page))
+    }
+
     fn make_room(&mut self, key: (EventId, Form), now: Timestamp) {
         let most = if key.1 == Form::List { MAX_LISTS } else { MAX_PAGES };
         let same = |other: &(EventId, Form)| (other.1 == Form::List) == (key.1 == Form::List);
@@ -149,6 +156,11 @@ impl Inner {
 }
 
 impl App {
+    /// The page of an event, where it is in memory and fresh.
+    pub fn fresh_page(&self, id: EventId, form: Form) -> Option<Arc<Page>> {
+        self.pages().inner().fresh((id, form), self.clock.now())
+    }
+
     /// The page of an event that everyone may see. `render` is only called where there is no fresh one.
     ///
     /// # Errors

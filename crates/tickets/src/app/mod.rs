@@ -9,6 +9,7 @@ pub mod orders;
 mod passes;
 pub mod queue;
 pub mod release;
+mod remembered;
 pub mod report;
 pub mod request;
 pub mod reserve;
@@ -34,6 +35,7 @@ pub struct App(Arc<Shared>);
 struct Shared {
     parts: Parts,
     pages: event_page::Pages,
+    remembered: remembered::Remembered,
 }
 
 /// The parts of an [`App`].
@@ -69,11 +71,15 @@ impl App {
                 live.committed(*event, *seq, changes);
             }
         });
-        Self(Arc::new(Shared { parts, pages: event_page::Pages::default() }))
+        Self(Arc::new(Shared { parts, pages: Default::default(), remembered: Default::default() }))
     }
 
     pub(crate) fn pages(&self) -> &event_page::Pages {
         &self.0.pages
+    }
+
+    pub(crate) fn remembered(&self) -> &remembered::Remembered {
+        &self.0.remembered
     }
 }
 

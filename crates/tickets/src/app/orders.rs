@@ -13,7 +13,7 @@ use crate::Error;
 use crate::domain::event::Event;
 use crate::domain::ids::{HoldId, OrderId, TicketId};
 use crate::payment::Method;
-use crate::store::{Listed, OrderRecord, OrdersOf};
+use crate::store::{Booked, Booking, Listed, OrderRecord, OrdersOf, PricedSeat};
 
 /// Tickets that an order can have, and that are looked through for it.
 const MAX_TICKETS: usize = 1_000;
@@ -43,7 +43,7 @@ pub enum Payable {
 }
 
 impl App {
-    /// Pays for a hold; see [`App::confirm`]. Who has bought leaves the waiting room.
+    /// Pays for a hold; see [`App::confirm`].
     ///
     /// # Errors
     /// As [`App::confirm`].
@@ -61,14 +61,7 @@ impl App {
                 hold.ok_or_else(|| Error::NotFound { what: "hold of ticket", id: ticket.to_string() })?.id
             }
         };
-        let purchase = self.confirm(request, hold, method, promo).await?;
-        if purchase.order.money.has_seats()
-            && let Err(error) = self.finish_queue(purchase.order.event, &request.subject).await
-        {
-            // The place lapses by itself.
-            tracing::warn!(order.id = %purchase.order.id, %error, "a buyer's place in the waiting room stays");
-        }
-        Ok(purchase)
+        self.confirm(request, hold, method, promo).await
     }
 
     /// An order of the caller, or for an event that the caller sells.
@@ -130,15 +123,55 @@ impl App {
         self.view_order(order).await
     }
 
-    /// The tickets that an order's buyer has of it, with their codes.
+    /// The tickets that the buyer has of a purchase, with their codes.
     ///
     /// # Errors
     /// Those of the database.
-    pub async fn tickets_of_order(&self, identity: &Identity, order: &OrderRecord) -> Result<Vec<OwnedTicket>, Error> {
+    pub async fn tickets_of(&self, identity: &Identity, purchase: &Purchase) -> Result<Vec<OwnedTicket>, Error> {
+        let Purchase { order, booked, .. } = purchase;
+        if let Some(booked) = booked.as_ref().filter(|booked| booked.serials.len() == order.seats.len())
+            && order.money.has_seats()
+        {
+            return self.just_booked(identity, order, booked).await;
+        }
         let wish = TicketsWish { event: Some(order.event), updated_since: None, after: None, limit: MAX_TICKETS };
         let mut tickets = self.list_tickets(identity, wish).await?;
         tickets.retain(|owned| owned.booking.order == order.id);
         Ok(tickets)
+    }
+
+    /// Tickets that were booked a moment ago: nothing is read for them.
+    async fn just_booked(
+        &self,
+        identity: &Identity,
+        order: &OrderRecord,
+        booked: &Booked,
+    ) -> Result<Vec<OwnedTicket>, Error> {
+        let live = self.live.event(order.event).await?;
+        let event = live.event();
+        let venue = self.venue_of_late(event.venue).await?;
+        // Both are in the order of the seats.
+        let booking = |((ticket, serial), priced): (&(TicketId, u32), &PricedSeat)| Booking {
+            ticket: *ticket,
+            order: order.id,
+            subject: order.subject.to_string(),
+            price: priced.price,
+            currency: order.currency,
+            serial: *serial,
+            booked_at: booked.at,
+            checked_in_at: None,
+            gate: None,
+            updated_at: booked.at,
+            event_name: event.name.clone(),
+            starts_at: event.starts_at,
+            organiser: event.organiser.clone(),
+            venue: venue.name.clone(),
+            address: venue.address.clone(),
+            city: venue.city.clone(),
+            timezone: venue.timezone.clone(),
+        };
+        let bookings = booked.serials.iter().zip(&order.seats).map(booking);
+        Ok(bookings.map(|booking| self.view_booking(identity, booking, &live)).collect())
     }
 
     /// An order with its names.
@@ -148,7 +181,7 @@ impl App {
     pub async fn view_order(&self, order: OrderRecord) -> Result<OrderView, Error> {
         let live = self.live.event(order.event).await?;
         let event = live.event();
-        let venue = self.store.venue(event.venue).await?.name;
+        let venue = self.venue_of_late(event.venue).await?.name.clone();
         let promo = match order.promo {
             Some(id) => self.store.promo_by_id(id).await.ok().map(|promo| promo.code),
             None => None,

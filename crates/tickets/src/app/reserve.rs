@@ -135,7 +135,11 @@ impl App {
             let held = self.hold(new).await?;
             drop(chosen);
             let (taken, until) = match held {
-                Held::Made(hold) | Held::Again(hold) => return Ok(hold),
+                Held::Made(hold) => {
+                    self.remember_hold(&hold);
+                    return Ok(hold);
+                }
+                Held::Again(hold) => return Ok(hold),
                 Held::KeyReused => return Err(Error::KeyReused { key: request.key.clone() }),
                 Held::OverLimit(has) => return Err(Error::CustomerLimit { limit, has }),
                 Held::Taken(taken, until) => (taken, Some(until)),

@@ -128,7 +128,7 @@ impl App {
         }
     }
 
-    fn view_booking(&self, identity: &Identity, booking: Booking, live: &LiveEvent) -> OwnedTicket {
+    pub(super) fn view_booking(&self, identity: &Identity, booking: Booking, live: &LiveEvent) -> OwnedTicket {
         let event = live.event();
         let seat = booking.ticket.seat().map(|seat| PricedSeat { seat, price: booking.price });
         let blank = || TicketView {

@@ -8,11 +8,11 @@ use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use serde::{Deserialize, Serialize};
 use tessera_kernel::{Currency, Money, Timestamp};
 use tessera_service::Problem;
-use tessera_service::http::{Path, Query};
+use tessera_service::http::{Path, Query, Quick, QuickAnswer};
 use utoipa::ToSchema;
 
 use super::seats;
@@ -198,14 +198,33 @@ pub(super) async fn show(
     Query(asked): Query<Show>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let binary = headers.get(ACCEPT).is_some_and(|accept| accept.as_bytes().starts_with(b"application/octet-stream"));
     let form = match asked.tickets {
-        None if binary => return seats::snapshot(State(app), Path(id), headers).await,
+        None if wants_bytes(&headers) => return seats::snapshot(State(app), Path(id), headers).await,
         None => Form::Counts,
         Some(TicketsForm::List) => Form::List,
         Some(TicketsForm::Bitmap) => Form::Bitmap,
     };
-    let page = app.event_page(id, form, render).await?;
+    Ok(answer(&*app.event_page(id, form, render).await?, &headers))
+}
+
+/// The page without all its tickets, while it is in memory and fresh: what everyone asks for when a sale begins.
+pub(super) fn quick(app: App) -> Quick {
+    Quick::new(move |request| {
+        let (path, headers) = (request.uri().path(), request.headers());
+        let id: EventId = path.strip_prefix("/event/")?.parse().ok()?;
+        if request.method() != Method::GET || request.uri().query().is_some() || wants_bytes(headers) {
+            return None;
+        }
+        let page = app.fresh_page(id, Form::Counts)?;
+        Some(QuickAnswer { route: "/event/{id}", response: answer(&page, headers) })
+    })
+}
+
+fn wants_bytes(headers: &HeaderMap) -> bool {
+    headers.get(ACCEPT).is_some_and(|accept| accept.as_bytes().starts_with(b"application/octet-stream"))
+}
+
+fn answer(page: &Page, headers: &HeaderMap) -> Response {
     let known = headers.get(IF_NONE_MATCH).is_some_and(|given| *given == page.etag);
     let mut response = if known { Response::default() } else { Response::new(Body::from(page.body.clone())) };
     if known {
@@ -216,7 +235,7 @@ pub(super) async fn show(
     head.insert(CACHE_CONTROL, CACHE);
     head.insert(ETAG, page.etag.clone());
     head.insert(SURROGATE_KEY, page.surrogate_key.clone());
-    Ok(response)
+    response
 }
 
 fn render(view: &EventView, form: Form) -> Page {

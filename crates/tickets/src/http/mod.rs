@@ -20,6 +20,7 @@ use axum::routing::{get, post};
 use serde_json::{Map, Value, json};
 use tessera_kernel::ErrorKind;
 use tessera_service::ProductError;
+use tessera_service::http::Quick;
 use utoipa::OpenApi;
 
 use crate::Error;
@@ -158,6 +159,11 @@ pub fn router(app: App) -> Router {
         .route("/tickets/{id}/ticket.pdf", get(tickets::print))
         .route("/tickets/{id}/transfer", post(tickets::transfer))
         .with_state(app)
+}
+
+/// What is answered before the routes are asked.
+pub fn quick(app: App) -> Quick {
+    event::quick(app)
 }
 
 /// The OpenAPI 3.1 document of these routes.

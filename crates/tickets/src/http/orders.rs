@@ -105,6 +105,13 @@ pub(super) struct OrderBody {
     updated_at: Timestamp,
 }
 
+/// What was bought.
+#[derive(Debug, Serialize)]
+struct PurchaseBody {
+    order: OrderBody,
+    tickets: Vec<OwnedTicketBody>,
+}
+
 #[derive(Debug, Serialize, ToSchema)]
 struct FailureBody {
     code: String,
@@ -162,7 +169,7 @@ pub(super) async fn confirm(
     let (what, method, promo) = body.read()?;
     let request = Request { subject: identity.subject.clone(), key };
     let purchase = app.buy(&request, what, method, promo.as_deref()).await?;
-    let tickets = app.tickets_of_order(&identity, &purchase.order).await?;
+    let tickets = app.tickets_of(&identity, &purchase).await?;
     let tickets: Vec<OwnedTicketBody> = tickets.into_iter().map(Into::into).collect();
     let order = OrderBody::from(app.view_order(purchase.order).await?);
     let private = [(CACHE_CONTROL, PRIVATE)];
@@ -171,7 +178,7 @@ pub(super) async fn confirm(
             let next = json!({ "order": order, "next_action": { "type": "redirect", "url": url } });
             (StatusCode::ACCEPTED, private, axum::Json(next)).into_response()
         }
-        None => (private, axum::Json(json!({ "order": order, "tickets": tickets }))).into_response(),
+        None => (private, axum::Json(PurchaseBody { order, tickets })).into_response(),
     })
 }
 

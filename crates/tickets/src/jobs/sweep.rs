@@ -1,9 +1,9 @@
-//! Sweeps away what is over: old answers, old changes of seats, old outbox rows, and notes holds that lapsed.
+//! Sweeps away what is over: old answers, old changes of seats, old outbox rows and claims, and notes holds that lapsed.
 //! Nothing rests on it but the size of the database.
 
 use std::time::Duration;
 
-use tessera_kernel::Timestamp;
+use tessera_kernel::{Timestamp, Uuid};
 use tokio_util::sync::CancellationToken;
 
 use crate::Error;
@@ -22,6 +22,8 @@ const OUTBOX: Duration = Duration::from_secs(48 * 3_600);
 const HOLDS: Duration = Duration::from_secs(3_600);
 /// The most writes of one round; the next round goes on.
 const MAX_WRITES: u32 = 200;
+/// Looks at claims in one round; the next one goes on behind them.
+const CLAIM_LOOKS: u32 = 20;
 /// Between two writes, so that buyers come first.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -30,10 +32,11 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// # Errors
 /// None: what fails is tried again.
 pub async fn run(app: App, stop: CancellationToken) -> Result<(), String> {
+    let mut claims_from = Uuid::nil();
     loop {
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            swept = sweep(&app, app.clock.now()) => {
+            swept = round(&app, &mut claims_from) => {
                 if let Err(error) = swept {
                     tracing::warn!(error = &error as &dyn std::error::Error, "the sweep failed; it goes on in a minute");
                 }
@@ -46,7 +49,31 @@ pub async fn run(app: App, stop: CancellationToken) -> Result<(), String> {
     }
 }
 
-/// One round; how many rows it removed.
+async fn round(app: &App, claims_from: &mut Uuid) -> Result<(), Error> {
+    sweep(app, app.clock.now()).await?;
+    sweep_claims(app, claims_from).await?;
+    Ok(())
+}
+
+/// Looks through some of the claims behind `from`, which is moved on, and begins again after the last; how many it removed.
+///
+/// # Errors
+/// Those of the database.
+pub async fn sweep_claims(app: &App, from: &mut Uuid) -> Result<u64, Error> {
+    let mut swept = 0;
+    for _ in 0..CLAIM_LOOKS {
+        let (count, next) = app.store.sweep_claims(*from).await?;
+        swept += count;
+        *from = next.unwrap_or_default();
+        if next.is_none() {
+            break;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    Ok(swept)
+}
+
+/// One round of everything but claims; how many rows it removed.
 ///
 /// # Errors
 /// Those of the database.

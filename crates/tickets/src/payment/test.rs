@@ -58,7 +58,9 @@ pub struct Totals {
 impl Test {
     /// On its database. A card that does not answer keeps callers waiting for `timeout`.
     pub fn new(db: Db, clock: Arc<dyn Clock>, timeout: Duration, metrics: Metrics) -> Self {
-        let writer = Writer::start(&db, Ledger, clock.clone(), Limits::default(), metrics);
+        // The ledger takes its batches one after the other: several at a time would only wait for each other.
+        let limits = Limits { lanes: 1, ..Limits::default() };
+        let writer = Writer::start(&db, Ledger, clock.clone(), limits, metrics);
         Self { db, writer, clock, timeout }
     }
 

@@ -136,7 +136,7 @@ impl Apply for Batch {
         for told in advanced.iter().flatten() {
             // What is for sale has changed, which the search index shows.
             if told.changed && (told.open.order.money.state == State::Booked || !told.freed.is_empty()) {
-                outbox.add(Kind::Order, told.open.order.id.uuid());
+                outbox.add(Kind::Event, told.open.order.event.uuid());
             }
         }
         news.put(&mut whats, advanced.into_iter().map(|advanced| What::Advanced(advanced.map(Box::new))));

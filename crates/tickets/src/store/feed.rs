@@ -1,7 +1,9 @@
 //! The feed of committed changes of seats: one row a batch and event, numbered without gaps within the event.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
+use sqlx::Row;
 use sqlx::postgres::PgListener;
 use sqlx::types::Uuid;
 use tessera_kernel::Timestamp;
@@ -42,7 +44,7 @@ impl SeatNotices {
     }
 }
 
-/// The row of an event is locked from here to the commit, so numbers become visible in their order.
+/// The row of an event is locked from here to the commit, so numbers become visible in their order. These two are for SQLite.
 const NEXT: RowsSql = rows_sql!(
     "INSERT INTO seat_feeds (event_id, seq) SELECT " id(0) ", 1 FROM " rows " WHERE TRUE
      ON CONFLICT (event_id) DO UPDATE SET seq = seat_feeds.seq + 1
@@ -57,13 +59,40 @@ const HEADS: RowsSql = rows_sql!(
      JOIN events e ON e.id = " id(0) " LEFT JOIN seat_feeds f ON f.event_id = e.id"
 );
 
+/// Both in one on PostgreSQL, and those who listen are told when it is committed: whoever else sells the event waits from
+/// here to there. A notice that is lost is made up for by polling.
+const NEXT_AND_ADD: &str =
+    "WITH changed AS (SELECT event_id, changes FROM unnest($1::UUID[], $2::BYTEA[]) AS c (event_id, changes)),
+     numbered AS (
+         INSERT INTO seat_feeds (event_id, seq) SELECT event_id, 1 FROM changed ORDER BY event_id
+         ON CONFLICT (event_id) DO UPDATE SET seq = seat_feeds.seq + 1 RETURNING event_id, seq
+     ),
+     added AS (
+         INSERT INTO seat_feed (event_id, seq, at, changes)
+         SELECT event_id, seq, (extract(epoch FROM clock_timestamp()) * 1000000)::BIGINT, changes
+         FROM numbered JOIN changed USING (event_id) RETURNING event_id, seq
+     )
+     SELECT event_id, seq, pg_notify($3, '') FROM added";
+
+type Numbered = Vec<(EventId, i64, Arc<[Change]>)>;
+
 /// Writes what a batch changed, and gives each event's number.
-pub(super) async fn write(
-    tx: &mut Tx<'_>,
-    changes: Changes,
-) -> Result<Vec<(EventId, i64, std::sync::Arc<[Change]>)>, sql::Error> {
+pub(super) async fn write(tx: &mut Tx<'_>, changes: Changes) -> Result<Numbered, sql::Error> {
     if changes.is_empty() {
         return Ok(Vec::new());
+    }
+    if let Tx::Postgres { transaction } = tx {
+        let events: Vec<Uuid> = changes.keys().map(|event| event.uuid()).collect();
+        let encoded: Vec<Vec<u8>> = changes.values().map(|changes| delta::encode(changes)).collect();
+        let write = sqlx::query(NEXT_AND_ADD).bind(events).bind(encoded).bind(CHANNEL);
+        let mut numbered = HashMap::new();
+        for row in write.fetch_all(&mut **transaction).await? {
+            numbered.insert(EventId::from(row.try_get::<Uuid, _>(0)?), row.try_get::<i64, _>(1)?);
+        }
+        let fed = |(event, changes): (EventId, Vec<Change>)| {
+            (event, numbered.get(&event).copied().unwrap_or_default(), changes.into())
+        };
+        return Ok(changes.into_iter().map(fed).collect());
     }
     // In the order of ids, as everywhere.
     let mut events = Json::array(changes.len(), 36);
@@ -84,10 +113,6 @@ pub(super) async fn write(
         fed.push((event, seq, changes.into()));
     }
     ADD.execute(tx, rows.end()).await?;
-    if let Tx::Postgres { transaction } = tx {
-        // Told to those who listen when it is committed; a lost one is made up for by polling.
-        sqlx::query("SELECT pg_notify($1, '')").bind(CHANNEL).execute(&mut **transaction).await?;
-    }
     Ok(fed)
 }
 

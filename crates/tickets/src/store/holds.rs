@@ -413,14 +413,27 @@ async fn booked(
 
 /// How many tickets each of the customers holds and owns.
 async fn owned(tx: &mut Tx<'_>, new: &[&NewHold]) -> Result<HashMap<(EventId, Arc<str>), u32>, sql::Error> {
-    const OWNED: RowsSql = rows_sql!(
-        "SELECT " int(0) ",
-            CAST((SELECT COALESCE(SUM(h.count), 0) FROM holds h
-              WHERE h.event_id = " id(1) " AND h.subject = " text(2) " AND h.state = 'active' AND h.expires_at > " int(3) ")
-            + (SELECT COUNT(*) FROM bookings b WHERE b.event_id = " id(1) " AND b.subject = " text(2) ") AS BIGINT)
-         FROM " rows
-    );
-    let now = tx.now().await?.micros();
+    macro_rules! owned_at {
+        ($($now:tt)+) => {
+            rows_sql!(
+                "SELECT " int(0) ",
+                    CAST((SELECT COALESCE(SUM(h.count), 0) FROM holds h
+                      WHERE h.event_id = " id(1) " AND h.subject = " text(2) " AND h.state = 'active' AND h.expires_at > "
+                      $($now)+ ")
+                    + (SELECT COUNT(*) FROM bookings b WHERE b.event_id = " id(1) " AND b.subject = " text(2) ") AS BIGINT)
+                 FROM " rows
+            )
+        };
+    }
+    // The statement begins after the customers were locked.
+    const OWNED: RowsSql = RowsSql {
+        sqlite: owned_at!(int(3)).sqlite,
+        postgres: owned_at!("(extract(epoch FROM statement_timestamp()) * 1000000)::BIGINT").postgres,
+    };
+    let now = match tx {
+        Tx::Sqlite { now, .. } => now.micros(),
+        Tx::Postgres { .. } => 0,
+    };
     let customers: BTreeMap<(EventId, Arc<str>), ()> =
         new.iter().map(|new| ((new.event, Arc::clone(&new.subject)), ())).collect();
     let mut json = Json::array(customers.len(), 80);

@@ -45,7 +45,7 @@ pub use holds::{Held, Hold, HoldState, NewHold, ReleaseHold, Released};
 pub use indexed::{CHANNEL, Changed, Changes, OutboxHead, Source};
 pub use lists::{Listed, ListedEvent, Viewer};
 pub use orders::{
-    Action, Advance, Advanced, Attempt, Begun, NewOrder, OpenOrder, OrderRecord, OrdersOf, Return, Unreturnable,
+    Action, Advance, Advanced, Attempt, Begun, Booked, NewOrder, OpenOrder, OrderRecord, OrdersOf, Return, Unreturnable,
 };
 pub use outbox::Kind;
 pub use queues::{OwnedPlace, QueueRow};

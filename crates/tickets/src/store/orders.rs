@@ -13,7 +13,7 @@ use tessera_kernel::{Currency, Money, Timestamp};
 use tessera_store::each_engine;
 use tessera_store::rows::{Json, RowsSql};
 use tessera_store::rows_sql;
-use tessera_store::sql::{self, Db, Tx};
+use tessera_store::sql::{self, Tx};
 
 use super::batch::{What, Write};
 use super::seats::{self, PricedSeat};
@@ -26,7 +26,7 @@ use crate::payment::PaymentRef;
 mod advance;
 mod begin;
 
-pub use advance::{Advance, Advanced, Return, Unreturnable};
+pub use advance::{Advance, Advanced, Booked, Return, Unreturnable};
 pub(super) use advance::{advance, lock};
 pub use begin::{Begun, NewOrder};
 pub(super) use begin::{after_claims, before_claims};
@@ -360,13 +360,6 @@ impl Store {
 
     /// The present moment by the database's clock.
     async fn now(&self) -> Result<Timestamp, Error> {
-        const NOW: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::BIGINT";
-        match &self.db {
-            Db::Sqlite(_) => Ok(self.clock.now()),
-            Db::Postgres(pool) => {
-                let micros: i64 = sqlx::query_scalar(NOW).fetch_one(pool).await.map_err(sql::Error::from)?;
-                Ok(Timestamp::from_micros(micros))
-            }
-        }
+        Ok(self.db.now(&*self.clock).await?)
     }
 }

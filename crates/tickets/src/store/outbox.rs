@@ -16,7 +16,7 @@ pub enum Kind {
     Venue,
     /// A performer.
     Performer,
-    /// An order.
+    /// An order, in rows of before: its event is noted instead, once for all that are booked together.
     Order,
 }
 
@@ -47,10 +47,22 @@ const ADD: RowsSql = rows_sql!(
     "INSERT INTO outbox (kind, id, at) SELECT " text(0) ", " id(1) ", " int(2) " FROM " rows " WHERE TRUE"
 );
 
+/// The same on PostgreSQL, and those who listen are told when it is committed; a lost notice is made up for by polling.
+const ADD_AND_TELL: &str = "WITH added AS (
+         INSERT INTO outbox (kind, id, at)
+         SELECT kind, id, (extract(epoch FROM clock_timestamp()) * 1000000)::BIGINT
+         FROM unnest($1::TEXT[], $2::UUID[]) AS changed (kind, id)
+     ) SELECT pg_notify($3, '')";
+
 /// Writes what a batch changed. The last that a batch does, so that its transaction has a number by then: on PostgreSQL
 /// rows may become visible out of order, and readers go by the numbers of transactions.
 pub(super) async fn write(tx: &mut Tx<'_>, Outbox(changed): Outbox) -> Result<(), sql::Error> {
     if changed.is_empty() {
+        return Ok(());
+    }
+    if let Tx::Postgres { transaction } = tx {
+        let (kinds, ids): (Vec<&str>, Vec<Uuid>) = changed.into_iter().map(|(kind, id)| (kind.as_str(), id)).unzip();
+        sqlx::query(ADD_AND_TELL).bind(kinds).bind(ids).bind(CHANNEL).execute(&mut **transaction).await?;
         return Ok(());
     }
     let now = tx.now().await?.micros();
@@ -63,9 +75,5 @@ pub(super) async fn write(tx: &mut Tx<'_>, Outbox(changed): Outbox) -> Result<()
         });
     }
     ADD.execute(tx, json.end()).await?;
-    if let Tx::Postgres { transaction } = tx {
-        // Told to those who listen when it is committed; a lost one is made up for by polling.
-        sqlx::query("SELECT pg_notify($1, '')").bind(CHANNEL).execute(&mut **transaction).await?;
-    }
     Ok(())
 }

@@ -1,7 +1,10 @@
-//! Removing what is over: old answers, feeds and outbox rows, a bounded number at a time through the writer.
+//! Removing what is over: old answers, feeds, outbox rows and claims, a bounded number at a time through the writer.
+
+use std::time::Duration;
 
 use sqlx::types::Uuid;
 use tessera_kernel::Timestamp;
+use tessera_store::claims::{self, Dead};
 use tessera_store::sql::{self, Tx};
 use tessera_store::{each_engine, each_tx};
 
@@ -13,6 +16,8 @@ use crate::Error;
 const ROWS: i64 = 2_000;
 /// Events whose feeds are shortened in one write.
 const FEEDS: usize = 4;
+/// For how long a claim that is over is remembered: longer than a database's clock may be set back, as tokens are its time.
+const CLAIMS_KEPT: Duration = Duration::from_secs(3_600);
 
 /// Until when things are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +38,8 @@ pub struct Sweep {
     outbox: i64,
     /// Feeds up to these numbers.
     feeds: Vec<(Uuid, i64)>,
+    /// Claims that are over.
+    claims: Vec<Uuid>,
 }
 
 /// Removes, and counts the rows.
@@ -53,7 +60,7 @@ pub(super) async fn apply(tx: &mut Tx<'_>, sweeps: &[&Sweep]) -> Result<Vec<u64>
             let delete = sqlx::query(OUTBOX).bind(sweep.outbox).bind(ROWS);
             delete.execute(connection).await.map(|done| done.rows_affected())
         })?;
-        let mut count = answers + outbox;
+        let mut count = answers + outbox + claims::remove(tx, &sweep.claims, CLAIMS_KEPT).await?;
         for (event, seq) in &sweep.feeds {
             count += each_tx!(tx, |connection| {
                 let delete = sqlx::query(FEED).bind(event).bind(seq);
@@ -76,7 +83,25 @@ impl Store {
             each_engine!(&self.db, |pool| { sqlx::query_scalar(OLD).bind(kept.outbox.micros()).fetch_one(pool).await })
                 .map_err(sql::Error::from)?;
         let feeds = self.old_feeds(kept.feeds).await?;
-        match self.submit(Write::Sweep(Sweep { answers: kept.answers, outbox, feeds })).await? {
+        self.remove(Sweep { answers: kept.answers, outbox, feeds, claims: Vec::new() }).await
+    }
+
+    /// Looks at some claims behind one and removes those that are over: how many, and where to go on, if there are more.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn sweep_claims(&self, after: Uuid) -> Result<(u64, Option<Uuid>), Error> {
+        let Dead { ids, next } =
+            claims::find_dead(&self.db, &*self.clock, after, CLAIMS_KEPT, ROWS as usize).await.map_err(Error::from)?;
+        if ids.is_empty() {
+            return Ok((0, next));
+        }
+        let none = Timestamp::from_micros(i64::MIN);
+        Ok((self.remove(Sweep { answers: none, outbox: 0, feeds: Vec::new(), claims: ids }).await?, next))
+    }
+
+    async fn remove(&self, sweep: Sweep) -> Result<u64, Error> {
+        match self.submit(Write::Sweep(sweep)).await? {
             What::Swept(count) => Ok(count),
             _ => Err(unexpected()),
         }

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tessera_kernel::{Clock, ManualClock, SystemClock};
 use tessera_store::claims::{Claims, RedisClaims};
 use tessera_store::redis::Redis;
 use tessera_testkit::sql::Databases;
@@ -12,9 +13,10 @@ use tessera_tickets::app::App;
 use tessera_tickets::app::request::Request;
 use tessera_tickets::app::reserve::Wish;
 use tessera_tickets::domain::ids::EventId;
+use tessera_tickets::jobs;
 use tessera_tickets::seats::SeatState;
 
-use crate::support::{app, hall, tickets};
+use crate::support::{app, app_at, hall, tickets};
 
 fn request(subject: &str, key: &str) -> Request {
     Request { subject: subject.into(), key: key.into() }
@@ -254,4 +256,26 @@ async fn what_cannot_be_is_refused(stores: &Stores) {
     let level = Wish { event: Some(event), best: Some((2, Some("royal".into()))), ..Wish::default() };
     assert_eq!(code(level).await, "tickets.not_found");
     assert_eq!(code(best(event, 7)).await, "tickets.customer_limit");
+}
+
+/// Claims that are over leave the database an hour later, and the seats can be had again before and after.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dead_claims_are_swept() {
+    let clock = Arc::new(ManualClock::at(SystemClock.now()));
+    let databases = Databases::sqlite();
+    let (url, event) = hall(&databases).await;
+    let app = app_at(&url, None, clock.clone()).await;
+    let sweep = async || jobs::sweep::sweep_claims(&app, &mut Default::default()).await.unwrap();
+    let first = app.reserve(&request("ana", "1"), &wish(event, &[1, 2])).await.unwrap();
+    let other = app.reserve(&request("bob", "1"), &wish(event, &[3])).await.unwrap();
+    app.release(&"bob".into(), other.hold.id).await.unwrap();
+    assert_eq!(sweep().await, 0);
+    clock.advance(Duration::from_secs(3_599));
+    assert_eq!(sweep().await, 0, "what ended of late stays");
+    clock.advance(Duration::from_secs(3_600));
+    let again = app.reserve(&request("eve", "1"), &wish(event, &[2])).await.unwrap();
+    assert_eq!(sweep().await, 2, "one is held anew");
+    assert_eq!(sweep().await, 0);
+    let last = app.reserve(&request("eve", "2"), &wish(event, &[1, 3])).await.unwrap();
+    assert!(last.hold.token > again.hold.token && again.hold.token > first.hold.token);
 }

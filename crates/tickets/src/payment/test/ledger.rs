@@ -5,10 +5,10 @@
 
 use std::collections::HashMap;
 
-use serde_json::{Value, json};
 use sqlx::FromRow;
 use tessera_kernel::{Money, Timestamp, Uuid};
-use tessera_store::each_tx;
+use tessera_store::rows::{Json, RowsSql};
+use tessera_store::rows_sql;
 use tessera_store::sql::{self, Migration, Tx};
 use tessera_store::writer::Apply;
 
@@ -221,7 +221,7 @@ impl Apply for Ledger {
                 if new {
                     if let Command::Refund { by, amount, .. } = command {
                         refunds.insert(*by, amount.amount);
-                        new_refunds.push(json!([hex(*by), hex(id), amount.amount]));
+                        new_refunds.push((*by, id, amount.amount));
                     }
                     rows.insert(id, row.clone());
                     changed.push(id);
@@ -232,7 +232,7 @@ impl Apply for Ledger {
         }
         changed.sort_unstable();
         changed.dedup();
-        write(tx, changed.iter().filter_map(|id| rows.get(id)).map(as_json).collect(), new_refunds).await?;
+        write(tx, changed.iter().filter_map(|id| rows.get(id)), &new_refunds).await?;
         Ok(answers)
     }
 }
@@ -247,89 +247,76 @@ async fn take_turns(tx: &mut Tx<'_>) -> Result<(), sql::Error> {
 }
 
 async fn payments(tx: &mut Tx<'_>, commands: &[Command]) -> Result<HashMap<Uuid, Row>, sql::Error> {
-    let wanted = Value::from_iter(commands.iter().map(|command| hex(command.payment()))).to_string();
-    let sql = match tx {
-        Tx::Sqlite { .. } => {
-            "SELECT p.* FROM json_each($1) AS wanted CROSS JOIN payments AS p ON p.id = unhex(wanted.value)"
-        }
-        Tx::Postgres { .. } => {
-            "SELECT * FROM payments WHERE id = ANY(ARRAY(SELECT json_array_elements_text($1::JSON)::UUID))"
-        }
-    };
-    let rows: Vec<Row> = each_tx!(tx, |connection| sqlx::query_as(sql).bind(wanted).fetch_all(connection).await)?;
+    const WANTED: RowsSql = rows_sql!("SELECT p.* FROM " rows " JOIN payments p ON p.id = " id(0));
+    let mut json = Json::array(commands.len(), 36);
+    commands.iter().for_each(|command| json.row(|row| row.id(command.payment())));
+    let rows: Vec<Row> = WANTED.fetch(tx, json.end()).await?;
     Ok(rows.into_iter().map(|row| (row.id, row)).collect())
 }
 
 async fn refunds(tx: &mut Tx<'_>, commands: &[Command]) -> Result<HashMap<Uuid, i64>, sql::Error> {
-    let wanted = Value::from_iter(commands.iter().filter_map(Command::refund).map(hex));
-    if wanted.as_array().is_none_or(Vec::is_empty) {
+    const WANTED: RowsSql = rows_sql!("SELECT r.id, r.amount FROM " rows " JOIN refunds r ON r.id = " id(0));
+    let mut json = Json::array(commands.len(), 36);
+    commands.iter().filter_map(Command::refund).for_each(|id| json.row(|row| row.id(id)));
+    let json = json.end();
+    if json == "[]" {
         return Ok(HashMap::new());
     }
-    let sql = match tx {
-        Tx::Sqlite { .. } => {
-            "SELECT r.id, r.amount FROM json_each($1) AS wanted CROSS JOIN refunds AS r ON r.id = unhex(wanted.value)"
-        }
-        Tx::Postgres { .. } => {
-            "SELECT id, amount FROM refunds WHERE id = ANY(ARRAY(SELECT json_array_elements_text($1::JSON)::UUID))"
-        }
-    };
-    let wanted = wanted.to_string();
-    let rows: Vec<(Uuid, i64)> =
-        each_tx!(tx, |connection| sqlx::query_as(sql).bind(wanted).fetch_all(connection).await)?;
+    let rows: Vec<(Uuid, i64)> = WANTED.fetch(tx, json).await?;
     Ok(rows.into_iter().collect())
 }
 
-async fn write(tx: &mut Tx<'_>, rows: Vec<Value>, refunds: Vec<Value>) -> Result<(), sql::Error> {
-    let (write_rows, write_refunds) = match tx {
-        Tx::Sqlite { .. } => (
-            "INSERT INTO payments SELECT unhex(value ->> 0), unhex(value ->> 1), value ->> 2, value ->> 3, value ->> 4,
-                 value ->> 5, value ->> 6, unhex(value ->> 7), value ->> 8, value ->> 9, value ->> 10, value ->> 11,
-                 value ->> 12
-             FROM json_each($1) WHERE TRUE
-             ON CONFLICT (id) DO UPDATE SET state = excluded.state, failure = excluded.failure,
-                 settled_by = excluded.settled_by, captured = excluded.captured, refunded = excluded.refunded,
-                 updated_at = excluded.updated_at",
-            "INSERT INTO refunds SELECT unhex(value ->> 0), unhex(value ->> 1), value ->> 2 FROM json_each($1)",
-        ),
-        Tx::Postgres { .. } => (
-            "INSERT INTO payments SELECT (value ->> 0)::UUID, (value ->> 1)::UUID, (value ->> 2)::BIGINT, value ->> 3,
-                 value ->> 4, value ->> 5, value ->> 6, (value ->> 7)::UUID, (value ->> 8)::BIGINT,
-                 (value ->> 9)::BIGINT, (value ->> 10)::BIGINT, (value ->> 11)::BIGINT, (value ->> 12)::BIGINT
-             FROM json_array_elements($1::JSON) AS rows (value)
-             ON CONFLICT (id) DO UPDATE SET state = excluded.state, failure = excluded.failure,
-                 settled_by = excluded.settled_by, captured = excluded.captured, refunded = excluded.refunded,
-                 updated_at = excluded.updated_at",
-            "INSERT INTO refunds SELECT (value ->> 0)::UUID, (value ->> 1)::UUID, (value ->> 2)::BIGINT
-             FROM json_array_elements($1::JSON) AS rows (value)",
-        ),
-    };
-    for (sql, values) in [(write_rows, rows), (write_refunds, refunds)] {
-        if !values.is_empty() {
-            let values = Value::from(values).to_string();
-            each_tx!(tx, |connection| sqlx::query(sql).bind(values).execute(connection).await.map(drop))?;
+/// Refunds are told by their ids, those of their payments, and their amounts.
+async fn write<'a>(
+    tx: &mut Tx<'_>,
+    changed: impl Iterator<Item = &'a Row>,
+    refunded: &[(Uuid, Uuid, i64)],
+) -> Result<(), sql::Error> {
+    const ROWS: RowsSql = rows_sql!(
+        "INSERT INTO payments (id, order_id, amount, currency, card, state, failure, settled_by, captured, refunded,
+             ready_at, created_at, updated_at)
+         SELECT " id(0) ", " id(1) ", " int(2) ", " text(3) ", " text(4) ", " text(5) ", " text(6) ", " id(7) ", "
+             int(8) ", " int(9) ", " int(10) ", " int(11) ", " int(12) " FROM " rows " WHERE TRUE
+         ON CONFLICT (id) DO UPDATE SET state = excluded.state, failure = excluded.failure,
+             settled_by = excluded.settled_by, captured = excluded.captured, refunded = excluded.refunded,
+             updated_at = excluded.updated_at"
+    );
+    const REFUNDS: RowsSql = rows_sql!(
+        "INSERT INTO refunds (id, payment_id, amount) SELECT " id(0) ", " id(1) ", " int(2) " FROM " rows " WHERE TRUE"
+    );
+    let mut rows = Json::array(changed.size_hint().0, 320);
+    changed.for_each(|row| rows.row(|json| fill(json, row)));
+    let mut refunds = Json::array(refunded.len(), 90);
+    for (id, payment, amount) in refunded {
+        refunds.row(|json| {
+            json.id(*id);
+            json.id(*payment);
+            json.number(*amount);
+        });
+    }
+    for (sql, rows) in [(ROWS, rows.end()), (REFUNDS, refunds.end())] {
+        if rows != "[]" {
+            sql.execute(tx, rows).await?;
         }
     }
     Ok(())
 }
 
-fn as_json(row: &Row) -> Value {
-    json!([
-        hex(row.id),
-        hex(row.order_id),
-        row.amount,
-        row.currency,
-        row.card,
-        row.state,
-        row.failure,
-        row.settled_by.map(hex),
-        row.captured,
-        row.refunded,
-        row.ready_at,
-        row.created_at,
-        row.updated_at,
-    ])
-}
-
-fn hex(id: Uuid) -> String {
-    id.as_simple().to_string()
+fn fill(json: &mut Json, row: &Row) {
+    json.id(row.id);
+    json.id(row.order_id);
+    json.number(row.amount);
+    json.text(&row.currency);
+    json.text(&row.card);
+    json.text(&row.state);
+    match &row.failure {
+        Some(failure) => json.text(failure),
+        None => json.null(),
+    }
+    match row.settled_by {
+        Some(attempt) => json.id(attempt),
+        None => json.null(),
+    }
+    let numbers = [row.captured, row.refunded, row.ready_at, row.created_at, row.updated_at];
+    numbers.into_iter().for_each(|number| json.number(number));
 }

@@ -60,6 +60,17 @@ pub struct Advanced {
     pub unreturnable: Option<(TicketId, Unreturnable)>,
     /// Tickets that are for sale again, but for the claim that they were bought under.
     pub freed: Vec<TicketId>,
+    /// Its tickets, where this has booked them.
+    pub booked: Option<Booked>,
+}
+
+/// Tickets that were booked by a commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Booked {
+    /// When, by the database's clock.
+    pub at: Timestamp,
+    /// Which, in the order of their ids, and which of their codes counts.
+    pub serials: Vec<(TicketId, u32)>,
 }
 
 /// Why a ticket cannot go back.
@@ -86,6 +97,8 @@ struct Booking {
 struct Plan {
     /// To be booked: ticket to order, in the order of ids.
     booked: BTreeMap<Uuid, OrderId>,
+    /// The serials of those that were written.
+    serials: HashMap<Uuid, i64>,
     /// Orders as they were before they were booked.
     before_booking: HashMap<OrderId, OrderRecord>,
     /// Tickets that go back to sale.
@@ -135,13 +148,27 @@ pub async fn advance(
     }
     write(tx, &orders, &plan, changes, now).await?;
     promos::give_back(tx, &plan.unused).await?;
+    let booked = booked(&plan, now);
     let advanced = |(news, result): (&&Advance, Option<Outcome>)| {
         let Outcome { changed, refused, unreturnable, freed } = result?;
         let order = orders.get(&news.order)?.clone();
         let attempts = attempts.get(&news.order).cloned().unwrap_or_default();
-        Some(Advanced { open: OpenOrder { order, attempts, read_at: now }, changed, refused, unreturnable, freed })
+        let open = OpenOrder { order, attempts, read_at: now };
+        Some(Advanced { open, changed, refused, unreturnable, freed, booked: booked.get(&news.order).cloned() })
     };
     Ok(news.iter().zip(results).map(advanced).collect())
+}
+
+/// What was booked, by order.
+fn booked(plan: &Plan, now: Timestamp) -> HashMap<OrderId, Booked> {
+    let mut booked: HashMap<OrderId, Booked> = HashMap::new();
+    for (ticket, order) in &plan.booked {
+        // It is counted up from 1, and a seat is not sold as often as would not fit.
+        let Some(serial) = plan.serials.get(ticket).and_then(|serial| u32::try_from(*serial).ok()) else { continue };
+        let of_order = booked.entry(*order).or_insert_with(|| Booked { at: now, serials: Vec::new() });
+        of_order.serials.push((TicketId::from(*ticket), serial));
+    }
+    booked
 }
 
 /// What one piece of news has come to; see [`Advanced`].
@@ -376,7 +403,7 @@ async fn book(
          SELECT " id(0) ", " id(1) ", " id(2) ", " text(3) ", " int(4) ", " int(5) ",
             1 + COALESCE((SELECT MAX(p.serial) FROM past_bookings p WHERE p.ticket_id = " id(0) "), 0), "
             int(6) ", " int(6) "
-         FROM " rows " WHERE TRUE ORDER BY " id(0) " ON CONFLICT (ticket_id) DO NOTHING RETURNING ticket_id"
+         FROM " rows " WHERE TRUE ORDER BY " id(0) " ON CONFLICT (ticket_id) DO NOTHING RETURNING ticket_id, serial"
     );
     const REMOVE: RowsSql = rows_sql!("DELETE FROM bookings WHERE order_id IN (SELECT " id(0) " FROM " rows ")");
     const BOOKED: RowsSql = rows_sql!(
@@ -400,9 +427,9 @@ async fn book(
             row.number(now.micros());
         });
     }
-    let written: Vec<(Uuid,)> = ADD.fetch(tx, rows.end()).await?;
-    let written: HashSet<Uuid> = written.into_iter().map(|(id,)| id).collect();
-    let missing = plan.booked.iter().filter(|(ticket, _)| !written.contains(*ticket)).map(|(_, order)| *order);
+    let written: Vec<(Uuid, i64)> = ADD.fetch(tx, rows.end()).await?;
+    plan.serials = written.into_iter().collect();
+    let missing = plan.booked.iter().filter(|(ticket, _)| !plan.serials.contains_key(*ticket)).map(|(_, order)| *order);
     let losers: HashSet<OrderId> = missing.collect();
     if !losers.is_empty() {
         REMOVE.execute(tx, ids(&losers.iter().copied().collect::<Vec<_>>())).await?;
