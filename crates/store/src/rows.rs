@@ -20,7 +20,8 @@ pub struct RowsSql {
 }
 
 /// A statement over rows, for both engines, from pieces of text and columns of the rows: `rows` is the source, whose
-/// column `n` is `id(n)`, `bytes(n)`, `int(n)` or `text(n)`.
+/// column `n` is `id(n)`, `bytes(n)`, `int(n)` or `text(n)`. Where what is looked for is not unique, `" WHERE seat " among(n)`
+/// is better than a join with the ids: PostgreSQL cannot count the rows, and may read all of the table first.
 ///
 /// ```
 /// const ADD: tessera_store::rows::RowsSql =
@@ -65,6 +66,16 @@ macro_rules! rows_sql_part {
     };
     (postgres id $column:literal) => {
         concat!("CAST(value ->> ", $column, " AS UUID)")
+    };
+    (sqlite among $column:literal) => {
+        concat!("IN (SELECT unhex(value ->> ", $column, ") FROM json_each($1))")
+    };
+    (postgres among $column:literal) => {
+        concat!(
+            "= ANY(ARRAY(SELECT CAST(value ->> ",
+            $column,
+            " AS UUID) FROM jsonb_array_elements(CAST($1 AS JSONB)) AS json_each (value)))"
+        )
     };
     (sqlite bytes $column:literal) => {
         concat!("unhex(value ->> ", $column, ")")

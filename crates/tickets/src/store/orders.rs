@@ -223,8 +223,8 @@ impl OrderRow {
 
 const BY_ID: RowsSql = rows_sql!("SELECT orders.* FROM " rows " JOIN orders ON orders.id = " id(0));
 const ATTEMPTS: RowsSql = rows_sql!(
-    "SELECT a.order_id, a.id, a.action, a.amount, a.created_at
-     FROM " rows " JOIN payment_attempts a ON a.order_id = " id(0) " WHERE a.state = 'started' ORDER BY a.order_id, a.number"
+    "SELECT order_id, id, action, amount, created_at FROM payment_attempts
+     WHERE order_id " among(0) " AND state = 'started' ORDER BY order_id, number"
 );
 
 type AttemptRow = (Uuid, Uuid, String, i64, i64);

@@ -369,8 +369,8 @@ async fn gone(
 /// The bookings of orders that may give some back.
 async fn bookings(tx: &mut Tx<'_>, news: &[&Advance]) -> Result<HashMap<OrderId, Vec<Booking>>, sql::Error> {
     const OF_ORDERS: RowsSql = rows_sql!(
-        "SELECT order_id, ticket_id, subject, price, checked_in_at
-         FROM " rows " JOIN bookings ON order_id = " id(0) " ORDER BY ticket_id"
+        "SELECT order_id, ticket_id, subject, price, checked_in_at FROM bookings
+         WHERE order_id " among(0) " ORDER BY ticket_id"
     );
     type Row = (Uuid, Uuid, String, i64, Option<i64>);
     // Whoever only books has none yet.

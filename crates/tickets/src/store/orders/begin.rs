@@ -117,8 +117,8 @@ pub async fn before_claims(
 /// Which of the holds have an order at work.
 async fn in_order(tx: &mut Tx<'_>, new: &[&NewOrder]) -> Result<HashMap<HoldId, OrderId>, sql::Error> {
     const IN_ORDER: RowsSql = rows_sql!(
-        "SELECT o.hold_id, o.id FROM " rows " JOIN orders o ON o.hold_id = " id(0) "
-         WHERE o.state IN ('paying', 'authorised', 'booked', 'captured')"
+        "SELECT hold_id, id FROM orders
+         WHERE hold_id " among(0) " AND state IN ('paying', 'authorised', 'booked', 'captured')"
     );
     let mut json = Json::array(new.len(), 36);
     new.iter().for_each(|new| json.row(|row| row.id(new.hold.uuid())));
