@@ -90,7 +90,7 @@ pub(super) async fn write(tx: &mut Tx<'_>, changes: Changes) -> Result<Numbered,
             numbered.insert(EventId::from(row.try_get::<Uuid, _>(0)?), row.try_get::<i64, _>(1)?);
         }
         let fed = |(event, changes): (EventId, Vec<Change>)| {
-            (event, numbered.get(&event).copied().unwrap_or_default(), changes.into())
+            (event, numbered.get(&event).copied().unwrap_or_default(), Arc::from(changes))
         };
         return Ok(changes.into_iter().map(fed).collect());
     }
