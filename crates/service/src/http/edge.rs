@@ -33,7 +33,9 @@ const MAX_REQUEST_ID_BYTES: usize = 128;
 ///
 /// Such an answer is counted under its route, has its request's id, and is logged at `debug` only.
 #[derive(Clone)]
-pub struct Quick(pub(crate) Arc<dyn Fn(&QuickRequest) -> Option<QuickAnswer> + Send + Sync>);
+pub struct Quick(Arc<AnswerAtOnce>);
+
+type AnswerAtOnce = dyn Fn(&QuickRequest) -> Option<QuickAnswer> + Send + Sync;
 
 /// What a [`Quick`] is asked.
 pub type QuickRequest = Request<hyper::body::Incoming>;

@@ -66,7 +66,8 @@ async fn what_is_in_memory_is_answered_at_once() {
     let running = start(plan(vec![Component::new("counter", "/shop").router(router).quick(quick)]).await).unwrap();
     let address = running.address();
     for (path, text) in [("/shop/1", "remembered"), ("/shop/2", "asked")] {
-        let request = reqwest::Client::new().get(format!("http://{address}{path}")).header("x-request-id", "walk-7");
+        let request =
+            crate::client::build().unwrap().get(format!("http://{address}{path}")).header("x-request-id", "walk-7");
         let answer = request.send().await.unwrap();
         assert_eq!(answer.headers()["x-request-id"], "walk-7");
         assert_eq!(answer.text().await.unwrap(), text);
