@@ -6,6 +6,8 @@ mod demo;
 mod histories;
 mod layering;
 mod pages;
+mod season;
+mod ticket_pages;
 mod tokens;
 mod up;
 
