@@ -16,12 +16,14 @@ const VERDICTS = {
   valid: ['Come in', 'good', 'check'],
   already_used: ['Already used', 'bad', 'cross'],
   wrong_event: ['Not for this event', 'bad', 'cross'],
+  cancelled: ['Event cancelled', 'bad', 'cross'],
   refunded: ['Given back', 'bad', 'cross'],
   replaced: ['Old code', 'warn', 'warning'],
   forged: ['Not a ticket', 'bad', 'cross'],
 };
 const ADVICE = {
   wrong_event: 'This ticket is for another event.',
+  cancelled: 'The event was cancelled: the money goes back by itself.',
   refunded: 'This ticket was refunded and opens no door.',
   replaced: 'The ticket was passed on: only its new owner’s code counts.',
   forged: 'The code is not signed by this house.',

@@ -23,13 +23,13 @@ export function orders(page) {
   page.title('My tickets');
   page.view = () => [heading({ title: 'My tickets' }), signInFirst('fan', 'Tickets belong to somebody: sign in to see yours.')];
   if (signInFirst('fan', '')) return;
-  const first = page.feed((signal) => get(withQuery('/orders', { limit: PER_PAGE }), signal), FRESH_MS);
-  const list = new Pages(first, ({ id }) => id, (cursor) => get(withQuery('/orders', { limit: PER_PAGE, cursor })), () => page.render());
+  const first = page.feed((signal) => get(withQuery('/orders', { sort: 'newest', limit: PER_PAGE }), signal), FRESH_MS);
+  const list = new Pages(first, ({ id }) => id, (cursor) => get(withQuery('/orders', { sort: 'newest', limit: PER_PAGE, cursor })), () => page.render());
   const owned = page.feed((signal) => getAll('/tickets', signal), FRESH_MS);
   const pictures = new Pictures(page);
   page.view = () => {
     const now = serverNow();
-    const coming = list.items.filter((one) => HAS_TICKETS.includes(one.state) && Date.parse(one.starts_at) > now).sort((a, b) => Date.parse(a.starts_at) - Date.parse(b.starts_at));
+    const coming = list.items.filter((one) => HAS_TICKETS.includes(one.state) && one.event_status !== 'cancelled' && Date.parse(one.starts_at) > now).sort((a, b) => Date.parse(a.starts_at) - Date.parse(b.starts_at));
     const open = list.items.filter((one) => UNDER_WAY.includes(one.state));
     const rest = list.items.filter((one) => !coming.includes(one) && !open.includes(one));
     const venues = new Map((owned.data?.items ?? []).map(({ event, venue }) => [event, venue]));
@@ -100,7 +100,8 @@ export function order(page) {
   };
 }
 
-function outcome({ state, failure }) {
+function outcome({ state, failure, event_status: event }) {
+  if (event === 'cancelled' && HAS_TICKETS.includes(state)) return banner({ tone: 'warn', title: 'The event was cancelled', text: 'Your money goes back by itself.' });
   if (state === 'failed') return banner({ title: 'The payment failed', text: failure?.detail ?? 'Nothing was charged.', code: failure ?? {} });
   if (state === 'voided') return banner({ tone: 'warn', title: 'Nothing was booked and nothing charged', text: failure?.detail, code: failure ?? {} });
   if (state === 'refund_due') return banner({ tone: 'warn', title: 'Your money is on its way back', text: failure?.detail ?? 'The refund has been asked for.', code: failure ?? {} });

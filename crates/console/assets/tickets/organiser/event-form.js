@@ -231,7 +231,7 @@ function bodyOf(form, zone) {
 async function performersOf(names, before) {
   const wanted = [...new Set(names.split(',').map((name) => name.trim()).filter(Boolean))];
   if (wanted.length === 0) return [];
-  const { items } = await get('/organiser/performers?limit=100');
+  const { items } = await getAll('/organiser/performers');
   const ids = [];
   for (const name of wanted) {
     if (before.includes(name)) {
