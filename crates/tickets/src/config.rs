@@ -15,6 +15,9 @@ pub struct Config {
     pub payment_window_s: u64,
     /// Where buyers reach this server, `https://tickets.example`; the address that it listens on where not set.
     pub public_url: Option<String>,
+    /// Whether this process does the work in the background too: settling orders, refunding what was cancelled, letting
+    /// people in, sweeping. One process of a database has to; more may.
+    pub jobs: bool,
     /// Who moves the money.
     pub payments: crate::payment::Config,
 }
@@ -26,6 +29,7 @@ impl Default for Config {
             redis: None,
             payment_window_s: 300,
             public_url: None,
+            jobs: true,
             payments: crate::payment::Config::default(),
         }
     }

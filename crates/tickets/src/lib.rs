@@ -12,15 +12,18 @@ pub mod domain;
 mod error;
 pub mod http;
 pub mod jobs;
+mod metrics;
 pub mod paper;
 pub mod payment;
 pub mod search;
 pub mod seats;
 pub mod store;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tessera_kernel::Clock;
 use tessera_service::{Component, Deps, Task};
 use tessera_store::claims::{Claims, RedisClaims};
 use tessera_store::lines::{Lines, RedisLines};
@@ -29,6 +32,8 @@ use tessera_store::writer;
 
 pub use error::{CODES, Error};
 
+/// The folder of the search index, in that of the data.
+const INDEX: &str = "search";
 /// How long the start may wait for the search index.
 const FIRST_INDEX: Duration = Duration::from_secs(2);
 
@@ -60,8 +65,7 @@ pub async fn build(config: &config::Config, deps: &Deps) -> Result<Vec<Component
         value: "what it is".to_owned(),
         reason: error.to_string(),
     };
-    let default = || format!("sqlite:{}", deps.data_dir.join("tickets.db").display());
-    let url = config.store.clone().unwrap_or_else(default);
+    let url = database(config, &deps.data_dir);
     let metrics = writer::Metrics::default();
     deps.metrics.register(|registry| metrics.register("tickets", registry));
     let store = store::Store::open(&url, Arc::clone(&deps.clock), metrics).await;
@@ -93,32 +97,95 @@ pub async fn build(config: &config::Config, deps: &Deps) -> Result<Vec<Component
         Some(test) => router.merge(http::test_payment::router(app.clone(), test)),
         None => router,
     };
-    let folder = deps.data_dir.join("search");
+    let folder = deps.data_dir.join(INDEX);
     let search: Arc<dyn search::Search> = Arc::new(search::Tantivy::open(&folder)?);
     let (mut indexer, indexed) = jobs::index::Indexer::new(store.search_source(), Arc::clone(&search));
     // Where there is little to index it is done before anyone asks; what is left is done, or tried again, by its loop.
     let _ = tokio::time::timeout(FIRST_INDEX, indexer.catch_up()).await;
     let searching = http::search::Searching::new(search, Arc::clone(&deps.clock));
+    let (counting, searched, level) = (app.clone(), searching.clone(), indexer.level());
+    let numbers = move || metrics::Numbers {
+        pages: counting.pages().counts(),
+        searches: searched.counts(),
+        search_lag: level.lag(),
+        queues: counting.queues.crowd(),
+    };
+    let metrics = metrics::Metrics(Box::new(numbers));
+    deps.metrics.register(|registry| registry.register_collector(Box::new(metrics)));
     let wake = jobs::seats::Wake::default();
-    let (admitting, watching, sweeping) = (app.clone(), app.clone(), app.clone());
-    let (pulsing, following, settling, woken) = (app.clone(), app.clone(), app.clone(), Arc::clone(&wake));
+    let (pulsing, following, watching, woken) = (app.clone(), app.clone(), app.clone(), Arc::clone(&wake));
     let (listening, closing) = (store.clone(), store);
-    Ok(vec![
-        Component::new("tickets-api", "/events").router(router).quick(http::quick(app)).openapi(http::openapi()),
+    // What every process needs that answers requests.
+    let mut components = vec![
+        Component::new("tickets-api", "/events")
+            .router(router)
+            .quick(http::quick(app.clone()))
+            .openapi(http::openapi())
+            .task(Task::new("seat-pulse", move |stop| jobs::seats::pulse(pulsing, stop)))
+            .task(Task::new("seat-follow", move |stop| jobs::seats::follow(following, woken, stop)))
+            .task(Task::new("seat-listen", move |stop| jobs::seats::listen(listening, wake, stop)))
+            .task(Task::new("queue-follow", move |stop| jobs::admit::follow(watching, stop)))
+            .task(Task::new("database-close", move |stop| jobs::seats::close(closing, stop))),
         Component::new("tickets-search", "/search")
             .router(http::search::router(searching))
             .ready(indexed)
             .task(Task::new("search-index", move |stop| indexer.run(stop))),
-        Component::new("tickets-jobs", "/events")
-            .task(Task::new("seat-pulse", move |stop| jobs::seats::pulse(pulsing, stop)))
-            .task(Task::new("seat-follow", move |stop| jobs::seats::follow(following, woken, stop)))
-            .task(Task::new("seat-listen", move |stop| jobs::seats::listen(listening, wake, stop)))
-            .task(Task::new("order-settle", move |stop| jobs::settle::run(settling, stop)))
-            .task(Task::new("queue-admit", move |stop| jobs::admit::admit(admitting, stop)))
-            .task(Task::new("queue-follow", move |stop| jobs::admit::follow(watching, stop)))
-            .task(Task::new("sweep", move |stop| jobs::sweep::run(sweeping, stop)))
-            .task(Task::new("database-close", move |stop| jobs::seats::close(closing, stop))),
-    ])
+    ];
+    if config.jobs {
+        let (settling, cancelling, admitting, sweeping) = (app.clone(), app.clone(), app.clone(), app);
+        components.push(
+            Component::new("tickets-jobs", "/events")
+                .task(Task::new("order-settle", move |stop| jobs::settle::run(settling, stop)))
+                .task(Task::new("event-refund", move |stop| jobs::cancel::run(cancelling, stop)))
+                .task(Task::new("queue-admit", move |stop| jobs::admit::admit(admitting, stop)))
+                .task(Task::new("sweep", move |stop| jobs::sweep::run(sweeping, stop))),
+        );
+    }
+    Ok(components)
+}
+
+/// What became of the wish to have the search index built anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reindexed {
+    /// It was, here: nobody had the index of this folder open.
+    Built,
+    /// Processes that run do it within a second; they answer from what they have until then.
+    Ordered,
+}
+
+/// Has the search index built anew from the database: here where nobody has the index in `data_dir` open, and by every
+/// process of this database that runs. One that does not does it when it starts.
+///
+/// # Errors
+/// [`BuildError::Setting`] where there is no such database; [`Error::Search`], where the order stands all the same.
+pub async fn reindex(config: &config::Config, data_dir: &Path, clock: Arc<dyn Clock>) -> Result<Reindexed, BuildError> {
+    let url = database(config, data_dir);
+    let refused = |reason: String| BuildError::Setting { key: config::Config::STORE, value: url.clone(), reason };
+    let file = url.strip_prefix("sqlite:").map(|file| file.trim_start_matches("//").split('?').next().unwrap_or(file));
+    if let Some(file) = file.map(Path::new).filter(|file| !file.exists()) {
+        return Err(refused(format!(
+            "there is no file `{}`; name the data folder that the service has",
+            file.display()
+        )));
+    }
+    let store = store::Store::open(&url, clock, writer::Metrics::default()).await;
+    let store = store.map_err(|error| refused(error.to_string()))?;
+    let source = store.search_source();
+    source.order_rebuild().await?;
+    let folder = data_dir.join(INDEX);
+    let done = if !folder.exists() || search::is_in_use(&folder) {
+        Reindexed::Ordered
+    } else {
+        let search: Arc<dyn search::Search> = Arc::new(search::Tantivy::open(&folder)?);
+        jobs::index::Indexer::new(source, search).0.catch_up().await?;
+        Reindexed::Built
+    };
+    store.close().await;
+    Ok(done)
+}
+
+fn database(config: &config::Config, data_dir: &Path) -> String {
+    config.store.clone().unwrap_or_else(|| format!("sqlite:{}", data_dir.join("tickets.db").display()))
 }
 
 /// Where claims and lines are not to be kept in the database.

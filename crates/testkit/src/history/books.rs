@@ -103,7 +103,7 @@ impl Books {
         };
         let payment = |payment: &Value| Payment {
             order: text(&payment["order"]),
-            status: text(&payment["status"]),
+            status: text(&payment["state"]),
             captured: amount(&payment["captured"]["amount"]),
             refunded: amount(&payment["refunded"]["amount"]),
         };

@@ -127,13 +127,15 @@ impl App {
         }
         for _ in 0..ATTEMPTS {
             let (put, status, body) = self.make(by, &change).await?;
+            if let Put::Event(event, _) = &put {
+                self.draw_seed(event).await?;
+            }
             let edit = Edit { asked: Some(asked.clone()), put, status, body };
             match self.store.edit(edit).await? {
                 Edited::Done(answered) => {
                     self.forget(&change).await?;
                     return Ok(answered);
                 }
-                Edited::KeyReused => return Err(Error::KeyReused { key: asked.key }),
                 Edited::Exists => return Err(exists(&change)),
                 Edited::Changed if by.if_match.is_some() => break,
                 Edited::Changed => {}
@@ -152,10 +154,22 @@ impl App {
             | Change::Block(id, ..) => {
                 self.live.refresh(*id).await?;
                 self.pages().forget(*id);
+                self.show_queue(*id).await;
             }
             _ => {}
         }
         Ok(())
+    }
+
+    /// The waiting room of an event that was changed, as it is now: its line is made, and its commitment shown.
+    async fn show_queue(&self, id: EventId) {
+        match self.refresh_queue(id).await {
+            // A draft has none.
+            Ok(_) | Err(Error::NotFound { .. }) => {}
+            Err(error) => {
+                tracing::warn!(event.id = %id, error = &error as &dyn std::error::Error, "waiting room not read");
+            }
+        }
     }
 
     async fn make(&self, by: &Editor, change: &Change) -> Result<(Put, u16, Value), Error> {
@@ -400,7 +414,7 @@ impl SeatPlan {
 fn new_plan(plan: NewPlan, organiser: String) -> (Put, u16, Value) {
     let NewPlan { id, name, seats, document, .. } = plan;
     let updated_at = tessera_kernel::Timestamp::from_micros(0);
-    let info = PlanInfo { id, name: name.clone(), seats, organiser: organiser.clone(), updated_at };
+    let info = PlanInfo { id, name: name.clone(), seats, organiser: organiser.clone(), updated_at, deleted_at: None };
     (Put::Plan(NewPlan { id, name, seats, document, organiser }), CREATED, body(&info))
 }
 

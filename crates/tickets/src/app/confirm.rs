@@ -19,7 +19,7 @@ use crate::domain::order::{Duty, Event, Failure, Seen, State};
 use crate::domain::promo::{normal_code, spread};
 use crate::payment::{self, Authorisation, Authorise, Method, PaymentRef, Which};
 use crate::store::{
-    Action, Advance, Advanced, Attempt, Begun, Booked, NewOrder, OpenOrder, OrderRecord, Return, Unreturnable,
+    Action, Advance, Advanced, Asked, Attempt, Begun, Booked, NewOrder, Once, OpenOrder, OrderRecord, Return, Unreturnable,
 };
 
 /// Steps that one settling takes at the most: look up, book, capture, look up, void or refund, look up.
@@ -352,8 +352,21 @@ impl App {
         tickets: Option<Vec<TicketId>>,
         only_of: Option<Arc<str>>,
     ) -> Result<OrderRecord, Error> {
-        let returns = Some(Return { tickets, only_of });
-        let returned = self.advance(Advance { returns, ..self.news(id) }).await?;
+        self.give_back(id, Return { tickets, only_of, used_too: false }, None).await
+    }
+
+    /// The same, under a key where there is one: the same request again gives the order as it stands by then.
+    pub(super) async fn give_back(
+        &self,
+        id: OrderId,
+        returns: Return,
+        asked: Option<Asked>,
+    ) -> Result<OrderRecord, Error> {
+        let news = Advance { returns: Some(returns), asked, ..self.news(id) };
+        let returned = match self.advance_once(news).await? {
+            Once::Now(returned) => returned,
+            Once::Before(_) => return Ok(self.store.open_order(id).await?.order),
+        };
         if let Some((ticket, why)) = returned.unreturnable {
             return Err(match why {
                 Unreturnable::NotThere => Error::NotFound { what: "ticket in this order", id: ticket.to_string() },
@@ -461,6 +474,20 @@ impl App {
             // Who has bought leaves the waiting room.
             self.leave_room_for_others(advanced.open.order.event, &advanced.open.order.subject).await;
         }
+        self.free_claims(&advanced).await;
+        Ok(advanced)
+    }
+
+    async fn advance_once(&self, news: Advance) -> Result<Once<Advanced>, Error> {
+        let advanced = self.store.advance_order_once(news).await?;
+        if let Once::Now(advanced) = &advanced {
+            self.free_claims(advanced).await;
+        }
+        Ok(advanced)
+    }
+
+    /// The claims that returned tickets were bought under.
+    async fn free_claims(&self, advanced: &Advanced) {
         if !advanced.freed.is_empty() {
             let order = &advanced.open.order;
             let claim = Claim {
@@ -476,7 +503,6 @@ impl App {
                 tracing::warn!(order.id = %order.id, error = %error, "the claim of returned tickets stays until it lapses");
             }
         }
-        Ok(advanced)
     }
 
     /// No news yet.
@@ -489,6 +515,7 @@ impl App {
             ended: None,
             fresh: self.attempt(),
             claims_here: self.claims.is_none(),
+            asked: None,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use serde::Serialize;
 use tessera_kernel::Timestamp;
 use tessera_service::Identity;
 
@@ -11,6 +12,7 @@ use super::reserve::{TicketView, view_ticket};
 use super::tickets::sells;
 use crate::Error;
 use crate::domain::code::TicketCode;
+use crate::domain::event::Status;
 use crate::domain::ids::{EventId, TicketId};
 use crate::seats::LiveEvent;
 use crate::store::{DoorEntry, PricedSeat, Scan, Scanned};
@@ -23,7 +25,7 @@ const MAX_GATE_CHARS: usize = 40;
 const LIST_CONTEXT: &[u8] = b"tessera-door-list:1";
 
 /// What is shown at the door.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum Shown {
     /// The text of a code.
     Code(String),
@@ -32,7 +34,7 @@ pub enum Shown {
 }
 
 /// A ticket that is shown.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ShownTicket {
     /// What is shown.
     pub shown: Shown,
@@ -64,6 +66,8 @@ pub enum DoorResult {
     AlreadyUsed,
     /// It is for another event.
     WrongEvent,
+    /// Its event was cancelled: its money goes back, or has.
+    Cancelled,
     /// It was given back.
     Refunded,
     /// There is a newer code for it.
@@ -73,14 +77,15 @@ pub enum DoorResult {
 }
 
 /// The list of an event's door, signed.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct DoorList {
     /// Of which event.
     pub event: EventId,
     /// When it was made.
     pub at: Timestamp,
     /// In the order of tickets.
-    pub entries: Vec<(DoorEntry, TicketView)>,
+    pub entries: Vec<DoorEntry>,
+    live: Arc<LiveEvent>,
     /// Of [`list_message`].
     pub signature: [u8; 64],
 }
@@ -109,18 +114,24 @@ impl App {
         identity: &Identity,
         key: String,
         event: EventId,
-        shown: Vec<ShownTicket>,
+        mut shown: Vec<ShownTicket>,
     ) -> Result<Vec<Verdict>, Error> {
         let live = self.door_of(identity, event).await?;
         if shown.is_empty() || shown.len() > MAX_SCANS {
             let reason = format!("{} scans were sent; send 1 to {MAX_SCANS} at a time", shown.len());
             return Err(Error::BadRequest { reason });
         }
+        for shown in &mut shown {
+            shown.gate = shown.gate.as_ref().map(|gate| gate.trim().to_owned()).filter(|gate| !gate.is_empty());
+        }
         let request = Request { subject: Arc::clone(&identity.subject), key };
+        // Plain structs always serialise.
+        let content = serde_json::to_vec(&shown).unwrap_or_default();
+        let asked = request.asked([b"check-in".as_slice(), event.to_string().as_bytes(), &content]);
+        let cancelled = live.event().status == Status::Cancelled;
         let mut verdicts: Vec<Option<Verdict>> = Vec::with_capacity(shown.len());
         let (mut places, mut scans) = (Vec::new(), Vec::new());
         for (place, ShownTicket { shown, gate, at }) in shown.into_iter().enumerate() {
-            let gate = gate.map(|gate| gate.trim().to_owned()).filter(|gate| !gate.is_empty());
             if gate.as_ref().is_some_and(|gate| gate.chars().count() > MAX_GATE_CHARS) {
                 let reason = format!("a gate's name has up to {MAX_GATE_CHARS} characters");
                 return Err(Error::BadRequest { reason });
@@ -128,6 +139,11 @@ impl App {
             let (ticket, serial) = match self.read_shown(shown) {
                 Some((ticket, _)) if ticket.event() != event => {
                     verdicts.push(Some(Verdict::bare(DoorResult::WrongEvent)));
+                    continue;
+                }
+                Some((ticket, _)) if cancelled => {
+                    let ticket = view(&live, ticket);
+                    verdicts.push(Some(Verdict { ticket, ..Verdict::bare(DoorResult::Cancelled) }));
                     continue;
                 }
                 Some(read) => read,
@@ -142,7 +158,7 @@ impl App {
             scans.push(Scan { ticket, serial, request, by: Arc::clone(&identity.subject), gate, at });
         }
         if !scans.is_empty() {
-            let scanned = self.store.check_in(scans.clone()).await?;
+            let scanned = self.store.check_in(Some(asked), scans.clone()).await?;
             for ((place, scan), scanned) in places.into_iter().zip(scans).zip(scanned) {
                 verdicts[place] = Some(verdict(&live, scan, scanned));
             }
@@ -161,9 +177,7 @@ impl App {
         // A stadium's list is a megabyte to sign.
         let made = tokio::task::spawn_blocking(move || {
             let signature = keys.sign(&list_message(event, at, entries.iter()));
-            let entries = entries.into_iter().map(|entry| (view(&live, entry.ticket), entry));
-            let entries = entries.filter_map(|(view, entry)| Some((entry, view?))).collect();
-            DoorList { event, at, entries, signature }
+            DoorList { event, at, entries, live, signature }
         });
         made.await.map_err(|error| Error::Corrupt {
             what: format!("the door list of event `{event}`"),
@@ -189,6 +203,13 @@ impl App {
                 self.keys.signed(&code.message(), &signature).then_some((code.ticket, Some(code.serial)))
             }
         }
+    }
+}
+
+impl DoorList {
+    /// What stands on the ticket of an entry.
+    pub fn view(&self, entry: &DoorEntry) -> Option<TicketView> {
+        view(&self.live, entry.ticket)
     }
 }
 

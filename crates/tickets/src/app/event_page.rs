@@ -4,6 +4,7 @@
 //! hardly older, or wait.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -76,7 +77,11 @@ pub struct EventView {
 
 /// The pages of this process.
 #[derive(Default)]
-pub struct Pages(Mutex<Inner>);
+pub struct Pages {
+    inner: Mutex<Inner>,
+    hits: AtomicU64,
+    misses: AtomicU64,
+}
 
 #[derive(Default)]
 struct Inner {
@@ -106,9 +111,15 @@ impl Pages {
         }
     }
 
+    /// How many were given from memory, and how many rendered.
+    pub fn counts(&self) -> (u64, u64) {
+        (self.hits.load(Ordering::Relaxed), self.misses.load(Ordering::Relaxed))
+    }
+
     fn look(&self, key: (EventId, Form), now: Timestamp) -> Look {
         let mut inner = self.inner();
         if let Some(page) = inner.fresh(key, now) {
+            self.hits.fetch_add(1, Ordering::Relaxed);
             return Look::Fresh(page);
         }
         inner.make_room(key, now);
@@ -126,7 +137,7 @@ impl Pages {
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -178,7 +189,10 @@ impl App {
         };
         let _turn = match (turn.try_lock(), bridge) {
             (Ok(guard), _) => guard,
-            (Err(_), Some(page)) => return Ok(page),
+            (Err(_), Some(page)) => {
+                self.pages().hits.fetch_add(1, Ordering::Relaxed);
+                return Ok(page);
+            }
             (Err(_), None) => turn.lock().await,
         };
         // Whoever had the turn before may have rendered it.
@@ -187,6 +201,7 @@ impl App {
             Look::Fresh(page) => return Ok(page),
             Look::Stale { generation, .. } => generation,
         };
+        self.pages().misses.fetch_add(1, Ordering::Relaxed);
         let view = self.view_event(id).await?;
         let page = match form {
             Form::Counts => render(&view, form),

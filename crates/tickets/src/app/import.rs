@@ -33,6 +33,9 @@ impl App {
             self.add(Season { performers: performers.to_vec(), ..Season::default() }).await?;
         }
         for events in events.chunks(AT_ONCE) {
+            for (event, _) in events {
+                self.draw_seed(event).await?;
+            }
             self.add(Season { events: events.to_vec(), ..Season::default() }).await?;
         }
         Ok(())

@@ -8,15 +8,12 @@ use super::App;
 use super::confirm::Purchase;
 use super::request::Request;
 use super::reserve::{TicketView, view_ticket};
-use super::tickets::{OwnedTicket, TicketsWish, sells};
+use super::tickets::{OwnedTicket, sells};
 use crate::Error;
 use crate::domain::event::Event;
 use crate::domain::ids::{HoldId, OrderId, TicketId};
 use crate::payment::Method;
-use crate::store::{Booked, Booking, Listed, OrderRecord, OrdersOf, PricedSeat};
-
-/// Tickets that an order can have, and that are looked through for it.
-const MAX_TICKETS: usize = 1_000;
+use crate::store::{Booked, Booking, InOrder, Listed, OrderRecord, OrdersOf, PricedSeat, Return};
 
 /// An order and what it is of.
 #[derive(Clone, Debug, PartialEq)]
@@ -76,34 +73,48 @@ impl App {
         own.then_some(view).ok_or_else(missing)
     }
 
-    /// Orders of the caller, an organiser's those for its events; the one changed the longest ago first.
+    /// Orders of the caller, an organiser's those for its events.
     ///
     /// # Errors
     /// Those of the database.
-    pub async fn list_orders(&self, identity: &Identity, listed: &Listed) -> Result<Vec<OrderView>, Error> {
+    pub async fn list_orders(
+        &self,
+        identity: &Identity,
+        order: InOrder,
+        listed: &Listed,
+    ) -> Result<Vec<OrderView>, Error> {
         let whose = match () {
             () if identity.is("admin") => OrdersOf::Everyone,
             () if identity.is("organiser") => OrdersOf::Organiser(&identity.subject),
             () => OrdersOf::Buyer(&identity.subject),
         };
         let mut views = Vec::new();
-        for order in self.store.list_orders(whose, listed).await? {
+        for order in self.store.list_orders(whose, order, listed).await? {
             views.push(self.view_order(order).await?);
         }
         Ok(views)
     }
 
-    /// Gives an order's tickets back, all or some: a buyer while the event's rules let him, who sells at any time.
+    /// Gives an order's tickets back, all or some: a buyer while the event's rules let him, who sells at any time. The same
+    /// request again gives the order as it stands by then.
     ///
     /// # Errors
-    /// [`Error::NotFound`]; [`Error::NotNow`]; those of [`App::refund`].
+    /// [`Error::NotFound`]; [`Error::NotNow`]; [`Error::KeyReused`]; those of [`App::refund`].
     pub async fn refund_order(
         &self,
         identity: &Identity,
+        key: String,
         id: OrderId,
         tickets: Option<Vec<TicketId>>,
     ) -> Result<OrderView, Error> {
         let view = self.show_order(identity, id).await?;
+        let request = Request { subject: Arc::clone(&identity.subject), key };
+        let named = tickets.iter().flatten().map(TicketId::to_string);
+        let all = if tickets.is_none() { "all" } else { "some" };
+        let asked = request.asked(["refund".to_owned(), id.to_string(), all.to_owned()].into_iter().chain(named));
+        if self.store.answer(&asked).await?.is_some() {
+            return Ok(view);
+        }
         let only_of = match sells(identity, &view.event.organiser) {
             true => None,
             false => {
@@ -119,8 +130,24 @@ impl App {
                 Some(Arc::clone(&identity.subject))
             }
         };
-        let order = self.refund(id, tickets, only_of).await?;
+        let order = self.give_back(id, Return { tickets, only_of, used_too: false }, Some(asked)).await?;
         self.view_order(order).await
+    }
+
+    /// Orders of cancelled events that have their seats still, in the order of their ids after one.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn orders_of_cancelled(&self, after: Option<OrderId>, limit: i64) -> Result<Vec<OrderId>, Error> {
+        self.store.orders_of_cancelled(after, limit).await
+    }
+
+    /// Returns all the money of an order whose event was cancelled, whoever has its tickets and whether they were used.
+    ///
+    /// # Errors
+    /// [`Error::NotNow`] where somebody else has begun it; those of [`App::refund`].
+    pub async fn refund_cancelled(&self, id: OrderId) -> Result<OrderRecord, Error> {
+        self.give_back(id, Return { tickets: None, only_of: None, used_too: true }, None).await
     }
 
     /// The tickets that the buyer has of a purchase, with their codes.
@@ -134,10 +161,9 @@ impl App {
         {
             return self.just_booked(identity, order, booked).await;
         }
-        let wish = TicketsWish { event: Some(order.event), updated_since: None, after: None, limit: MAX_TICKETS };
-        let mut tickets = self.list_tickets(identity, wish).await?;
-        tickets.retain(|owned| owned.booking.order == order.id);
-        Ok(tickets)
+        let live = self.live.event(order.event).await?;
+        let bookings = self.store.bookings_of(order.id, &identity.subject).await?;
+        Ok(bookings.into_iter().map(|booking| self.view_booking(identity, booking, &live)).collect())
     }
 
     /// Tickets that were booked a moment ago: nothing is read for them.

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::App;
+use super::request::Request;
 use crate::Error;
 use crate::domain::ids::HoldId;
-use crate::store::{ReleaseHold, Released};
+use crate::store::{Asked, Once, ReleaseHold, Released};
 
 impl App {
     /// Frees the seats of a hold; how many were freed. A second time frees none.
@@ -13,6 +14,19 @@ impl App {
     /// # Errors
     /// [`Error::NotFound`]; [`Error::NotNow`] where it is being paid; those of the database and of claims.
     pub async fn release(&self, subject: &Arc<str>, id: HoldId) -> Result<u32, Error> {
+        self.release_hold(subject, None, id).await
+    }
+
+    /// The same under a key: the same request again is answered the same again.
+    ///
+    /// # Errors
+    /// [`Error::KeyReused`]; those of [`App::release`].
+    pub async fn release_once(&self, request: &Request, id: HoldId) -> Result<u32, Error> {
+        let asked = request.asked(["release", &id.to_string()]);
+        self.release_hold(&request.subject, Some(asked), id).await
+    }
+
+    async fn release_hold(&self, subject: &Arc<str>, asked: Option<Asked>, id: HoldId) -> Result<u32, Error> {
         let freed = match &self.claims {
             None => None,
             Some(claims) => match self.store.find_hold(id).await?.filter(|hold| hold.subject == *subject) {
@@ -23,7 +37,12 @@ impl App {
                 None => Some(false),
             },
         };
-        match self.store.release(ReleaseHold { hold: id, subject: Arc::clone(subject), freed }).await? {
+        let released =
+            match self.store.release(ReleaseHold { hold: id, subject: Arc::clone(subject), freed, asked }).await? {
+                Once::Now(released) => released,
+                Once::Before(answered) => return answered.read(),
+            };
+        match released {
             Released::Done(hold, count) => {
                 if let Some(claims) = &self.claims {
                     claims.release(hold.claim()).await?;

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use tessera_kernel::Uuid;
 
+use crate::store::Asked;
+
 /// A write's subject and idempotency key. Ids made from it are the same for the same request, so that a repetition
 /// meets what the first one made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +27,13 @@ impl Request {
             hash.update(part);
         }
         Uuid::from_u128(u128::from_be_bytes(first_half(hash)) & !(0xf << 76) & !(0b11 << 62) | 8 << 76 | 0b10 << 62)
+    }
+}
+
+impl Request {
+    /// This write, which is done once for its key; `what` says all of it.
+    pub(super) fn asked(&self, what: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Asked {
+        Asked { subject: Arc::clone(&self.subject), key: self.key.clone(), request_hash: fingerprint(what) }
     }
 }
 

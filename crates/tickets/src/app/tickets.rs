@@ -14,7 +14,7 @@ use crate::domain::code::TicketCode;
 use crate::domain::event::Status;
 use crate::domain::ids::{EventId, TicketId};
 use crate::seats::LiveEvent;
-use crate::store::{Booking, PricedSeat, TicketsOf, TicketsPage, Transfer, Transferred};
+use crate::store::{Booking, Once, PricedSeat, TicketsOf, TicketsPage, Transfer, Transferred};
 
 /// A booked ticket as its owner, or who sold it, sees it.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,6 +27,8 @@ pub struct OwnedTicket {
     pub qr: Option<String>,
     /// Whether it can be passed on now.
     pub transferable: bool,
+    /// How its event stands.
+    pub event_status: Status,
 }
 
 /// Which tickets are listed.
@@ -69,7 +71,8 @@ impl App {
         Ok((owned, code))
     }
 
-    /// Tickets of the caller; an organiser's are those of its events. The one changed the longest ago comes first.
+    /// Tickets of the caller; an organiser's are those of its events. The one changed the longest ago comes first; since a
+    /// moment, those too that were given back or passed on.
     ///
     /// # Errors
     /// Those of the database.
@@ -110,14 +113,22 @@ impl App {
             return Err(Error::BadRequest { reason });
         }
         let event = self.live.event(id.event()).await.map_err(|_| not_found(id))?.event();
+        let asked = request.asked(["transfer", &id.to_string(), to]);
+        if self.store.answer(&asked).await?.is_some() {
+            return Ok(());
+        }
         let refuse = |why: &str| Err(Error::NotNow { reason: format!("ticket `{id}` cannot be passed on: {why}") });
         let transferred = match event.status {
             Status::Cancelled => return refuse("its event was cancelled"),
             _ if !event.details.rules.transferable => return refuse("the organiser does not allow it for this event"),
             _ => {
                 let from = Arc::clone(&request.subject);
-                let transfer = Transfer { ticket: id, from, to: to.into(), request: request.id("transfer") };
-                self.store.transfer(transfer).await?
+                let request = request.id("transfer");
+                let transfer = Transfer { ticket: id, from, to: to.into(), request, asked: Some(asked) };
+                match self.store.transfer(transfer).await? {
+                    Once::Now(transferred) => transferred,
+                    Once::Before(_) => return Ok(()),
+                }
             }
         };
         match transferred {
@@ -141,12 +152,13 @@ impl App {
             price: Money::new(booking.price, booking.currency),
         };
         let ticket = seat.map_or_else(blank, |priced| view_ticket(&event, live, priced));
-        let own = *booking.subject == *identity.subject;
+        let own = *booking.subject == *identity.subject && booking.ended.is_none();
         let code = TicketCode { ticket: booking.ticket, serial: booking.serial };
         let free_to_go = event.status == Status::Published && booking.checked_in_at.is_none();
         OwnedTicket {
             qr: own.then(|| signed_text(&self.keys, code)),
             transferable: own && free_to_go && event.details.rules.transferable,
+            event_status: event.status,
             ticket,
             booking,
         }

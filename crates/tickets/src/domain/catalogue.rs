@@ -140,6 +140,10 @@ pub struct PlanInfo {
     /// When it was made, or deleted.
     #[schema(value_type = String, format = DateTime)]
     pub updated_at: Timestamp,
+    /// Since when it is deleted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub deleted_at: Option<Timestamp>,
 }
 
 /// An event as its organiser writes it.

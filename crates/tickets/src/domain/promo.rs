@@ -47,9 +47,13 @@ pub struct Promo {
     pub valid_until: Option<Timestamp>,
     /// Goes up with every change by the organiser.
     pub version: i64,
-    /// When the organiser last changed it.
+    /// When it was last changed or used.
     #[schema(value_type = String, format = DateTime)]
     pub updated_at: Timestamp,
+    /// Since when it does not count any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub deleted_at: Option<Timestamp>,
 }
 
 /// A promotion code as an organiser writes it.
@@ -122,6 +126,7 @@ impl PromoInput {
             valid_until: self.valid_until,
             version,
             updated_at: Timestamp::from_micros(0),
+            deleted_at: None,
         })
     }
 }

@@ -57,19 +57,21 @@ pub(super) async fn show(
     Ok(Json(HoldBody::new(view, app.clock.now())))
 }
 
-/// Gives seats back. A second time frees none.
+/// Gives seats back. A second time, under another key, frees none.
 #[utoipa::path(
     post,
     path = "/booking/release",
     request_body = ReleaseBody,
+    params(("idempotency-key" = String, Header, description = "the same for a retry")),
     responses((status = 200, body = ReleasedBody), (status = 404), (status = 409, description = "it is being paid"))
 )]
 pub(super) async fn release(
     State(app): State<App>,
     identity: Identity,
-    _: IdempotencyKey,
+    IdempotencyKey(key): IdempotencyKey,
     Json(body): Json<ReleaseBody>,
 ) -> Result<Json<ReleasedBody>, Problem> {
-    let released = app.release(&identity.subject, body.hold_id).await?;
+    let request = Request { subject: identity.subject, key };
+    let released = app.release_once(&request, body.hold_id).await?;
     Ok(Json(ReleasedBody { released }))
 }

@@ -1,11 +1,15 @@
 //! The door: tickets are shown, and scans that were made without a network are handed in.
 
+use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use futures::stream;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use tessera_kernel::Timestamp;
 use tessera_service::http::{IdempotencyKey, Json, Path};
 use tessera_service::{Identity, Problem};
@@ -17,6 +21,10 @@ use crate::app::App;
 use crate::app::door::{DoorList, DoorResult, Shown, ShownTicket, Verdict};
 use crate::app::reserve::TicketView;
 use crate::domain::ids::{EventId, TicketId};
+use crate::store::DoorEntry;
+
+/// Entries of a list that are written at a time.
+const ENTRIES_AT_ONCE: usize = 500;
 
 /// `POST /tickets/check-in`.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -84,6 +92,7 @@ enum ResultBody {
     Valid,
     AlreadyUsed,
     WrongEvent,
+    Cancelled,
     Refunded,
     Replaced,
     Forged,
@@ -119,6 +128,7 @@ impl From<Verdict> for VerdictBody {
             DoorResult::Valid => ResultBody::Valid,
             DoorResult::AlreadyUsed => ResultBody::AlreadyUsed,
             DoorResult::WrongEvent => ResultBody::WrongEvent,
+            DoorResult::Cancelled => ResultBody::Cancelled,
             DoorResult::Refunded => ResultBody::Refunded,
             DoorResult::Replaced => ResultBody::Replaced,
             DoorResult::Forged => ResultBody::Forged,
@@ -182,8 +192,9 @@ pub(super) async fn check_in_batch(
     Ok(Json(VerdictsBody { results: verdicts.into_iter().map(Into::into).collect() }))
 }
 
-/// The list of an event's door.
-#[derive(Debug, Serialize, ToSchema)]
+/// The list of an event's door. It is written in parts, see [`parts`].
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "what the document shows; the list itself is too long to be had as a whole")]
 pub(super) struct DoorListBody {
     #[schema(value_type = String)]
     event: EventId,
@@ -214,27 +225,42 @@ struct DoorEntryBody {
     area: Option<String>,
 }
 
-impl DoorListBody {
-    fn new(list: DoorList, kid: String) -> Self {
-        let entries = list.entries.into_iter().map(|(entry, view)| DoorEntryBody {
-            ticket_id: entry.ticket,
-            serial: entry.serial,
-            used_at: entry.used_at,
-            gate: entry.gate,
-            section: view.section,
-            row: view.row,
-            seat: view.seat,
-            area: view.area,
+impl DoorEntryBody {
+    fn new(list: &DoorList, entry: &DoorEntry) -> Self {
+        let view = list.view(entry);
+        let (section, row, seat, area) = view.map_or((None, None, None, None), |view| {
+            let TicketView { section, row, seat, area, .. } = view;
+            (section, row, seat, area)
         });
-        Self {
-            event: list.event,
-            at: list.at,
-            at_us: list.at.micros(),
-            entries: entries.collect(),
-            kid,
-            signature: URL_SAFE_NO_PAD.encode(list.signature),
-        }
+        let DoorEntry { ticket: ticket_id, serial, used_at, gate } = entry.clone();
+        Self { ticket_id, serial, used_at, gate, section, row, seat, area }
     }
+}
+
+/// The text of a list, a part at a time: a stadium's is ten megabytes.
+fn parts(list: DoorList, kid: String) -> impl Iterator<Item = Result<Bytes, Error>> + Send {
+    let event = list.event;
+    let failed = move |error: serde_json::Error| Error::Corrupt {
+        what: format!("the door list of event `{event}`"),
+        reason: error.to_string(),
+    };
+    // The same as a `DoorListBody` is written, which the document shows.
+    let head = json!({ "event": list.event, "at": list.at, "at_us": list.at.micros() });
+    let tail = json!({ "kid": kid, "signature": URL_SAFE_NO_PAD.encode(list.signature) });
+    let head = head.to_string().trim_end_matches('}').to_owned() + ",\"entries\":[";
+    let tail = "],".to_owned() + tail.to_string().trim_start_matches('{');
+    let places = (0..list.entries.len()).step_by(ENTRIES_AT_ONCE);
+    let entries = places.map(move |first| {
+        let mut part = Vec::with_capacity(ENTRIES_AT_ONCE * 200);
+        for (place, entry) in list.entries.iter().enumerate().skip(first).take(ENTRIES_AT_ONCE) {
+            if place > 0 {
+                part.push(b',');
+            }
+            serde_json::to_writer(&mut part, &DoorEntryBody::new(&list, entry)).map_err(failed)?;
+        }
+        Ok(part.into())
+    });
+    std::iter::once(Ok(head.into())).chain(entries).chain(std::iter::once(Ok(tail.into())))
 }
 
 /// The tickets that open an event's door, signed, for doors that may be without a network. A code is then good where its
@@ -252,9 +278,6 @@ pub(super) async fn door_list(
 ) -> Result<Response, Problem> {
     identity.require(&["door", "organiser"])?;
     let (list, kid) = (app.door_list(&identity, id).await?, key_id(&app));
-    // A stadium's list is ten megabytes of text.
-    let text = tokio::task::spawn_blocking(move || serde_json::to_vec(&DoorListBody::new(list, kid)));
-    let corrupt = |reason: String| Error::Corrupt { what: format!("the door list of event `{id}`"), reason };
-    let text = text.await.map_err(|error| corrupt(error.to_string()))?.map_err(|error| corrupt(error.to_string()))?;
-    Ok(([(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "private, no-store")], text).into_response())
+    let body = Body::from_stream(stream::iter(parts(list, kid)));
+    Ok(([(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "private, no-store")], body).into_response())
 }

@@ -67,6 +67,7 @@ impl ProductError for Error {
         orders::refund,
         orders::stripe_webhook,
         card_form::provider,
+        test_payment::ledger,
         queue::join,
         queue::place,
         queue::leave,

@@ -19,8 +19,10 @@ use crate::Error;
 use crate::app::App;
 use crate::app::orders::{OrderView, Payable};
 use crate::app::request::Request;
+use crate::domain::event::Status as EventStatus;
 use crate::domain::ids::{EventId, HoldId, OrderId, TicketId};
 use crate::payment::{Card, Method};
+use crate::store::InOrder;
 
 /// What only its owner may see is kept by no cache.
 const PRIVATE: &str = "private, no-store";
@@ -84,6 +86,8 @@ pub(super) struct OrderBody {
     event_name: String,
     #[schema(value_type = String, format = DateTime)]
     starts_at: Timestamp,
+    /// `cancelled` where the money goes back by itself.
+    event_status: EventStatus,
     venue: String,
     /// `paying`, `authorised`, `booked`, `captured`; `failed`, `voided`, `refund_due`, `refunded`.
     state: &'static str,
@@ -126,6 +130,7 @@ impl From<OrderView> for OrderBody {
             event: order.event,
             event_name: event.name.clone(),
             starts_at: event.starts_at,
+            event_status: event.status,
             venue,
             state: order.money.state.as_str(),
             buyer: order.subject.to_string(),
@@ -182,6 +187,30 @@ pub(super) async fn confirm(
     })
 }
 
+/// How orders are sorted.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Sort {
+    #[default]
+    Updated,
+    Newest,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Sorted {
+    #[serde(default)]
+    sort: Sort,
+}
+
+impl From<Sort> for InOrder {
+    fn from(sort: Sort) -> Self {
+        match sort {
+            Sort::Updated => Self::OfChange,
+            Sort::Newest => Self::NewestFirst,
+        }
+    }
+}
+
 /// An order of the caller, or for an event that the caller sells.
 #[utoipa::path(
     get,
@@ -198,12 +227,14 @@ pub(super) async fn show(
     Ok(([(CACHE_CONTROL, PRIVATE)], Json(body)).into_response())
 }
 
-/// Orders of the caller, an organiser's those for its events; the one changed the longest ago first.
+/// Orders of the caller, an organiser's those for its events; by `(updated_at, id)`, the one changed the longest ago first,
+/// or the newest first.
 #[utoipa::path(
     get,
     path = "/orders",
     params(
         ("updated_since" = Option<String>, Query, description = "what changed then or later"),
+        ("sort" = Option<String>, Query, description = "`updated` (by default, to follow along) or `newest` (first, for people)"),
         ("limit" = Option<u32>, Query),
         ("cursor" = Option<String>, Query)
     ),
@@ -213,10 +244,15 @@ pub(super) async fn list(
     State(app): State<App>,
     identity: Identity,
     Query(since): Query<Since>,
+    Query(sorted): Query<Sorted>,
     Query(page): Query<Page>,
 ) -> Result<Response, Problem> {
-    let orders = app.list_orders(&identity, &part(&since, &page)?).await?;
-    let list = List::new(orders, page.limit(), |view| (view.order.updated_at.micros(), view.order.id.uuid()));
+    let order = InOrder::from(sorted.sort);
+    let orders = app.list_orders(&identity, order, &part(&since, &page)?).await?;
+    let list = List::new(orders, page.limit(), |OrderView { order: listed, .. }| match order {
+        InOrder::OfChange => (listed.updated_at.micros(), listed.id.uuid()),
+        InOrder::NewestFirst => (listed.created_at.micros(), listed.id.uuid()),
+    });
     let items: Vec<OrderBody> = list.items.into_iter().map(Into::into).collect();
     Ok(([(CACHE_CONTROL, PRIVATE)], Json(List { items, next_cursor: list.next_cursor })).into_response())
 }
@@ -231,7 +267,7 @@ pub(super) struct RefundBody {
     ticket_ids: Option<Vec<TicketId>>,
 }
 
-/// Gives tickets back to sale and their money to the buyer. A second time changes nothing.
+/// Gives tickets back to sale and their money to the buyer. The same `idempotency-key` gives the order as it stands by then.
 #[utoipa::path(
     post,
     path = "/orders/{id}/refund",
@@ -243,10 +279,10 @@ pub(super) async fn refund(
     State(app): State<App>,
     identity: Identity,
     Path(id): Path<OrderId>,
-    _: IdempotencyKey,
+    IdempotencyKey(key): IdempotencyKey,
     Json(body): Json<RefundBody>,
 ) -> Result<Json<OrderBody>, Problem> {
-    let view = app.refund_order(&identity, id, body.ticket_ids).await?;
+    let view = app.refund_order(&identity, key, id, body.ticket_ids).await?;
     Ok(Json(view.into()))
 }
 

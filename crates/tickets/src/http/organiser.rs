@@ -16,7 +16,7 @@ use tessera_service::http::{IdempotencyKey, Json, List, Page, Path, Query};
 use tessera_service::{Identity, Problem};
 use utoipa::ToSchema;
 
-use super::lists::{self, ListedEventBody, Since};
+use super::lists::{self, ListedEventBody, Since, part};
 use super::report;
 use crate::Error;
 use crate::app::App;
@@ -145,7 +145,15 @@ pub(super) async fn new_venue(
 }
 
 /// The organiser's venues.
-#[utoipa::path(get, path = "/organiser/venues", responses((status = 200, body = Vec<Venue>)))]
+#[utoipa::path(
+    get,
+    path = "/organiser/venues",
+    params(
+        ("updated_since" = Option<String>, Query, description = "what changed then or later, deleted things too"),
+        ("limit" = Option<u32>, Query), ("cursor" = Option<String>, Query)
+    ),
+    responses((status = 200, body = Vec<Venue>))
+)]
 pub(super) async fn venues(
     State(app): State<App>,
     organiser: Organiser,
@@ -202,7 +210,15 @@ pub(super) async fn new_performer(
 }
 
 /// The organiser's performers.
-#[utoipa::path(get, path = "/organiser/performers", responses((status = 200, body = Vec<Performer>)))]
+#[utoipa::path(
+    get,
+    path = "/organiser/performers",
+    params(
+        ("updated_since" = Option<String>, Query, description = "what changed then or later, deleted things too"),
+        ("limit" = Option<u32>, Query), ("cursor" = Option<String>, Query)
+    ),
+    responses((status = 200, body = Vec<Performer>))
+)]
 pub(super) async fn performers(
     State(app): State<App>,
     organiser: Organiser,
@@ -276,15 +292,23 @@ pub(super) async fn new_plan(State(app): State<App>, Editing(by): Editing, body:
 }
 
 /// The organiser's seat plans.
-#[utoipa::path(get, path = "/organiser/plans", responses((status = 200, body = Vec<PlanInfo>)))]
+#[utoipa::path(
+    get,
+    path = "/organiser/plans",
+    params(
+        ("updated_since" = Option<String>, Query, description = "what changed then or later, deleted things too"),
+        ("limit" = Option<u32>, Query), ("cursor" = Option<String>, Query)
+    ),
+    responses((status = 200, body = Vec<PlanInfo>))
+)]
 pub(super) async fn plans(
     State(app): State<App>,
     organiser: Organiser,
+    Query(since): Query<Since>,
     Query(page): Query<Page>,
 ) -> Result<Json<List<PlanInfo>>, Problem> {
-    let after: Option<PlanId> = page.after()?;
-    let plans = app.store.plan_infos(&organiser.identity.subject, after, page.limit() as i64 + 1).await?;
-    Ok(Json(List::new(plans, page.limit(), |plan| plan.id)))
+    let plans = app.store.list_plans(&organiser.identity.subject, part(&since, &page)?).await?;
+    Ok(Json(List::new(plans, page.limit(), |plan| (plan.updated_at.micros(), plan.id.uuid()))))
 }
 
 /// A seat plan with all its seats, in the form in which it can be sent.
@@ -326,7 +350,15 @@ pub(super) async fn new_event(
 }
 
 /// The organiser's events, drafts too.
-#[utoipa::path(get, path = "/organiser/events", responses((status = 200, body = Vec<ListedEventBody>)))]
+#[utoipa::path(
+    get,
+    path = "/organiser/events",
+    params(
+        ("updated_since" = Option<String>, Query, description = "what changed then or later, deleted things too"),
+        ("limit" = Option<u32>, Query), ("cursor" = Option<String>, Query)
+    ),
+    responses((status = 200, body = Vec<ListedEventBody>))
+)]
 pub(super) async fn events(
     State(app): State<App>,
     organiser: Organiser,
@@ -480,18 +512,25 @@ pub(super) async fn new_promo(
 
 /// An event's promotion codes and how often they were used.
 #[utoipa::path(
-    get, path = "/organiser/events/{id}/promo-codes", params(("id" = String, Path)), responses((status = 200, body = Vec<Promo>))
+    get,
+    path = "/organiser/events/{id}/promo-codes",
+    params(
+        ("id" = String, Path),
+        ("updated_since" = Option<String>, Query, description = "what changed then or later, deleted things too"),
+        ("limit" = Option<u32>, Query), ("cursor" = Option<String>, Query)
+    ),
+    responses((status = 200, body = Vec<Promo>))
 )]
 pub(super) async fn promos(
     State(app): State<App>,
     organiser: Organiser,
     Path(id): Path<EventId>,
+    Query(since): Query<Since>,
     Query(page): Query<Page>,
 ) -> Result<Json<List<Promo>>, Problem> {
     organiser.event(&app, id).await?;
-    let after: Option<String> = page.after()?;
-    let promos = app.store.promos(id, &after.unwrap_or_default(), page.limit() as i64 + 1).await?;
-    Ok(Json(List::new(promos, page.limit(), |promo| promo.code.clone())))
+    let promos = app.store.list_promos(id, part(&since, &page)?).await?;
+    Ok(Json(List::new(promos, page.limit(), |promo| (promo.updated_at.micros(), promo.id.uuid()))))
 }
 
 /// Other terms of a promotion code; its text stays.

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::Error;
 use crate::app::App;
 use crate::app::queue::{Stage, Standing, View, Visitor};
+use crate::app::request::Request;
 use crate::domain::event::QueueMode;
 use crate::domain::ids::EventId;
 use crate::domain::queue::Control;
@@ -130,7 +131,7 @@ impl ServingBody {
             joined: line.map_or(0, |line| line.joined),
             waiting: line.map_or(0, |line| line.waiting),
             drawn,
-            commitment: line.and_then(|line| line.commitment).map(|commitment| hex(&commitment)),
+            commitment: view.commitment.map(|commitment| hex(&commitment)),
             seed: seed.map(|seed| hex(seed.bytes())),
         }
     }
@@ -337,13 +338,14 @@ pub(super) async fn control(
     State(app): State<App>,
     identity: Identity,
     Path(id): Path<EventId>,
-    _: IdempotencyKey,
+    IdempotencyKey(key): IdempotencyKey,
     Json(body): Json<ControlBody>,
 ) -> Result<Response, Problem> {
     own(&app, &identity, id).await?;
     let ControlBody { paused, admit_per_minute, max_inside, mode, doors_open_at } = body;
     let control = Control { paused, admit_per_minute, max_inside, mode, doors_open_at };
-    let view = app.control_queue(id, &control).await?;
+    let request = Request { subject: identity.subject, key };
+    let view = app.control_queue_once(&request, id, &control).await?;
     Ok(([NO_STORE], axum::Json(WatchBody::new(&view))).into_response())
 }
 

@@ -17,7 +17,7 @@ use super::organiser::Organiser;
 use crate::Error;
 use crate::app::App;
 use crate::app::report::Report;
-use crate::domain::event::Event;
+use crate::domain::event::{Event, Status};
 use crate::domain::ids::{EventId, TicketId};
 use crate::domain::inventory::{Inventory, SeatLabel};
 use crate::store::Sale;
@@ -34,6 +34,20 @@ pub(super) struct ReportBody {
     revenue: RevenueBody,
     orders: i64,
     checked_in: u32,
+    status: Status,
+    /// How far its refunds are, where the event was cancelled.
+    cancellation: Option<CancellationBody>,
+}
+
+/// The refunds of a cancelled event. It is done when nothing is `left` and nothing `due`.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct CancellationBody {
+    /// Orders that are still to be refunded.
+    left: i64,
+    /// Orders whose money is on its way back.
+    due: i64,
+    /// Orders whose money went back.
+    refunded: i64,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -116,6 +130,12 @@ impl From<Report> for ReportBody {
             },
             orders: sales.orders,
             checked_in,
+            status: event.status,
+            cancellation: (event.status == Status::Cancelled).then_some(CancellationBody {
+                left: sales.open,
+                due: sales.refunds_due,
+                refunded: sales.returned,
+            }),
         }
     }
 }

@@ -1,9 +1,10 @@
-//! The pages of the test provider: its second step, where a bank would ask whether it is really you, and its ledger.
+//! The test provider: its books, and its second step, where a bank would ask whether it is really you. The page of that
+//! step is the provider's, not ours, so it stands here and not among the console's.
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{FromRef, State};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::get;
 use http::header::CACHE_CONTROL;
@@ -11,22 +12,18 @@ use serde::{Deserialize, Serialize};
 use tessera_kernel::Money;
 use tessera_service::http::{Json, List, Page, Path, Query};
 use tessera_service::{Identity, Keys, Problem};
+use utoipa::ToSchema;
 
 use crate::Error;
 use crate::app::App;
 use crate::domain::ids::{AttemptId, OrderId};
 use crate::payment::{Payment, PaymentRef, Status, Test, Which};
 
+/// What its routes share.
 #[derive(Clone)]
-struct Bank {
+pub(super) struct Bank {
     app: App,
     test: Arc<Test>,
-}
-
-impl axum::extract::FromRef<Bank> for Keys {
-    fn from_ref(bank: &Bank) -> Self {
-        bank.app.keys.clone()
-    }
 }
 
 /// The routes, where payments are those of the test provider.
@@ -37,33 +34,42 @@ pub fn router(app: App, test: Arc<Test>) -> Router {
         .with_state(Bank { app, test })
 }
 
-/// A payment of the ledger.
-#[derive(Debug, Serialize)]
-struct PaymentBody {
+impl FromRef<Bank> for Keys {
+    fn from_ref(bank: &Bank) -> Self {
+        bank.app.keys.clone()
+    }
+}
+
+/// A payment in the test provider's own books.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct LedgerBody {
+    /// The provider's name of it.
     payment: String,
-    attempt: Option<AttemptId>,
+    #[schema(value_type = Option<String>)]
     order: Option<OrderId>,
-    /// `pending`, `needs_action`, `authorised`, `captured`, `voided`, `declined`.
-    status: &'static str,
+    /// `pending`, `needs_action`, `authorised`, `declined`, `captured`, `voided`.
+    state: &'static str,
+    #[schema(value_type = Object)]
     amount: Money,
+    #[schema(value_type = Object)]
     captured: Money,
+    #[schema(value_type = Object)]
     refunded: Money,
 }
 
-impl From<Payment> for PaymentBody {
+impl From<Payment> for LedgerBody {
     fn from(payment: Payment) -> Self {
         let money = |amount| Money::new(amount, payment.amount.currency);
         Self {
             payment: payment.payment.as_str().to_owned(),
-            attempt: payment.attempt,
             order: payment.order,
-            status: match payment.status {
+            state: match payment.status {
                 Status::Pending => "pending",
                 Status::NeedsAction { .. } => "needs_action",
                 Status::Authorised => "authorised",
+                Status::Declined(_) => "declined",
                 Status::Captured => "captured",
                 Status::Voided => "voided",
-                Status::Declined(_) => "declined",
             },
             amount: payment.amount,
             captured: money(payment.captured),
@@ -72,17 +78,31 @@ impl From<Payment> for PaymentBody {
     }
 }
 
-/// What the provider has of every payment, in the order of their attempts: what orders and tickets are compared with.
-async fn ledger(
+/// What the test provider has in its books, in the order in which payments were begun, to be compared with orders: all of
+/// it for an administrator, an organiser sees what is for the own events. Pages may be short; go on while there is a
+/// `next_cursor`. Only where payments are those of the test provider.
+#[utoipa::path(
+    get,
+    path = "/payments/test",
+    params(("limit" = Option<u32>, Query), ("cursor" = Option<String>, Query)),
+    responses((status = 200, description = "`items` and `next_cursor`", body = Vec<LedgerBody>), (status = 403))
+)]
+pub(super) async fn ledger(
     State(bank): State<Bank>,
     identity: Identity,
     Query(page): Query<Page>,
-) -> Result<Json<List<PaymentBody>>, Problem> {
-    identity.require(&["admin"])?;
-    let limit = page.limit();
-    let payments = bank.test.ledger(page.after()?, limit as u32 + 1).await?;
-    let List { items, next_cursor } = List::new(payments, limit, |payment| payment.attempt);
-    Ok(Json(List { items: items.into_iter().map(Into::into).collect(), next_cursor }))
+) -> Result<Response, Problem> {
+    identity.require(&["organiser"])?;
+    let after: Option<AttemptId> = page.after()?;
+    let payments = bank.test.ledger(after, page.limit() as u32 + 1).await?;
+    let List { mut items, next_cursor } = List::new(payments, page.limit(), |payment| payment.attempt);
+    if !identity.is("admin") {
+        let orders: Vec<OrderId> = items.iter().filter_map(|payment| payment.order).collect();
+        let own = bank.app.store.orders_sold_by(&orders, &identity.subject).await?;
+        items.retain(|payment| payment.order.is_some_and(|order| own.contains(&order)));
+    }
+    let items: Vec<LedgerBody> = items.into_iter().map(LedgerBody::from).collect();
+    Ok(([(CACHE_CONTROL, "private, no-store")], Json(List { items, next_cursor })).into_response())
 }
 
 const PAGE: &str = r#"<!doctype html><html lang="en"><meta charset="utf-8">

@@ -19,8 +19,10 @@ use crate::Error;
 use crate::app::App;
 use crate::app::request::Request;
 use crate::app::tickets::{OwnedTicket, TicketsWish};
+use crate::domain::event::Status;
 use crate::domain::ids::{EventId, OrderId, TicketId};
 use crate::paper::{self, Sheet};
+use crate::store::Ended;
 
 /// What only its owner may see is kept by no cache.
 const PRIVATE: &str = "private, no-store";
@@ -30,9 +32,11 @@ const PRIVATE: &str = "private, no-store";
 pub(super) struct OwnedTicketBody {
     #[serde(flatten)]
     ticket: TicketBody,
+    state: TicketState,
     #[schema(value_type = String)]
     event: EventId,
     event_name: String,
+    event_status: Status,
     #[schema(value_type = String, format = DateTime)]
     starts_at: Timestamp,
     venue: TicketVenueBody,
@@ -55,6 +59,20 @@ pub(super) struct OwnedTicketBody {
     updated_at: Timestamp,
 }
 
+/// How a ticket stands.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum TicketState {
+    /// It opens the door.
+    Valid,
+    /// Somebody went in with it.
+    Used,
+    /// It was given back. In lists with `updated_since` only.
+    Refunded,
+    /// It was passed on, and this is what was left behind. In lists of its former owner with `updated_since` only.
+    Transferred,
+}
+
 #[derive(Debug, Serialize, ToSchema)]
 struct TicketVenueBody {
     name: String,
@@ -64,8 +82,16 @@ struct TicketVenueBody {
 }
 
 impl From<OwnedTicket> for OwnedTicketBody {
-    fn from(OwnedTicket { booking, ticket, qr, transferable }: OwnedTicket) -> Self {
+    fn from(OwnedTicket { booking, ticket, qr, transferable, event_status }: OwnedTicket) -> Self {
+        let state = match (booking.ended, booking.checked_in_at) {
+            (Some(Ended::Refunded), _) => TicketState::Refunded,
+            (Some(Ended::Transferred), _) => TicketState::Transferred,
+            (None, Some(_)) => TicketState::Used,
+            (None, None) => TicketState::Valid,
+        };
         Self {
+            state,
+            event_status,
             ticket: ticket.into(),
             event: booking.ticket.event(),
             event_name: booking.event_name,
@@ -102,7 +128,7 @@ pub(super) struct TicketsQuery {
     path = "/tickets",
     params(
         ("event" = Option<String>, Query, description = "of this event only"),
-        ("updated_since" = Option<String>, Query, description = "what changed then or later"),
+        ("updated_since" = Option<String>, Query, description = "what changed then or later, refunded and transferred tickets too"),
         ("limit" = Option<u32>, Query),
         ("cursor" = Option<String>, Query)
     ),
@@ -198,16 +224,16 @@ fn sheet(OwnedTicket { booking, ticket, .. }: OwnedTicket, code: String) -> Shee
         labelled("seat ", &ticket.seat),
     ];
     let seat: Vec<String> = seat.into_iter().flatten().collect();
-    Sheet {
-        title: booking.event_name,
-        lines: vec![starts_at.to_string(), place.join(", "), seat.join(", "), ticket.price.to_string()],
-        small: vec![
-            "Show this code at the door. It opens it once: keep it to yourself.".into(),
-            booking.ticket.to_string(),
-            booking.order.to_string(),
-        ],
-        code,
+    let lines = vec![starts_at.to_string(), place.join(", "), seat.join(", "), ticket.price.to_string()];
+    let mut small = vec![
+        "Show this code at the door. It opens it once: keep it to yourself.".into(),
+        booking.ticket.to_string(),
+        booking.order.to_string(),
+    ];
+    if !lines.iter().chain([&booking.event_name]).all(|line| paper::prints(line)) {
+        small.push("This page prints Latin letters only. Where it has question marks, the ticket on your screen has the names.".into());
     }
+    Sheet { title: booking.event_name, lines, small, code }
 }
 
 /// `POST /tickets/{id}/transfer`.

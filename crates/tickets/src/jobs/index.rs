@@ -4,11 +4,12 @@
 //! It wakes when it is told that there is more and looks by itself a few times a second. While the database is away the
 //! index answers from what it has.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tessera_service::component::{Ready, ReadyFlag};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::Error;
@@ -25,8 +26,24 @@ const ROWS_AT_ONCE: i64 = 1_000;
 /// Events read at once in a rebuild.
 const EVENTS_AT_ONCE: i64 = 2_000;
 
+/// When the index was last level with the database. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Level(Arc<Mutex<Instant>>);
+
+impl Level {
+    fn set(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// How long ago that was: fractions of a second while all is well.
+    pub fn lag(&self) -> Duration {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
+}
+
 /// Keeps one index up to date.
 pub struct Indexer {
+    level: Level,
     source: Source,
     search: Arc<dyn Search>,
     wake: Arc<Notify>,
@@ -50,7 +67,13 @@ impl Indexer {
         if search.position().is_some() {
             ready.set();
         }
-        (Self { source, search, wake: Arc::default(), ready, gap: None }, check)
+        let level = Level(Arc::new(Mutex::new(Instant::now())));
+        (Self { level, source, search, wake: Arc::default(), ready, gap: None }, check)
+    }
+
+    /// How far the index is.
+    pub fn level(&self) -> Level {
+        self.level.clone()
     }
 
     /// What to notify when the outbox has more, so that it is read at once.
@@ -69,6 +92,7 @@ impl Indexer {
             loop {
                 let pause = match self.catch_up().await {
                     Ok(()) => {
+                        self.level.set();
                         failing = false;
                         POLL
                     }

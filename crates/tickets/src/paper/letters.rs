@@ -25,6 +25,12 @@ pub fn encode(text: &str) -> Vec<u8> {
     bytes
 }
 
+/// Whether all letters of a text can be printed, as they are or in their plain form.
+pub fn prints(text: &str) -> bool {
+    let lost = |text: &str| encode(text).iter().filter(|byte| **byte == b'?').count();
+    lost(text) == text.matches('?').count()
+}
+
 fn byte(letter: char) -> Option<u8> {
     match letter {
         ' '..='~' | '\u{a0}'..='\u{ff}' => u8::try_from(u32::from(letter)).ok(),
@@ -43,5 +49,6 @@ mod tests {
         assert_eq!(encode("€9"), [0x80, b'9']);
         assert_eq!(encode("Łódź Čapek"), [b"L\xf3dz Capek".as_slice()].concat());
         assert_eq!(encode("東京\n"), b"?? ");
+        assert!(prints("Łódź? Čapek!") && !prints("東京") && !prints("Москва?"));
     }
 }

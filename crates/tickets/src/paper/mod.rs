@@ -8,6 +8,7 @@ use qrcode::{Color, EcLevel, QrCode};
 
 use crate::Error;
 
+pub use letters::prints;
 pub use pdf::{Sheet, pdf};
 pub use svg::svg;
 

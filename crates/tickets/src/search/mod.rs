@@ -19,7 +19,7 @@ use tessera_kernel::{Currency, Place, Timestamp};
 use crate::Error;
 use crate::domain::ids::{EventId, PerformerId, VenueId};
 
-pub use self::tantivy::Tantivy;
+pub use self::tantivy::{Tantivy, is_in_use};
 
 /// The most hits of one page.
 pub const MAX_LIMIT: usize = 100;

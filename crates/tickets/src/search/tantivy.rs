@@ -15,7 +15,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
-use tantivy::directory::MmapDirectory;
+use tantivy::directory::error::LockError;
+use tantivy::directory::{Directory, INDEX_WRITER_LOCK, MmapDirectory};
 use tantivy::indexer::LogMergePolicy;
 use tantivy::{Index, IndexReader, IndexWriter, ReloadPolicy, TantivyError, Term};
 use tessera_kernel::Timestamp;
@@ -98,6 +99,15 @@ impl Opened {
 struct Payload {
     version: u32,
     position: Position,
+}
+
+/// Whether a process writes the index of this folder.
+pub fn is_in_use(folder: &Path) -> bool {
+    let busy = |directory: MmapDirectory| match directory.acquire_lock(&INDEX_WRITER_LOCK) {
+        Err(error) => matches!(error, LockError::LockBusy),
+        Ok(_free) => false,
+    };
+    MmapDirectory::open(folder).is_ok_and(busy)
 }
 
 impl Tantivy {

@@ -9,7 +9,8 @@ use tessera_store::rows::{Json, RowsSql};
 use tessera_store::rows_sql;
 use tessera_store::sql::{self, Tx};
 
-use super::Store;
+use super::batch::{What, Write};
+use super::{Store, unexpected};
 use crate::Error;
 
 /// Locks of keys are spread over so many numbers.
@@ -35,15 +36,37 @@ pub struct Answered {
     pub body: String,
 }
 
+/// What came of a write under a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Once<T> {
+    /// This, now: it was done or refused.
+    Now(T),
+    /// The very same request was done before, and answered with this.
+    Before(Answered),
+}
+
 /// Whether a write was asked for before.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Known {
+pub(super) enum Known {
     /// It was not.
     New,
     /// It was, and was answered with this.
     Same(Answered),
     /// Its key was, with another request.
     Other,
+}
+
+/// What becomes of a write of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// It is applied.
+    Go,
+    /// It was answered before.
+    Said(Answered),
+    /// Its key was used for another request.
+    Reused,
+    /// The write at this place of the same batch has its key.
+    Behind(usize),
 }
 
 type Row = (i64, Vec<u8>, i64, String);
@@ -58,7 +81,7 @@ const KEEP: RowsSql = rows_sql!(
 );
 
 /// On PostgreSQL, so that one transaction at a time decides on a key. Once a transaction, before all other locks.
-pub(super) async fn lock<'a>(tx: &mut Tx<'_>, asked: impl Iterator<Item = &'a Asked>) -> Result<(), sql::Error> {
+async fn lock<'a>(tx: &mut Tx<'_>, asked: impl Iterator<Item = &'a Asked>) -> Result<(), sql::Error> {
     let Tx::Postgres { transaction } = tx else { return Ok(()) };
     let lock = |asked: &Asked| {
         let bytes = asked.subject.bytes().chain([0]).chain(asked.key.bytes());
@@ -102,8 +125,35 @@ fn judge(asked: &[&Asked], rows: Vec<Row>) -> Vec<Known> {
     asked.iter().enumerate().map(known).collect()
 }
 
+/// What becomes of the writes of a batch, in their order. Takes the locks of their keys, before all others.
+pub(super) async fn turns(tx: &mut Tx<'_>, asked: &[Option<&Asked>]) -> Result<Vec<Turn>, sql::Error> {
+    let mut turns = vec![Turn::Go; asked.len()];
+    let mut first: HashMap<(&str, &str), usize> = HashMap::new();
+    let mut ask: Vec<(usize, &Asked)> = Vec::new();
+    for (place, asked) in asked.iter().enumerate() {
+        let Some(asked) = asked else { continue };
+        match *first.entry((&*asked.subject, &asked.key)).or_insert(place) {
+            before if before < place => turns[place] = Turn::Behind(before),
+            _ => ask.push((place, asked)),
+        }
+    }
+    if ask.is_empty() {
+        return Ok(turns);
+    }
+    lock(tx, ask.iter().map(|(_, asked)| *asked)).await?;
+    let known = known(tx, &ask.iter().map(|(_, asked)| *asked).collect::<Vec<_>>()).await?;
+    for ((place, _), known) in ask.into_iter().zip(known) {
+        turns[place] = match known {
+            Known::New => Turn::Go,
+            Known::Same(answered) => Turn::Said(answered),
+            Known::Other => Turn::Reused,
+        };
+    }
+    Ok(turns)
+}
+
 /// Whether these were asked for before, in their order. Under [`lock`].
-pub(super) async fn known(tx: &mut Tx<'_>, asked: &[&Asked]) -> Result<Vec<Known>, sql::Error> {
+async fn known(tx: &mut Tx<'_>, asked: &[&Asked]) -> Result<Vec<Known>, sql::Error> {
     if asked.is_empty() {
         return Ok(Vec::new());
     }
@@ -143,5 +193,39 @@ impl Store {
             Some(Known::Same(answered)) => Ok(Some(answered)),
             Some(Known::Other) => Err(Error::KeyReused { key: asked.key.clone() }),
         }
+    }
+    /// Has a write done once for its key. `now` reads what came of it.
+    ///
+    /// # Errors
+    /// [`Error::KeyReused`], [`Error::KeyBusy`]; those of the database.
+    pub(super) async fn submit_once<T>(
+        &self,
+        write: Write,
+        now: impl FnOnce(What) -> Option<T>,
+    ) -> Result<Once<T>, Error> {
+        let key = write.asked().map(|asked| asked.key.clone()).unwrap_or_default();
+        match self.submit(write).await? {
+            What::Said(answered) => Ok(Once::Before(answered)),
+            What::KeyReused => Err(Error::KeyReused { key }),
+            What::KeyBusy => Err(Error::KeyBusy { key }),
+            what => now(what).map(Once::Now).ok_or_else(unexpected),
+        }
+    }
+}
+
+impl Answered {
+    /// A body that was written as JSON.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`].
+    pub fn read<T: serde::de::DeserializeOwned>(&self) -> Result<T, Error> {
+        let corrupt = |error: serde_json::Error| Error::Corrupt { what: "an answer".into(), reason: error.to_string() };
+        serde_json::from_str(&self.body).map_err(corrupt)
+    }
+
+    /// An answer of this content, with status 200.
+    pub(super) fn of(content: &impl serde::Serialize) -> Self {
+        // Numbers, words and plain structs always serialise.
+        Self { status: 200, body: serde_json::to_string(content).unwrap_or_default() }
     }
 }

@@ -1,6 +1,6 @@
 //! A batch of writes, applied in one transaction.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use tessera_store::claims;
@@ -8,7 +8,7 @@ use tessera_store::lines;
 use tessera_store::sql::{self, Tx};
 use tessera_store::writer::Apply;
 
-use super::answers;
+use super::answers::{self, Answered, Asked, Turn};
 use super::bookings::{self, Scan, Scanned, Transfer, Transferred};
 use super::edits::{self, Edit, Edited};
 use super::feed;
@@ -40,8 +40,8 @@ pub enum Write {
     Sweep(Sweep),
     /// A ticket passed on.
     Transfer(Transfer),
-    /// Tickets shown at the door.
-    CheckIn(Vec<Scan>),
+    /// Tickets shown at the door, and under which key.
+    CheckIn(Option<Asked>, Vec<Scan>),
     /// A change of those who wait.
     Lines(lines::Command),
     /// A change of a waiting room.
@@ -73,6 +73,44 @@ pub enum What {
     Lines(lines::Answer),
     /// To [`Write::Queue`].
     Queue(QueueWrote),
+    /// To what was done before under the same key: what was answered then.
+    Said(Answered),
+    /// To a write whose key was used for another request.
+    KeyReused,
+    /// To a write whose key another one has that is being refused.
+    KeyBusy,
+}
+
+impl Write {
+    /// Under which key it is asked for. Holds and orders have theirs in their ids.
+    pub(super) fn asked(&self) -> Option<&Asked> {
+        match self {
+            Self::Release(release) => release.asked.as_ref(),
+            Self::Advance(news) => news.asked.as_ref(),
+            Self::Edit(edit) => edit.asked.as_ref(),
+            Self::Transfer(transfer) => transfer.asked.as_ref(),
+            Self::CheckIn(asked, _) => asked.as_ref(),
+            Self::Queue(room) => room.asked.as_ref(),
+            Self::Claims(_) | Self::Hold(_) | Self::Begin(_) | Self::Sweep(_) | Self::Lines(_) => None,
+        }
+    }
+}
+
+impl What {
+    /// What is kept of it to be answered again: what was done. Who was refused may try again under the same key.
+    fn kept(&self) -> Option<Answered> {
+        match self {
+            Self::Released(Released::Done(_, count)) => Some(Answered::of(count)),
+            Self::Advanced(Some(told)) if told.refused.is_none() && told.unreturnable.is_none() => {
+                Some(Answered::of(&told.open.order.id))
+            }
+            Self::Edited(Edited::Done(answered)) => Some(answered.clone()),
+            Self::Transferred(Transferred::Done(serial)) => Some(Answered::of(serial)),
+            Self::CheckedIn(scanned) => Some(Answered::of(scanned)),
+            Self::Queue(QueueWrote::Done) => Some(Answered::of(&())),
+            _ => None,
+        }
+    }
 }
 
 /// What a batch changed of seats: for each event the sequence of its feed and the changes under it.
@@ -101,6 +139,10 @@ impl Apply for Batch {
     async fn apply(&self, tx: &mut Tx<'_>, writes: &[Write]) -> Result<Vec<Answer>, sql::Error> {
         let mut whats: Vec<Option<What>> = writes.iter().map(|_| None).collect();
         let mut changes = Changes::new();
+        let all = writes;
+        let turns = answers::turns(tx, &all.iter().map(Write::asked).collect::<Vec<_>>()).await?;
+        let going = all.iter().enumerate().filter(|(place, _)| turns[*place] == Turn::Go);
+        let writes: &[(usize, &Write)] = &going.collect::<Vec<_>>();
 
         // The order of locks is the same in every transaction: keys, customers, holds, orders, claims, bookings, the catalogue,
         // waiting rooms, lines, feeds, the outbox.
@@ -111,12 +153,11 @@ impl Apply for Batch {
         let sweeps = pick(writes, |write| if let Write::Sweep(sweep) = write { Some(sweep) } else { None });
         let mut outbox = Outbox::default();
         let moved = pick(writes, |write| if let Write::Transfer(transfer) = write { Some(transfer) } else { None });
-        let shown = pick(writes, |write| if let Write::CheckIn(scans) = write { Some(scans) } else { None });
+        let shown = pick(writes, |write| if let Write::CheckIn(_, scans) = write { Some(scans) } else { None });
 
         let pay = pick(writes, |write| if let Write::Begin(new) = write { Some(&**new) } else { None });
         let news = pick(writes, |write| if let Write::Advance(news) = write { Some(&**news) } else { None });
 
-        answers::lock(tx, edit.items.iter().filter_map(|edit| edit.asked.as_ref())).await?;
         let mut commands: Vec<claims::Command> = alone.items.iter().copied().cloned().collect();
         let wishes = holds::before_claims(tx, &new.items, &mut commands).await?;
         let (given_back, paid) = (back.items.iter().map(|back| back.hold), pay.items.iter().map(|new| new.hold));
@@ -158,10 +199,47 @@ impl Apply for Batch {
         let stand = lines::apply(tx, &waiting.items).await?;
         waiting.put(&mut whats, stand.into_iter().map(What::Lines));
 
+        say_again(tx, all, turns, &mut whats).await?;
         let fed = Arc::new(feed::write(tx, changes).await?);
         outbox::write(tx, outbox).await?;
         Ok(whats.into_iter().flatten().map(|what| Answer { what, fed: Arc::clone(&fed) }).collect())
     }
+}
+
+/// Keeps the answers of what was done under a key, and gives them to who asked for the same again.
+async fn say_again(
+    tx: &mut Tx<'_>,
+    writes: &[Write],
+    turns: Vec<Turn>,
+    whats: &mut [Option<What>],
+) -> Result<(), sql::Error> {
+    let kept = |place: usize| whats[place].as_ref().and_then(What::kept);
+    let done: HashMap<usize, (&Asked, Answered)> = (0..writes.len())
+        .filter(|place| turns[*place] == Turn::Go)
+        .filter_map(|place| Some((place, (writes[place].asked()?, kept(place)?))))
+        .collect();
+    if !done.is_empty() {
+        let now = tx.now().await?;
+        answers::keep(tx, &done.values().map(|(asked, answered)| (*asked, answered)).collect::<Vec<_>>(), now).await?;
+    }
+    for (place, turn) in turns.iter().enumerate() {
+        let again = match turn {
+            Turn::Go => continue,
+            Turn::Said(answered) => What::Said(answered.clone()),
+            Turn::Reused => What::KeyReused,
+            Turn::Behind(first) => {
+                let hash = |place: usize| writes[place].asked().map(|asked| asked.request_hash);
+                match (&turns[*first], done.get(first)) {
+                    _ if hash(place) != hash(*first) => What::KeyReused,
+                    (Turn::Said(answered), _) | (_, Some((_, answered))) => What::Said(answered.clone()),
+                    (Turn::Reused, None) => What::KeyReused,
+                    (_, None) => What::KeyBusy,
+                }
+            }
+        };
+        whats[place] = Some(again);
+    }
+    Ok(())
 }
 
 /// The writes of one kind, and their places.
@@ -170,8 +248,8 @@ struct Picked<'a, T> {
     items: Vec<&'a T>,
 }
 
-fn pick<'a, T>(writes: &'a [Write], kind: impl Fn(&'a Write) -> Option<&'a T>) -> Picked<'a, T> {
-    let (places, items) = writes.iter().enumerate().filter_map(|(place, write)| Some((place, kind(write)?))).unzip();
+fn pick<'a, T>(writes: &[(usize, &'a Write)], kind: impl Fn(&'a Write) -> Option<&'a T>) -> Picked<'a, T> {
+    let (places, items) = writes.iter().filter_map(|(place, write)| Some((*place, kind(write)?))).unzip();
     Picked { places, items }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
 use sqlx::types::Uuid;
 use tessera_kernel::{Currency, Timestamp};
@@ -10,8 +11,9 @@ use tessera_store::rows::{Json, RowsSql};
 use tessera_store::sql::{self, Tx};
 use tessera_store::{each_engine, rows_sql};
 
+use super::Store;
+use super::answers::{Asked, Once};
 use super::batch::{What, Write};
-use super::{Store, unexpected};
 use crate::Error;
 use crate::domain::ids::{EventId, OrderId, TicketId};
 
@@ -38,6 +40,8 @@ pub struct Booking {
     pub gate: Option<String>,
     /// When it last changed.
     pub updated_at: Timestamp,
+    /// How it ended, where it is a ticket no more.
+    pub ended: Option<Ended>,
     /// The event's title.
     pub event_name: String,
     /// When it begins.
@@ -54,6 +58,26 @@ pub struct Booking {
     pub timezone: String,
 }
 
+/// How a booking ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It was given back, and its money.
+    Refunded,
+    /// It was passed on: this is what the owner before had.
+    Transferred,
+}
+
+impl Ended {
+    /// Nothing where it has not.
+    fn from_stored(text: &str) -> Option<Self> {
+        match text {
+            "refunded" => Some(Self::Refunded),
+            "transferred" => Some(Self::Transferred),
+            _ => None,
+        }
+    }
+}
+
 #[derive(FromRow)]
 struct BookingRow {
     ticket_id: Uuid,
@@ -66,6 +90,7 @@ struct BookingRow {
     checked_in_at: Option<i64>,
     gate: Option<String>,
     updated_at: i64,
+    ended: String,
     event_name: String,
     starts_at: i64,
     organiser: String,
@@ -90,6 +115,7 @@ impl BookingRow {
             checked_in_at: self.checked_in_at.map(Timestamp::from_micros),
             gate: self.gate,
             updated_at: Timestamp::from_micros(self.updated_at),
+            ended: Ended::from_stored(&self.ended),
             event_name: self.event_name,
             starts_at: Timestamp::from_micros(self.starts_at),
             organiser: self.organiser,
@@ -112,7 +138,7 @@ pub enum TicketsOf<'a> {
     Everyone,
 }
 
-/// A page of the list of tickets, the one changed the longest ago first.
+/// A page of the list of tickets, the one changed the longest ago first. With a moment given, those too that ended since.
 #[derive(Clone, Copy, Debug)]
 pub struct TicketsPage {
     /// Of this event only.
@@ -155,8 +181,9 @@ pub struct Scan {
     pub at: Option<Timestamp>,
 }
 
-/// What the door may say of a ticket.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What the door may say of a ticket. Kept as JSON for who asks again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Scanned {
     /// Come in. From now on it is used, since then.
     Valid(Timestamp),
@@ -186,6 +213,8 @@ pub struct Transfer {
     pub to: Arc<str>,
     /// The same for a repetition of the same request.
     pub request: Uuid,
+    /// Under which key.
+    pub asked: Option<Asked>,
 }
 
 /// What became of a [`Transfer`].
@@ -231,7 +260,14 @@ const STATES_LOCKED: RowsSql = RowsSql {
 };
 /// The highest serial that a ticket had with owners who gave it back.
 const PAST: RowsSql = rows_sql!(
-    "SELECT p.ticket_id, MAX(p.serial) FROM " rows " JOIN past_bookings p ON p.ticket_id = " id(0) " GROUP BY p.ticket_id"
+    "SELECT p.ticket_id, MAX(p.serial) FROM " rows " JOIN past_bookings p ON p.ticket_id = " id(0) "
+     WHERE p.reason = 'refunded' GROUP BY p.ticket_id"
+);
+/// What an owner had who passed it on, for lists by the time of the last change.
+const PASSED_ON: RowsSql = rows_sql!(
+    "INSERT INTO past_bookings (ticket_id, serial, event_id, order_id, subject, ended_at, reason, price, booked_at)
+     SELECT b.ticket_id, b.serial, b.event_id, b.order_id, b.subject, " int(1) ", 'transferred', b.price, b.booked_at
+     FROM " rows " JOIN bookings b ON b.ticket_id = " id(0)
 );
 const CHANGE: RowsSql = rows_sql!(
     "UPDATE bookings SET subject = " text(1) ", serial = " int(2) ", checked_in_at = " int(3) ", checked_in_by = " text(4) ",
@@ -269,6 +305,19 @@ pub(super) async fn apply(
         .filter(|(after, before)| after != before)
         .map(|(after, before)| (after, before.serial))
         .collect();
+    let mut passed_on = Json::array(transfers.len(), 60);
+    for (before, after) in before.iter().filter_map(|before| Some((before, states.get(&before.ticket_id)?))) {
+        if before.subject != after.subject {
+            passed_on.row(|row| {
+                row.id(before.ticket_id);
+                row.number(now.micros());
+            });
+        }
+    }
+    let passed_on = passed_on.end();
+    if passed_on != "[]" {
+        PASSED_ON.execute(tx, passed_on).await?;
+    }
     if !changed.is_empty() && CHANGE.execute(tx, rows(&changed, now)).await? != changed.len() as u64 {
         // The rows were locked. Whoever got in between did not go through here.
         return Err(sqlx::Error::Protocol("bookings changed under their lock".to_owned()).into());
@@ -366,23 +415,33 @@ macro_rules! bookings {
     ($rest:literal) => {
         concat!(
             "SELECT b.ticket_id, b.order_id, b.subject, b.price, e.currency, b.serial, b.booked_at, b.checked_in_at, b.gate,
-                b.updated_at, e.name AS event_name, e.starts_at, e.organiser, v.name AS venue, v.address, v.city, v.timezone
+                b.updated_at, '' AS ended, e.name AS event_name, e.starts_at, e.organiser, v.name AS venue, v.address, v.city, v.timezone
              FROM bookings b JOIN events e ON e.id = b.event_id JOIN venues v ON v.id = e.venue_id ",
             $rest
         )
     };
 }
 
-/// The same for a page of a list of whose tickets these are.
+/// A page of a list of whose tickets these are. Those that ended are in lists since a moment only: the index of each of
+/// the two tables gives no more than a page.
 macro_rules! page_of {
-    ($whose:literal) => {
+    ($whose:literal, $past:literal) => {
         concat!(
+            "SELECT * FROM (",
             bookings!(
-                "WHERE (b.updated_at, b.ticket_id) > ($1, $2) AND b.updated_at >= $3 AND b.ticket_id > $4
-                    AND b.ticket_id <= $5 AND "
+                "WHERE (b.updated_at, b.ticket_id) > ($1, $2) AND b.updated_at >= $3 AND b.updated_at <= $8
+                    AND b.ticket_id > $4 AND b.ticket_id <= $5 AND "
             ),
             $whose,
-            " ORDER BY b.updated_at, b.ticket_id LIMIT $7"
+            " ORDER BY b.updated_at, b.ticket_id LIMIT $7) AS here UNION ALL SELECT * FROM (
+             SELECT b.ticket_id, b.order_id, b.subject, b.price, e.currency, b.serial, b.booked_at, b.checked_in_at, b.gate,
+                b.ended_at AS updated_at, b.reason AS ended, e.name AS event_name, e.starts_at, e.organiser,
+                v.name AS venue, v.address, v.city, v.timezone
+             FROM past_bookings b JOIN events e ON e.id = b.event_id JOIN venues v ON v.id = e.venue_id
+             WHERE $9 AND (b.ended_at, b.ticket_id) > ($1, $2) AND b.ended_at >= $3 AND b.ended_at <= $8
+                AND b.ticket_id > $4 AND b.ticket_id <= $5 AND ",
+            $past,
+            " ORDER BY b.ended_at, b.ticket_id LIMIT $7) AS past ORDER BY updated_at, ticket_id LIMIT $7"
         )
     };
 }
@@ -400,14 +459,27 @@ impl Store {
         row.map(BookingRow::read).transpose()
     }
 
+    /// The tickets that somebody has of an order, in the order of their ids.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`]; those of the database.
+    pub async fn bookings_of(&self, order: OrderId, owner: &str) -> Result<Vec<Booking>, Error> {
+        const OF: &str = bookings!("WHERE b.order_id = $1 AND b.subject = $2 ORDER BY b.ticket_id");
+        let rows: Vec<BookingRow> =
+            each_engine!(&self.db, |pool| { sqlx::query_as(OF).bind(order.uuid()).bind(owner).fetch_all(pool).await })
+                .map_err(sql::Error::from)?;
+        rows.into_iter().map(BookingRow::read).collect()
+    }
+
     /// A page of a list of tickets.
     ///
     /// # Errors
     /// [`Error::Corrupt`]; those of the database.
     pub async fn list_bookings(&self, whose: TicketsOf<'_>, page: TicketsPage) -> Result<Vec<Booking>, Error> {
-        const OWNED: &str = page_of!("b.subject = $6");
-        const ORGANISED: &str = page_of!("e.organiser = $6");
-        const ALL: &str = page_of!("$6 = ''");
+        const OWNED: &str = page_of!("b.subject = $6", "b.subject = $6");
+        // To who sells it, a ticket that was passed on is the same one.
+        const ORGANISED: &str = page_of!("e.organiser = $6", "e.organiser = $6 AND b.reason = 'refunded'");
+        const ALL: &str = page_of!("$6 = ''", "$6 = '' AND b.reason = 'refunded'");
         let (list, subject) = match whose {
             TicketsOf::Owner(subject) => (OWNED, subject),
             TicketsOf::Organiser(subject) => (ORGANISED, subject),
@@ -415,10 +487,12 @@ impl Store {
         };
         let (at, id) = page.after.map_or((i64::MIN, Uuid::nil()), |(at, ticket)| (at, ticket.uuid()));
         let since = page.updated_since.map_or(i64::MIN, Timestamp::micros);
+        let settled = self.settled_until().await?;
         let (above, up_to) = page.event.map_or((Uuid::nil(), Uuid::max()), tickets_of);
         let rows: Vec<BookingRow> = each_engine!(&self.db, |pool| {
             let list = sqlx::query_as(list).bind(at).bind(id).bind(since).bind(above).bind(up_to);
-            list.bind(subject).bind(page.limit).fetch_all(pool).await
+            let list = list.bind(subject).bind(page.limit).bind(settled).bind(page.updated_since.is_some());
+            list.fetch_all(pool).await
         })
         .map_err(sql::Error::from)?;
         rows.into_iter().map(BookingRow::read).collect()
@@ -451,21 +525,20 @@ impl Store {
     ///
     /// # Errors
     /// Those of the database. Refusals are part of the answer.
-    pub async fn transfer(&self, transfer: Transfer) -> Result<Transferred, Error> {
-        match self.submit(Write::Transfer(transfer)).await? {
-            What::Transferred(transferred) => Ok(transferred),
-            _ => Err(unexpected()),
-        }
+    pub async fn transfer(&self, transfer: Transfer) -> Result<Once<Transferred>, Error> {
+        let transferred = |what| if let What::Transferred(transferred) = what { Some(transferred) } else { None };
+        self.submit_once(Write::Transfer(transfer), transferred).await
     }
 
     /// Lets tickets in that are good for it: of many scans of a ticket, the earliest one. One answer each, in order.
     ///
     /// # Errors
     /// Those of the database. Refusals are part of the answer.
-    pub async fn check_in(&self, scans: Vec<Scan>) -> Result<Vec<Scanned>, Error> {
-        match self.submit(Write::CheckIn(scans)).await? {
-            What::CheckedIn(scanned) => Ok(scanned),
-            _ => Err(unexpected()),
+    pub async fn check_in(&self, asked: Option<Asked>, scans: Vec<Scan>) -> Result<Vec<Scanned>, Error> {
+        let scanned = |what| if let What::CheckedIn(scanned) = what { Some(scanned) } else { None };
+        match self.submit_once(Write::CheckIn(asked, scans), scanned).await? {
+            Once::Now(scanned) => Ok(scanned),
+            Once::Before(answered) => answered.read(),
         }
     }
 }

@@ -10,7 +10,7 @@ use tessera_store::rows::{Json, RowsSql};
 use tessera_store::sql;
 use tessera_store::{each_engine, rows_sql};
 
-use super::Store;
+use super::{Listed, Store};
 use crate::Error;
 use crate::domain::catalogue::{Performer, PlanInfo, Venue};
 use crate::domain::event::{Event, Status};
@@ -109,7 +109,7 @@ impl Store {
     /// # Errors
     /// [`Error::NotFound`]; those of the database.
     pub async fn plan_info(&self, id: PlanId) -> Result<PlanInfo, Error> {
-        const INFO: &str = "SELECT id, name, seats, organiser, updated_at FROM seat_plans
+        const INFO: &str = "SELECT id, name, seats, organiser, updated_at, deleted_at FROM seat_plans
              WHERE id = $1 AND deleted_at IS NULL";
         let row: Option<PlanRow> =
             each_engine!(&self.db, |pool| sqlx::query_as(INFO).bind(id.uuid()).fetch_optional(pool).await)
@@ -117,16 +117,20 @@ impl Store {
         row.map(PlanInfo::from).ok_or_else(|| Error::NotFound { what: "seat plan", id: id.to_string() })
     }
 
-    /// The seat plans of an organiser that were not deleted, by id, after one.
+    /// The seat plans of an organiser, the one changed the longest ago first.
     ///
     /// # Errors
     /// Those of the database.
-    pub async fn plan_infos(&self, organiser: &str, after: Option<PlanId>, limit: i64) -> Result<Vec<PlanInfo>, Error> {
-        const INFOS: &str = "SELECT id, name, seats, organiser, updated_at FROM seat_plans
-             WHERE organiser = $1 AND id > $2 AND deleted_at IS NULL ORDER BY id LIMIT $3";
-        let after = after.map_or(Uuid::nil(), PlanId::uuid);
+    pub async fn list_plans(&self, organiser: &str, listed: Listed) -> Result<Vec<PlanInfo>, Error> {
+        const LIST: &str = "SELECT id, name, seats, organiser, updated_at, deleted_at FROM seat_plans
+             WHERE organiser = $1 AND (updated_at, id) > ($2, $3) AND updated_at >= $4 AND updated_at <= $5
+                AND (deleted_at IS NULL OR $6)
+             ORDER BY updated_at, id LIMIT $7";
+        let (at, id) = listed.begin();
+        let settled = self.settled_until().await?;
         let rows: Vec<PlanRow> = each_engine!(&self.db, |pool| {
-            sqlx::query_as(INFOS).bind(organiser).bind(after).bind(limit).fetch_all(pool).await
+            let list = sqlx::query_as(LIST).bind(organiser).bind(at).bind(id).bind(listed.since()).bind(settled);
+            list.bind(listed.updated_since.is_some()).bind(listed.limit).fetch_all(pool).await
         })
         .map_err(sql::Error::from)?;
         Ok(rows.into_iter().map(PlanInfo::from).collect())
@@ -195,6 +199,7 @@ struct PlanRow {
     seats: i64,
     organiser: String,
     updated_at: i64,
+    deleted_at: Option<i64>,
 }
 
 impl From<PlanRow> for PlanInfo {
@@ -206,6 +211,7 @@ impl From<PlanRow> for PlanInfo {
             seats: row.seats as u32,
             organiser: row.organiser,
             updated_at: Timestamp::from_micros(row.updated_at),
+            deleted_at: row.deleted_at.map(Timestamp::from_micros),
         }
     }
 }

@@ -7,11 +7,11 @@ use tessera_store::rows::{Json, RowsSql};
 use tessera_store::rows_sql;
 use tessera_store::sql::{self, Tx};
 
-use super::answers::{self, Answered, Asked, Known};
+use super::Store;
+use super::answers::{Answered, Asked, Once};
 use super::batch::{What, Write};
 use super::outbox::{Kind, Outbox};
 use super::promos;
-use super::{Store, unexpected};
 use crate::Error;
 use crate::domain::catalogue::{Performer, Venue};
 use crate::domain::event::Event;
@@ -99,8 +99,6 @@ pub struct Season {
 pub enum Edited {
     /// It is done, or was before under the same key.
     Done(Answered),
-    /// The key was used for another request.
-    KeyReused,
     /// It is not in the version that was read.
     Changed,
     /// There is one already.
@@ -121,13 +119,6 @@ pub(super) async fn apply(tx: &mut Tx<'_>, edits: &[&Edit], outbox: &mut Outbox)
 }
 
 async fn apply_one(tx: &mut Tx<'_>, edit: &Edit, now: Timestamp, outbox: &mut Outbox) -> Result<Edited, sql::Error> {
-    if let Some(asked) = &edit.asked {
-        match answers::known(tx, &[asked]).await?.pop() {
-            None | Some(Known::New) => {}
-            Some(Known::Same(answered)) => return Ok(Edited::Done(answered)),
-            Some(Known::Other) => return Ok(Edited::KeyReused),
-        }
-    }
     if let Err(refused) = put(tx, &edit.put, now).await? {
         return Ok(refused);
     }
@@ -136,11 +127,7 @@ async fn apply_one(tx: &mut Tx<'_>, edit: &Edit, now: Timestamp, outbox: &mut Ou
     if let Some(updated_at) = body.get_mut("updated_at") {
         *updated_at = now.to_string().into();
     }
-    let answered = Answered { status: edit.status, body: body.to_string() };
-    if let Some(asked) = &edit.asked {
-        answers::keep(tx, &[(asked, &answered)], now).await?;
-    }
-    Ok(Edited::Done(answered))
+    Ok(Edited::Done(Answered { status: edit.status, body: body.to_string() }))
 }
 
 fn note(put: &Put, outbox: &mut Outbox) {
@@ -409,11 +396,12 @@ impl Store {
     /// Changes the catalogue.
     ///
     /// # Errors
-    /// Those of the database. Refusals are part of the answer.
+    /// [`Error::KeyReused`]; those of the database. Refusals are part of the answer.
     pub async fn edit(&self, edit: Edit) -> Result<Edited, Error> {
-        match self.submit(Write::Edit(Box::new(edit))).await? {
-            What::Edited(edited) => Ok(edited),
-            _ => Err(unexpected()),
+        let edited = |what| if let What::Edited(edited) = what { Some(edited) } else { None };
+        match self.submit_once(Write::Edit(Box::new(edit)), edited).await? {
+            Once::Now(edited) => Ok(edited),
+            Once::Before(answered) => Ok(Edited::Done(answered)),
         }
     }
 }

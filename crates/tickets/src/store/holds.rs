@@ -13,6 +13,7 @@ use tessera_store::rows::{Json, RowsSql};
 use tessera_store::sql::{self, Tx};
 use tessera_store::{each_engine, rows_sql};
 
+use super::answers::{Asked, Once};
 use super::batch::{Changes, What, Write};
 use super::seats::{self, PricedSeat};
 use super::{Store, unexpected};
@@ -108,6 +109,8 @@ pub struct ReleaseHold {
     pub subject: Arc<str>,
     /// Where claims are kept elsewhere: whether the seats were freed there.
     pub freed: Option<bool>,
+    /// Under which key.
+    pub asked: Option<Asked>,
 }
 
 /// What became of giving seats back.
@@ -582,11 +585,9 @@ impl Store {
     ///
     /// # Errors
     /// Those of the database. Refusals are part of the answer.
-    pub async fn release(&self, release: ReleaseHold) -> Result<Released, Error> {
-        match self.submit(Write::Release(release)).await? {
-            What::Released(released) => Ok(released),
-            _ => Err(unexpected()),
-        }
+    pub async fn release(&self, release: ReleaseHold) -> Result<Once<Released>, Error> {
+        let released = |what| if let What::Released(released) = what { Some(released) } else { None };
+        self.submit_once(Write::Release(release), released).await
     }
 
     /// A hold.

@@ -6,7 +6,7 @@ use sqlx::FromRow;
 use sqlx::types::Uuid;
 use tessera_kernel::{Currency, Timestamp};
 use tessera_store::rows::RowsSql;
-use tessera_store::sql;
+use tessera_store::sql::{self, Db};
 use tessera_store::{each_engine, rows_sql};
 
 use super::Store;
@@ -122,16 +122,37 @@ impl EventRow {
 }
 
 impl Listed {
-    fn begin(&self) -> (i64, Uuid) {
+    pub(super) fn begin(&self) -> (i64, Uuid) {
         self.after.unwrap_or((i64::MIN, Uuid::nil()))
     }
 
-    fn since(&self) -> i64 {
+    pub(super) fn since(&self) -> i64 {
         self.updated_since.map_or(i64::MIN, Timestamp::micros)
     }
 }
 
 impl Store {
+    /// Until when nothing can change any more that is not seen by a statement from now on, microseconds: lists end there,
+    /// so that who goes on from their end misses nothing.
+    ///
+    /// On PostgreSQL a change is stamped by the server's clock while its transaction runs, and seen only when that has
+    /// ended: a later stamp may be seen first. No transaction stamps before it begins. One that runs for a minute is none
+    /// of ours, whose writes have deadlines. On SQLite stamps are taken under the write lock.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub(super) async fn settled_until(&self) -> Result<i64, Error> {
+        const OLDEST: &str =
+            "SELECT (extract(epoch FROM LEAST(clock_timestamp(), min(xact_start))) * 1000000)::BIGINT - 1
+            FROM pg_stat_activity
+            WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
+                AND xact_start > clock_timestamp() - INTERVAL '1 minute'";
+        match &self.db {
+            Db::Sqlite(_) => Ok(i64::MAX),
+            Db::Postgres(pool) => Ok(sqlx::query_scalar(OLDEST).fetch_one(pool).await.map_err(sql::Error::from)?),
+        }
+    }
+
     /// Events, the one changed the longest ago first.
     ///
     /// # Errors
@@ -142,13 +163,14 @@ impl Store {
                 e.starts_at, e.currency, e.tickets, e.document, e.version, e.updated_at, e.deleted_at
              FROM events e JOIN venues v ON v.id = e.venue_id
              WHERE (e.updated_at, e.id) > ($1, $2) AND e.updated_at >= $3 AND (e.deleted_at IS NULL OR $4)
-                AND ((e.status <> 'draft' AND $5) OR e.organiser = $6 OR $7)
+                AND ((e.status <> 'draft' AND $5) OR e.organiser = $6 OR $7) AND e.updated_at <= $9
              ORDER BY e.updated_at, e.id LIMIT $8";
         const BILLS: RowsSql = rows_sql!(
             "SELECT b.event_id, p.id, p.name FROM " rows " JOIN event_performers b ON b.event_id = " id(0) "
              JOIN performers p ON p.id = b.performer_id ORDER BY b.event_id, b.position"
         );
         let (at, id) = listed.begin();
+        let settled = self.settled_until().await?;
         let (others, organiser, all) = match viewer {
             Viewer::Public => (true, "", false),
             Viewer::Organiser(subject) => (true, subject, false),
@@ -158,7 +180,8 @@ impl Store {
         let rows: Vec<EventRow> = each_engine!(&self.db, |pool| {
             let list =
                 sqlx::query_as(EVENTS).bind(at).bind(id).bind(listed.since()).bind(listed.updated_since.is_some());
-            list.bind(others).bind(organiser).bind(all).bind(listed.limit).fetch_all(pool).await
+            let list = list.bind(others).bind(organiser).bind(all).bind(listed.limit);
+            list.bind(settled).fetch_all(pool).await
         })
         .map_err(sql::Error::from)?;
         let mut events = rows.into_iter().map(EventRow::read).collect::<Result<Vec<_>, Error>>()?;
@@ -186,13 +209,15 @@ impl Store {
                 version, updated_at, deleted_at
              FROM venues
              WHERE (updated_at, id) > ($1, $2) AND updated_at >= $3 AND (deleted_at IS NULL OR $4)
-                AND ($5 OR organiser = $6)
+                AND ($5 OR organiser = $6) AND updated_at <= $8
              ORDER BY updated_at, id LIMIT $7";
         let (at, id) = listed.begin();
+        let settled = self.settled_until().await?;
         let rows: Vec<VenueRow> = each_engine!(&self.db, |pool| {
             let list =
                 sqlx::query_as(VENUES).bind(at).bind(id).bind(listed.since()).bind(listed.updated_since.is_some());
-            list.bind(owner.is_none()).bind(owner.unwrap_or_default()).bind(listed.limit).fetch_all(pool).await
+            let list = list.bind(owner.is_none()).bind(owner.unwrap_or_default()).bind(listed.limit);
+            list.bind(settled).fetch_all(pool).await
         })
         .map_err(sql::Error::from)?;
         rows.into_iter().map(VenueRow::read).collect()
@@ -205,13 +230,14 @@ impl Store {
     pub async fn list_performers(&self, owner: Option<&str>, listed: Listed) -> Result<Vec<Performer>, Error> {
         const PERFORMERS: &str = "SELECT id, name, about, organiser, version, updated_at, deleted_at FROM performers
              WHERE (updated_at, id) > ($1, $2) AND updated_at >= $3 AND (deleted_at IS NULL OR $4)
-                AND ($5 OR organiser = $6)
+                AND ($5 OR organiser = $6) AND updated_at <= $8
              ORDER BY updated_at, id LIMIT $7";
         let (at, id) = listed.begin();
+        let settled = self.settled_until().await?;
         let rows: Vec<PerformerRow> = each_engine!(&self.db, |pool| {
             let list = sqlx::query_as(PERFORMERS).bind(at).bind(id).bind(listed.since());
             let list = list.bind(listed.updated_since.is_some()).bind(owner.is_none()).bind(owner.unwrap_or_default());
-            list.bind(listed.limit).fetch_all(pool).await
+            list.bind(listed.limit).bind(settled).fetch_all(pool).await
         })
         .map_err(sql::Error::from)?;
         Ok(rows.into_iter().map(Performer::from).collect())

@@ -36,16 +36,17 @@ use crate::domain::ids::PlanId;
 use crate::domain::plan::SeatPlan;
 use batch::Batch;
 
-pub use answers::{Answered, Asked};
+pub use answers::{Answered, Asked, Once};
 pub(crate) use batch::{Fed, Write};
-pub use bookings::{Booking, DoorEntry, Scan, Scanned, TicketsOf, TicketsPage, Transfer, Transferred};
+pub use bookings::{Booking, DoorEntry, Ended, Scan, Scanned, TicketsOf, TicketsPage, Transfer, Transferred};
 pub use edits::{Deleted, Edit, Edited, NewPlan, Put, Season};
 pub use feed::{Head, SeatNotices};
 pub use holds::{Held, Hold, HoldState, NewHold, ReleaseHold, Released};
 pub use indexed::{CHANNEL, Changed, Changes, OutboxHead, Source};
 pub use lists::{Listed, ListedEvent, Viewer};
 pub use orders::{
-    Action, Advance, Advanced, Attempt, Begun, Booked, NewOrder, OpenOrder, OrderRecord, OrdersOf, Return, Unreturnable,
+    Action, Advance, Advanced, Attempt, Begun, Booked, InOrder, NewOrder, OpenOrder, OrderRecord, OrdersOf, Return,
+    Unreturnable,
 };
 pub use outbox::Kind;
 pub use queues::{OwnedPlace, QueueRow};
@@ -61,7 +62,11 @@ type Listener = Box<dyn Fn(&Fed) + Send + Sync>;
 
 /// The steps of the schema, the claims' table among them.
 pub fn migrations() -> Vec<Migration> {
-    schema::STEPS.iter().copied().chain([claims::migration(2), lines::migration(3), schema::QUEUES]).collect()
+    schema::STEPS
+        .iter()
+        .copied()
+        .chain([claims::migration(2), lines::migration(3), schema::QUEUES, schema::CHANGES])
+        .collect()
 }
 
 /// The database of tickets. Cheap to clone.

@@ -3,7 +3,7 @@
 //! What becomes of an order is decided by [`domain::order`](crate::domain::order) on the row as it is in the transaction;
 //! this room reads and writes around it. An attempt is stored before the provider is called with it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use tessera_store::rows::{Json, RowsSql};
 use tessera_store::rows_sql;
 use tessera_store::sql::{self, Tx};
 
+use super::answers::Once;
 use super::batch::{What, Write};
 use super::seats::{self, PricedSeat};
 use super::{Listed, Store, unexpected};
@@ -82,6 +83,16 @@ pub enum OrdersOf<'a> {
     Organiser(&'a str),
     /// All.
     Everyone,
+}
+
+/// In which order things are listed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum InOrder {
+    /// The one changed the longest ago first: for who follows along.
+    #[default]
+    OfChange,
+    /// The newest first: for people.
+    NewestFirst,
 }
 
 /// What an attempt is at.
@@ -278,6 +289,34 @@ impl Store {
         }
     }
 
+    /// The same where somebody asked for it under a key: once.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::KeyReused`]; those of the database. Refusals are part of the answer.
+    pub async fn advance_order_once(&self, advance: Advance) -> Result<Once<Advanced>, Error> {
+        let id = advance.order;
+        let advanced = |what| if let What::Advanced(advanced) = what { Some(advanced) } else { None };
+        match self.submit_once(Write::Advance(Box::new(advance)), advanced).await? {
+            Once::Now(Some(advanced)) => Ok(Once::Now(*advanced)),
+            Once::Now(None) => Err(Error::NotFound { what: "order", id: id.to_string() }),
+            Once::Before(answered) => Ok(Once::Before(answered)),
+        }
+    }
+
+    /// Orders of cancelled events that still have seats or money of their buyers, in the order of their ids after one.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn orders_of_cancelled(&self, after: Option<OrderId>, limit: i64) -> Result<Vec<OrderId>, Error> {
+        const ORDERS: &str = "SELECT o.id FROM events e JOIN orders o ON o.event_id = e.id
+             WHERE e.status = 'cancelled' AND o.state IN ('booked', 'captured') AND o.id > $1 ORDER BY o.id LIMIT $2";
+        let after = after.map_or(Uuid::nil(), OrderId::uuid);
+        let rows: Vec<Uuid> =
+            each_engine!(&self.db, |pool| sqlx::query_scalar(ORDERS).bind(after).bind(limit).fetch_all(pool).await)
+                .map_err(sql::Error::from)?;
+        Ok(rows.into_iter().map(Into::into).collect())
+    }
+
     /// An order.
     ///
     /// # Errors
@@ -316,34 +355,69 @@ impl Store {
         Ok(rows.into_iter().map(Into::into).collect())
     }
 
-    /// Orders of a buyer, of the events of an organiser, or all; the one changed the longest ago first.
+    /// Orders of a buyer, of the events of an organiser, or all; by default the one changed the longest ago first.
     ///
     /// # Errors
     /// [`Error::Corrupt`]; those of the database.
-    pub async fn list_orders(&self, whose: OrdersOf<'_>, listed: &Listed) -> Result<Vec<OrderRecord>, Error> {
+    pub async fn list_orders(
+        &self,
+        whose: OrdersOf<'_>,
+        order: InOrder,
+        listed: &Listed,
+    ) -> Result<Vec<OrderRecord>, Error> {
         macro_rules! page_of {
-            ($whose:literal) => {
+            (changed, $whose:literal) => {
                 concat!(
                     "SELECT o.* FROM orders o JOIN events e ON e.id = o.event_id
-                     WHERE o.updated_at >= $1 AND (o.updated_at > $2 OR (o.updated_at = $2 AND o.id > $3)) AND ",
+                     WHERE o.updated_at >= $1 AND (o.updated_at, o.id) > ($2, $3) AND o.updated_at <= $6 AND ",
                     $whose,
                     " ORDER BY o.updated_at, o.id LIMIT $5"
                 )
             };
+            (newest, $whose:literal) => {
+                concat!(
+                    "SELECT o.* FROM orders o JOIN events e ON e.id = o.event_id
+                     WHERE o.updated_at >= $1 AND (o.created_at, o.id) < ($2, $3) AND o.created_at <= $6 AND ",
+                    $whose,
+                    " ORDER BY o.created_at DESC, o.id DESC LIMIT $5"
+                )
+            };
         }
-        let (list, subject) = match whose {
-            OrdersOf::Buyer(subject) => (page_of!("o.subject = $4"), subject),
-            OrdersOf::Organiser(subject) => (page_of!("e.organiser = $4"), subject),
-            OrdersOf::Everyone => (page_of!("$4 = ''"), ""),
+        let (list, subject) = match (whose, order) {
+            (OrdersOf::Buyer(subject), InOrder::OfChange) => (page_of!(changed, "o.subject = $4"), subject),
+            (OrdersOf::Buyer(subject), InOrder::NewestFirst) => (page_of!(newest, "o.subject = $4"), subject),
+            (OrdersOf::Organiser(subject), InOrder::OfChange) => (page_of!(changed, "e.organiser = $4"), subject),
+            (OrdersOf::Organiser(subject), InOrder::NewestFirst) => (page_of!(newest, "e.organiser = $4"), subject),
+            (OrdersOf::Everyone, InOrder::OfChange) => (page_of!(changed, "$4 = ''"), ""),
+            (OrdersOf::Everyone, InOrder::NewestFirst) => (page_of!(newest, "$4 = ''"), ""),
         };
-        let since = listed.updated_since.map_or(i64::MIN, Timestamp::micros);
-        let (at, id) = listed.after.unwrap_or((i64::MIN, Uuid::nil()));
+        let (at, id) = match order {
+            InOrder::OfChange => listed.begin(),
+            InOrder::NewestFirst => listed.after.unwrap_or((i64::MAX, Uuid::max())),
+        };
+        let settled = match order {
+            InOrder::OfChange => self.settled_until().await?,
+            // For people, who want to see what they did just now.
+            InOrder::NewestFirst => i64::MAX,
+        };
         let rows: Vec<OrderRow> = each_engine!(&self.db, |pool| {
-            let list = sqlx::query_as(list).bind(since).bind(at).bind(id).bind(subject).bind(listed.limit);
-            list.fetch_all(pool).await
+            let list = sqlx::query_as(list).bind(listed.since()).bind(at).bind(id).bind(subject);
+            list.bind(listed.limit).bind(settled).fetch_all(pool).await
         })
         .map_err(sql::Error::from)?;
         rows.into_iter().map(OrderRow::read).collect()
+    }
+
+    /// Which of these orders are for events of this organiser.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn orders_sold_by(&self, orders: &[OrderId], organiser: &str) -> Result<HashSet<OrderId>, Error> {
+        const OF: RowsSql = rows_sql!(
+            "SELECT o.id, e.organiser FROM " rows " JOIN orders o ON o.id = " id(0) " JOIN events e ON e.id = o.event_id"
+        );
+        let rows: Vec<(Uuid, String)> = OF.fetch_from(&self.db, ids(orders)).await?;
+        Ok(rows.into_iter().filter(|(_, of)| of == organiser).map(|(id, _)| id.into()).collect())
     }
 
     /// The order of a payment, by the provider's name of it.

@@ -9,7 +9,7 @@ use tessera_store::rows::{Json, RowsSql};
 use tessera_store::sql::{self, Tx};
 use tessera_store::{each_engine, rows_sql};
 
-use super::Store;
+use super::{Listed, Store};
 use crate::Error;
 use crate::domain::ids::{EventId, PromoId};
 use crate::domain::promo::{Discount, Promo};
@@ -62,7 +62,8 @@ pub(super) async fn redeem(tx: &mut Tx<'_>, codes: &[PromoId]) -> Result<Vec<boo
          RETURNING promo_codes.id, uses, max_uses, valid_from, valid_until"
     );
     const COUNT: RowsSql = rows_sql!(
-        "UPDATE promo_codes SET uses = uses + " int(1) " FROM " rows " WHERE promo_codes.id = " id(0)
+        "UPDATE promo_codes SET uses = uses + " int(1) ", updated_at = " int(2) " FROM " rows "
+         WHERE promo_codes.id = " id(0)
     );
     if codes.is_empty() {
         return Ok(Vec::new());
@@ -71,7 +72,7 @@ pub(super) async fn redeem(tx: &mut Tx<'_>, codes: &[PromoId]) -> Result<Vec<boo
     let wanted: BTreeMap<Uuid, i64> = codes.iter().map(|code| (code.uuid(), 0)).collect();
     let mut left: HashMap<Uuid, i64> = HashMap::new();
     for id in wanted.keys() {
-        let rows: Vec<Left> = LOCK.fetch(tx, counted([(*id, 0)])).await?;
+        let rows: Vec<Left> = LOCK.fetch(tx, counted([(*id, 0)], 0)).await?;
         let now = tx.now().await?.micros();
         let open = |(_, uses, most, from, until): &Left| {
             let begun = from.is_none_or(|from| now >= from) && until.is_none_or(|until| now < until);
@@ -90,7 +91,8 @@ pub(super) async fn redeem(tx: &mut Tx<'_>, codes: &[PromoId]) -> Result<Vec<boo
     let redeemed = codes.iter().map(&mut redeem).collect();
     let uses: Vec<(Uuid, i64)> = uses.into_iter().filter(|(_, uses)| *uses > 0).collect();
     if !uses.is_empty() {
-        COUNT.execute(tx, counted(uses)).await?;
+        let now = tx.now().await?.micros();
+        COUNT.execute(tx, counted(uses, now)).await?;
     }
     Ok(redeemed)
 }
@@ -101,24 +103,26 @@ pub(super) async fn redeem(tx: &mut Tx<'_>, codes: &[PromoId]) -> Result<Vec<boo
 /// Those of the database.
 pub(super) async fn give_back(tx: &mut Tx<'_>, codes: &[PromoId]) -> Result<(), sql::Error> {
     const BACK: RowsSql = rows_sql!(
-        "UPDATE promo_codes SET uses = uses - " int(1) " FROM " rows "
+        "UPDATE promo_codes SET uses = uses - " int(1) ", updated_at = " int(2) " FROM " rows "
          WHERE promo_codes.id = " id(0) " AND uses >= " int(1)
     );
     let mut uses: BTreeMap<Uuid, i64> = BTreeMap::new();
     codes.iter().for_each(|code| *uses.entry(code.uuid()).or_default() += 1);
     // One at a time, so that they are locked in the order of their ids.
     for (id, uses) in uses {
-        BACK.execute(tx, counted([(id, uses)])).await?;
+        let now = tx.now().await?.micros();
+        BACK.execute(tx, counted([(id, uses)], now)).await?;
     }
     Ok(())
 }
 
-fn counted(uses: impl IntoIterator<Item = (Uuid, i64)>) -> String {
+fn counted(uses: impl IntoIterator<Item = (Uuid, i64)>, now: i64) -> String {
     let mut json = Json::array(1, 50);
     for (id, uses) in uses {
         json.row(|row| {
             row.id(id);
             row.number(uses);
+            row.number(now);
         });
     }
     json.end()
@@ -137,6 +141,7 @@ struct PromoRow {
     valid_until: Option<i64>,
     version: i64,
     updated_at: i64,
+    deleted_at: Option<i64>,
 }
 
 impl PromoRow {
@@ -161,6 +166,7 @@ impl PromoRow {
             valid_until: self.valid_until.map(Timestamp::from_micros),
             version: self.version,
             updated_at: Timestamp::from_micros(self.updated_at),
+            deleted_at: self.deleted_at.map(Timestamp::from_micros),
         })
     }
 }
@@ -172,7 +178,7 @@ impl Store {
     /// [`Error::NotFound`]; those of the database.
     pub async fn promo(&self, event: EventId, code: &str) -> Result<Promo, Error> {
         const READ: &str = "SELECT id, event_id, code, discount_bp, discount_amount, max_uses, uses, valid_from,
-                valid_until, version, updated_at
+                valid_until, version, updated_at, deleted_at
              FROM promo_codes WHERE event_id = $1 AND code = $2 AND deleted_at IS NULL";
         let row: Option<PromoRow> = each_engine!(&self.db, |pool| {
             sqlx::query_as(READ).bind(event.uuid()).bind(code).fetch_optional(pool).await
@@ -188,7 +194,7 @@ impl Store {
     /// [`Error::NotFound`]; those of the database.
     pub async fn promo_by_id(&self, id: PromoId) -> Result<Promo, Error> {
         const READ: &str = "SELECT id, event_id, code, discount_bp, discount_amount, max_uses, uses, valid_from,
-                valid_until, version, updated_at
+                valid_until, version, updated_at, deleted_at
              FROM promo_codes WHERE id = $1 AND deleted_at IS NULL";
         let row: Option<PromoRow> =
             each_engine!(&self.db, |pool| sqlx::query_as(READ).bind(id.uuid()).fetch_optional(pool).await)
@@ -196,16 +202,22 @@ impl Store {
         row.ok_or_else(|| Error::NotFound { what: "promotion code", id: id.to_string() })?.read()
     }
 
-    /// The codes of an event, by their text; at most `limit`.
+    /// The codes of an event, the one changed the longest ago first; a use is a change.
     ///
     /// # Errors
     /// Those of the database.
-    pub async fn promos(&self, event: EventId, after: &str, limit: i64) -> Result<Vec<Promo>, Error> {
-        const READ: &str = "SELECT id, event_id, code, discount_bp, discount_amount, max_uses, uses, valid_from,
-                valid_until, version, updated_at
-             FROM promo_codes WHERE event_id = $1 AND code > $2 AND deleted_at IS NULL ORDER BY code LIMIT $3";
+    pub async fn list_promos(&self, event: EventId, listed: Listed) -> Result<Vec<Promo>, Error> {
+        const LIST: &str = "SELECT id, event_id, code, discount_bp, discount_amount, max_uses, uses, valid_from,
+                valid_until, version, updated_at, deleted_at
+             FROM promo_codes
+             WHERE event_id = $1 AND (updated_at, id) > ($2, $3) AND updated_at >= $4 AND updated_at <= $5
+                AND (deleted_at IS NULL OR $6)
+             ORDER BY updated_at, id LIMIT $7";
+        let (at, id) = listed.begin();
+        let settled = self.settled_until().await?;
         let rows: Vec<PromoRow> = each_engine!(&self.db, |pool| {
-            sqlx::query_as(READ).bind(event.uuid()).bind(after).bind(limit).fetch_all(pool).await
+            let list = sqlx::query_as(LIST).bind(event.uuid()).bind(at).bind(id).bind(listed.since()).bind(settled);
+            list.bind(listed.updated_since.is_some()).bind(listed.limit).fetch_all(pool).await
         })
         .map_err(sql::Error::from)?;
         rows.into_iter().map(PromoRow::read).collect()

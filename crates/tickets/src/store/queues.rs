@@ -10,6 +10,7 @@ use tessera_store::lines::{Lines, Seed, SqlLines};
 use tessera_store::sql::{self, Tx};
 use tessera_store::{each_engine, each_tx};
 
+use super::answers::Asked;
 use super::batch::{What, Write};
 use super::{Store, unexpected};
 use crate::Error;
@@ -43,6 +44,8 @@ impl QueueRow {
 /// A change of a waiting room.
 #[derive(Clone, Debug)]
 pub(crate) struct QueueWrite {
+    /// Under which key.
+    pub(super) asked: Option<Asked>,
     event: EventId,
     change: QueueChange,
 }
@@ -250,8 +253,10 @@ impl Store {
     ///
     /// # Errors
     /// Those of the database.
-    pub async fn control_queue(&self, event: EventId, control: Control) -> Result<(), Error> {
-        self.change_queue(event, QueueChange::Control(control)).await.map(drop)
+    pub async fn control_queue(&self, event: EventId, control: Control, asked: Option<Asked>) -> Result<(), Error> {
+        let write = QueueWrite { asked, event, change: QueueChange::Control(control) };
+        let wrote = |what| if let What::Queue(wrote) = what { Some(wrote) } else { None };
+        self.submit_once(Write::Queue(write), wrote).await.map(drop)
     }
 
     /// Notes that the line of a generation is there.
@@ -330,7 +335,7 @@ impl Store {
     }
 
     async fn change_queue(&self, event: EventId, change: QueueChange) -> Result<QueueWrote, Error> {
-        match self.submit(Write::Queue(QueueWrite { event, change })).await? {
+        match self.submit(Write::Queue(QueueWrite { asked: None, event, change })).await? {
             What::Queue(wrote) => Ok(wrote),
             _ => Err(unexpected()),
         }

@@ -40,6 +40,10 @@ pub struct Sales {
     pub refunded: i64,
     /// Orders whose money is on its way back.
     pub refunds_due: i64,
+    /// Orders that are being paid, or have seats.
+    pub open: i64,
+    /// Orders of which all went back.
+    pub returned: i64,
 }
 
 #[derive(FromRow)]
@@ -93,7 +97,10 @@ impl Store {
                 CAST(COALESCE(SUM(CASE WHEN state = 'booked' OR captured > 0 THEN 1 ELSE 0 END), 0) AS BIGINT) AS orders,
                 CAST(COALESCE(SUM(CASE WHEN state = 'booked' THEN total ELSE captured END), 0) AS BIGINT) AS gross,
                 CAST(COALESCE(SUM(refunded), 0) AS BIGINT) AS refunded,
-                CAST(COALESCE(SUM(CASE WHEN state = 'refund_due' THEN 1 ELSE 0 END), 0) AS BIGINT) AS refunds_due
+                CAST(COALESCE(SUM(CASE WHEN state = 'refund_due' THEN 1 ELSE 0 END), 0) AS BIGINT) AS refunds_due,
+                CAST(COALESCE(SUM(CASE WHEN state IN ('paying', 'authorised', 'booked', 'captured') THEN 1 ELSE 0 END), 0)
+                    AS BIGINT) AS open,
+                CAST(COALESCE(SUM(CASE WHEN state IN ('refunded', 'voided') THEN 1 ELSE 0 END), 0) AS BIGINT) AS returned
              FROM orders WHERE event_id = $1";
         let sales = each_engine!(&self.db, |pool| sqlx::query_as(SALES).bind(event.uuid()).fetch_one(pool).await);
         Ok(sales.map_err(sql::Error::from)?)

@@ -10,6 +10,9 @@ pub(crate) const STEPS: &[Migration] = &[Migration {
     postgres: Some(include_str!("schema/1.postgres.sql")),
 }];
 
+/// Indexes for those who follow changes, and what becomes of tickets that end.
+pub(crate) const CHANGES: Migration = Migration::new(5, "changes", include_str!("schema/changes.sql"));
+
 /// Waiting rooms.
 pub(crate) const QUEUES: Migration = Migration {
     version: 4,

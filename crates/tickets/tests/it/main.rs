@@ -2,9 +2,15 @@
 //! test binary, since each link is heavy.
 #![expect(clippy::unwrap_used, reason = "in a test it is the assertion")]
 
+mod bad_input;
+mod cancel;
 mod catalogue;
 mod door;
+mod draw;
+mod follow;
 mod holds;
+mod house;
+mod once;
 mod orders;
 mod payment;
 mod queue;

@@ -79,6 +79,21 @@ impl Queues {
     }
 
     /// Those that somebody watches.
+    /// How many rooms are open, who waits in them, who is inside, and who arrives a second, as this process knew it a
+    /// moment ago.
+    pub(crate) fn crowd(&self) -> [i64; 4] {
+        let rooms = self.0.rooms.read().unwrap_or_else(PoisonError::into_inner);
+        let mut crowd = [0; 4];
+        for view in rooms.values().filter_map(|room| room.no_older_than(STALE)) {
+            if matches!(view.stage, Stage::Before | Stage::Open) {
+                let (waiting, inside) = view.stands.as_ref().map_or((0, 0), |line| (line.waiting, line.inside));
+                let more = [1, waiting, inside, i64::from(view.arrivals_per_second)];
+                crowd.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
+            }
+        }
+        crowd
+    }
+
     pub(super) fn watched(&self) -> Vec<Arc<Room>> {
         let rooms = self.0.rooms.read().unwrap_or_else(PoisonError::into_inner);
         rooms.values().filter(|room| room.view.receiver_count() > 0).cloned().collect()
@@ -176,6 +191,8 @@ pub struct View {
     pub line: Uuid,
     /// The line, where there is one.
     pub stands: Option<Line>,
+    /// Of the seed of its lottery, where there may be one: before there is a line too.
+    pub commitment: Option<[u8; 32]>,
     /// How many arrive a second at this process.
     pub arrivals_per_second: u32,
     /// By the clock of this process.

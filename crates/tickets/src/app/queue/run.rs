@@ -13,12 +13,13 @@ use tessera_store::lines::{Admission, Line, MAX_STEP, Opening, Phase, Seed};
 use tokio::time::Instant;
 
 use super::super::App;
+use super::super::request::Request;
 use super::rooms::{FRESH, Room, STALE, Stage, USABLE, View};
 use crate::Error;
 use crate::domain::event::{Event, QueueMode, Status};
 use crate::domain::ids::EventId;
 use crate::domain::queue::{Control, Crowd, Settings};
-use crate::store::QueueRow;
+use crate::store::{Asked, QueueRow};
 
 /// How old a view may be by which people are let in.
 const ADMIT_BY: Duration = Duration::from_millis(200);
@@ -126,6 +127,10 @@ impl App {
             row = renewed.or(row);
         }
         let line = row.as_ref().map_or(id.uuid(), QueueRow::line);
+        // A room that opens at once draws nobody.
+        let draws = settings.mode != QueueMode::Off && settings.doors_open_at.is_some();
+        let commitment = row.as_ref().filter(|_| draws && stands.is_none()).map(|row| row.seed.commitment());
+        let commitment = stands.as_ref().and_then(|line: &Line| line.commitment).or(commitment);
         let state = row.map(|row| row.state).unwrap_or_default();
         let at = self.clock.now();
         let rendered = std::sync::OnceLock::new();
@@ -136,6 +141,7 @@ impl App {
             state,
             line,
             stands,
+            commitment,
             arrivals_per_second,
             at,
             read_at,
@@ -169,16 +175,45 @@ impl App {
         Ok((line, renewed.then_some(row)))
     }
 
+    /// Draws the seed of an event that gets a waiting room: before the event is shown, so that the commitment to it is
+    /// there from the first moment on. Who dies after this leaves a seed that the next one takes.
+    pub(crate) async fn draw_seed(&self, event: &Event) -> Result<(), Error> {
+        if event.details.queue.mode == QueueMode::Off || event.status != Status::Published {
+            return Ok(());
+        }
+        self.store.open_queue(event.id, new_seed()?).await
+    }
+
     /// Sets what the organiser says; what it leaves out stays.
     ///
     /// # Errors
     /// [`Error::BadRequest`]; those of [`App::queue`].
     pub async fn control_queue(&self, event: EventId, control: &Control) -> Result<Arc<View>, Error> {
+        self.set_queue(event, control, None).await
+    }
+
+    /// The same under a key: the same request again changes nothing, and shows how the room stands by then.
+    ///
+    /// # Errors
+    /// [`Error::KeyReused`]; those of [`App::control_queue`].
+    pub async fn control_queue_once(
+        &self,
+        request: &Request,
+        event: EventId,
+        control: &Control,
+    ) -> Result<Arc<View>, Error> {
+        // Plain structs always serialise.
+        let content = serde_json::to_vec(control).unwrap_or_default();
+        let asked = request.asked([b"queue".as_slice(), event.to_string().as_bytes(), &content]);
+        self.set_queue(event, control, Some(asked)).await
+    }
+
+    async fn set_queue(&self, event: EventId, control: &Control, asked: Option<Asked>) -> Result<Arc<View>, Error> {
         control.check()?;
         if self.store.queue(event).await?.is_none() {
             self.store.open_queue(event, new_seed()?).await?;
         }
-        self.store.control_queue(event, control.clone()).await?;
+        self.store.control_queue(event, control.clone(), asked).await?;
         self.refresh_queue(event).await
     }
 

@@ -9,6 +9,7 @@ use tessera_store::rows::{Json, RowsSql};
 use tessera_store::rows_sql;
 use tessera_store::sql::{self, Tx};
 
+use super::super::answers::Asked;
 use super::super::batch::Changes;
 use super::super::holds;
 use super::super::promos;
@@ -36,6 +37,8 @@ pub struct Advance {
     pub fresh: AttemptId,
     /// Whether claims are kept in this database: then a booking needs its claim to be there under its token.
     pub claims_here: bool,
+    /// Under which key, where somebody asked for it.
+    pub asked: Option<Asked>,
 }
 
 /// Tickets that go back to sale.
@@ -45,6 +48,8 @@ pub struct Return {
     pub tickets: Option<Vec<TicketId>>,
     /// Only if they are this subject's; anybody's where not set.
     pub only_of: Option<Arc<str>>,
+    /// Those too that somebody went in with.
+    pub used_too: bool,
 }
 
 /// What became of the news.
@@ -263,7 +268,7 @@ fn returnable(wish: &Return, bookings: &[Booking]) -> Result<Vec<TicketId>, (Tic
         if wish.only_of.as_ref().is_some_and(|subject| **subject != *booking.subject) {
             return Err((*ticket, Unreturnable::NotYours));
         }
-        if booking.checked_in {
+        if booking.checked_in && !wish.used_too {
             return Err((*ticket, Unreturnable::CheckedIn));
         }
     }
@@ -498,8 +503,10 @@ async fn write(
          FROM " rows " WHERE TRUE"
     );
     const PAST: RowsSql = rows_sql!(
-        "INSERT INTO past_bookings (ticket_id, serial, event_id, order_id, subject, ended_at)
-         SELECT b.ticket_id, b.serial, b.event_id, b.order_id, b.subject, " int(1) "
+        "INSERT INTO past_bookings (ticket_id, serial, event_id, order_id, subject, ended_at, reason, price, booked_at,
+            checked_in_at, gate)
+         SELECT b.ticket_id, b.serial, b.event_id, b.order_id, b.subject, " int(1) ", 'refunded', b.price, b.booked_at,
+            b.checked_in_at, b.gate
          FROM " rows " JOIN bookings b ON b.ticket_id = " id(0)
     );
     const FREED: RowsSql = rows_sql!("DELETE FROM bookings WHERE ticket_id IN (SELECT " id(0) " FROM " rows ")");
