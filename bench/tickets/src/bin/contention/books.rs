@@ -95,7 +95,7 @@ impl Books {
         for payment in &self.ledger {
             let kept = amount(&payment["captured"]) - amount(&payment["refunded"]);
             *ledger.entry(text(&payment["order"])).or_default() += kept;
-            if payment["status"] == "authorised" {
+            if payment["state"] == "authorised" {
                 faults.push(format!("money is set aside for {}", payment["order"]));
             }
         }
