@@ -4,12 +4,11 @@
 //! with a bare width and height.
 
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
 use super::plan::{Point, Size};
 
 /// A shape with words in it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(from = "Area", into = "Area")]
 pub struct Drawing {
     /// Its origin within the zone.
@@ -21,7 +20,7 @@ pub struct Drawing {
 }
 
 /// The line around a drawing, from its origin.
-#[derive(Clone, Debug, PartialEq, ToSchema)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Outline {
     /// To the right and downwards.
     Rectangle(Size),

@@ -52,8 +52,9 @@ pub struct Zone {
     pub position: Point,
     /// From the stage outward.
     pub rows: Vec<Row>,
-    /// What is drawn beside them.
+    /// What is drawn beside them: `shape`, `position` and the shape's own object, or a bare `width` and `height`; `text`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<Object>)]
     pub areas: Vec<Drawing>,
 }
 
