@@ -188,6 +188,7 @@ impl App {
             checked_in_at: None,
             gate: None,
             updated_at: booked.at,
+            ended: None,
             event_name: event.name.clone(),
             starts_at: event.starts_at,
             organiser: event.organiser.clone(),

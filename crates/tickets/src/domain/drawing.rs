@@ -71,7 +71,7 @@ impl Drawing {
     pub fn points(&self) -> Option<usize> {
         let (left, top, right, bottom) = self.bounds();
         let finite = [left, top, right, bottom].iter().all(|value| value.is_finite());
-        finite.then(|| if let Outline::Polygon(points) = &self.outline { points.len() } else { 2 })
+        finite.then_some(if let Outline::Polygon(points) = &self.outline { points.len() } else { 2 })
     }
 }
 
