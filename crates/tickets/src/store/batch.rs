@@ -1,6 +1,6 @@
 //! A batch of writes, applied in one transaction.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use tessera_store::claims;
@@ -17,7 +17,7 @@ use super::orders::{self, Advance, Advanced, Begun, NewOrder};
 use super::outbox::{self, Kind, Outbox};
 use super::queues::{self, QueueWrite, QueueWrote};
 use super::sweep::{self, Sweep};
-use crate::domain::ids::EventId;
+use crate::domain::ids::{EventId, HoldId};
 use crate::domain::order::{Event, State};
 use crate::seats::Change;
 
@@ -164,7 +164,8 @@ impl Apply for Batch {
         let booked = news.items.iter().filter(|news| news.events.contains(&Event::Book)).map(|news| news.order);
         holds::lock(tx, given_back.chain(paid), booked).await?;
         let releases = holds::before_release(tx, &back.items, &mut commands).await?;
-        let payments = orders::before_claims(tx, &pay.items, &mut commands).await?;
+        let given_back: HashSet<HoldId> = releases.iter().filter_map(holds::Release::hold).collect();
+        let payments = orders::before_claims(tx, &pay.items, &given_back, &mut commands).await?;
         let kept = orders::lock(tx, &news.items).await?;
         let mut answers = claims::apply_and_keep(tx, &commands.iter().collect::<Vec<_>>(), &kept).await?;
         let held = holds::after_claims(tx, &new.items, wishes, &answers, &mut changes).await?;

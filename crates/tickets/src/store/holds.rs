@@ -482,6 +482,16 @@ pub(super) enum Release {
     Freed(Hold, bool),
 }
 
+impl Release {
+    /// The hold that is given back, unless it is not.
+    pub(super) fn hold(&self) -> Option<HoldId> {
+        match self {
+            Self::Decided(_) => None,
+            Self::Asked(hold, _) | Self::Freed(hold, _) => Some(hold.id),
+        }
+    }
+}
+
 /// The first half of giving back: whose it is, and the claims to let go.
 pub(super) async fn before_release(
     tx: &mut Tx<'_>,

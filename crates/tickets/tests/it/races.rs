@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::PgPool;
-use tessera_kernel::SystemClock;
+use tessera_kernel::{Ids, RandomIds, SystemClock};
 use tessera_store::claims::{Claims, RedisClaims};
 use tessera_store::redis::Redis;
 use tessera_store::sql::Db;
@@ -13,8 +13,10 @@ use tessera_tickets::Error;
 use tessera_tickets::app::request::Request;
 use tessera_tickets::app::reserve::Wish;
 use tessera_tickets::domain::event::Rules;
+use tessera_tickets::domain::ids::{AttemptId, OrderId};
 use tessera_tickets::domain::order::State;
 use tessera_tickets::payment::{Card, Method};
+use tessera_tickets::store::{Begun, NewOrder, ReleaseHold, Released};
 use tokio::time::sleep;
 
 use crate::support::{Process, details, hall, plan, publish, tickets, tomorrow};
@@ -122,5 +124,35 @@ async fn a_seat_that_is_being_booked_as_its_hold_lapses_is_held_by_nobody_else()
         (Ok(purchase), Err(Error::SeatsTaken { .. })) => assert_eq!(purchase.order.money.state, State::Captured),
         (Err(Error::SeatsGone { .. }), Ok(_)) => {}
         _ => panic!("{paid:?} and {held:?}"),
+    }
+}
+
+/// Claims that are kept elsewhere do not decide between what comes in one batch.
+#[tokio::test]
+async fn a_hold_is_given_back_or_paid_not_both_in_one_batch_either() {
+    let databases = Databases::sqlite();
+    let (url, event) = hall(&databases).await;
+    let app = Process::new(&url, Arc::new(SystemClock)).start().await.0;
+    let wish = Wish { event: Some(event), tickets: tickets(event, &[1]), ..Wish::default() };
+    let hold = app.reserve(&request("ana", "1"), &wish).await.unwrap().hold;
+    let new = NewOrder {
+        id: OrderId::from(RandomIds.next()),
+        hold: hold.id,
+        subject: "ana".into(),
+        prices: None,
+        promo: None,
+        currency: "EUR".parse().unwrap(),
+        attempt: AttemptId::from(RandomIds.next()),
+        provider: "test",
+        window: Duration::from_secs(300),
+        request_hash: [0; 16],
+        extended: Some(Some(hold.expires_at)),
+    };
+    let back = ReleaseHold { hold: hold.id, subject: "ana".into(), freed: Some(true) };
+    // On this one thread both are handed in before the writer looks.
+    let (begun, released) = tokio::join!(app.store.begin_order(new), app.store.release(back));
+    match (begun.unwrap(), released.unwrap()) {
+        (Begun::Over(_), Released::Done(_, 1)) | (Begun::Made(_), Released::InOrder) => {}
+        both => panic!("{both:?}"),
     }
 }

@@ -75,10 +75,11 @@ pub enum Wish {
     Extended(Hold, Timestamp),
 }
 
-/// The first half: whose hold it is, and the claims to extend.
+/// The first half: whose hold it is, and the claims to extend. What is given back in the same batch is over.
 pub async fn before_claims(
     tx: &mut Tx<'_>,
     new: &[&NewOrder],
+    given_back: &HashSet<HoldId>,
     claims: &mut Vec<claims::Command>,
 ) -> Result<Vec<Wish>, sql::Error> {
     if new.is_empty() {
@@ -95,6 +96,9 @@ pub async fn before_claims(
         let Some(hold) = holds.get(&new.hold).filter(|hold| hold.subject == new.subject) else {
             return Wish::Decided(Begun::NoHold);
         };
+        if given_back.contains(&hold.id) {
+            return Wish::Decided(Begun::Over(hold.clone()));
+        }
         if let Some(order) = in_order.insert(hold.id, new.id) {
             return Wish::Decided(Begun::InOrder(Some(order)));
         }
