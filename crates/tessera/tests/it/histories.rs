@@ -43,7 +43,7 @@ async fn in_one_process(store: &str, redis: Option<&str>) {
     let running = tessera_tessera::up::start(&config, &[roles::find("tickets").unwrap()]).await.unwrap();
     let bases = [format!("http://{}", running.address())];
     let arena = venue::open(&bases, &folder, store, SEATS, RIVALS).await;
-    venue::contend(&arena, seed, 40 * times() as usize, async {}).await;
+    venue::contend(&arena, seed, 30 * times() as usize, async {}).await;
     let summary = venue::judge(&arena, seed, Rules { grace: Some(GRACE), ..Rules::default() }).await;
     eprintln!("seed {seed}: {summary:?}");
     assert!(running.stop().await);

@@ -12,6 +12,8 @@ use tokio::time::{Instant, sleep};
 
 /// How long a client asks again for an answer: longer than any fault lasts.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// How often it is tried to give back what may be booked yet.
+const TRIES: usize = 6;
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(60);
 
@@ -135,11 +137,13 @@ pub struct Rival {
     pub number: usize,
     pub dice: Dice,
     pub keys: u64,
+    /// Keeps what it buys, as this is its last round.
+    pub keeps: bool,
 }
 
 impl Rival {
     pub fn new(arena: &Arc<Arena>, seed: u64, number: usize) -> Self {
-        Self { arena: arena.clone(), number, dice: Dice::new(seed, number as u64 + 1), keys: 0 }
+        Self { arena: arena.clone(), number, dice: Dice::new(seed, number as u64 + 1), keys: 0, keeps: false }
     }
 
     /// As its token says.
@@ -165,7 +169,8 @@ impl Rival {
 
     /// Goes on until it is over, or for so many rounds.
     pub async fn run(mut self, rounds: usize) {
-        for _ in 0..rounds {
+        for round in 1..=rounds {
+            self.keeps = round == rounds;
             if self.arena.over.load(Ordering::Relaxed) {
                 return;
             }
@@ -266,7 +271,7 @@ impl Rival {
     /// The same person in another tab.
     fn twin(&mut self) -> Self {
         let seed = self.dice.next();
-        Self { arena: self.arena.clone(), number: self.number, dice: Dice::new(seed, 0), keys: seed }
+        Self { arena: self.arena.clone(), number: self.number, dice: Dice::new(seed, 0), keys: seed, keeps: self.keeps }
     }
 
     fn card(&mut self) -> &'static str {
@@ -319,14 +324,20 @@ impl Rival {
                 record(&order, false);
                 let url = answer.body["next_action"]["url"].as_str().unwrap_or_default().to_owned();
                 self.second_step(&url).await;
+                self.after_purchase(&order, tickets).await;
                 true
             }
             (409, "tickets.payment_declined", Some(order)) => {
                 record(&order, false);
                 false
             }
-            (409, "tickets.seats_gone", Some(order)) | (503, "tickets.payment_unknown", Some(order)) => {
+            (409, "tickets.seats_gone", Some(order)) => {
                 record(&order, false);
+                true
+            }
+            (503, "tickets.payment_unknown", Some(order)) => {
+                record(&order, false);
+                self.after_purchase(&order, tickets).await;
                 true
             }
             // Paid in another tab, given back, or over.
@@ -360,7 +371,7 @@ impl Rival {
         }
     }
 
-    /// Most tickets are given back, so that there is something to rival for.
+    /// Tickets are given back, so that there is something to rival for, but for those of the last round.
     async fn after_purchase(&mut self, order: &str, tickets: &[String]) {
         let arena = self.arena.clone();
         self.pause(arena.ttl / 3).await;
@@ -372,27 +383,43 @@ impl Rival {
                 self.pass_on(&tickets[0], to).await;
             }
         }
-        if self.dice.in_a_hundred(8) {
-            return;
-        }
-        let (some, body) = match tickets.len() > 1 && self.dice.in_a_hundred(30) {
-            true => (tickets[..1].to_vec(), json!({ "ticket_ids": [tickets[0]] })),
-            false => (tickets.to_vec(), json!({})),
+        let parts = match tickets.split_first() {
+            Some((first, rest)) if !rest.is_empty() && self.dice.in_a_hundred(40) => {
+                vec![std::slice::from_ref(first), rest]
+            }
+            _ => vec![tickets],
         };
+        for part in parts {
+            for _ in 0..TRIES {
+                if self.keeps || arena.over.load(Ordering::Relaxed) || self.give_back(order, part, by_promoter).await {
+                    break;
+                }
+                self.pause(arena.ttl / 2).await;
+            }
+        }
+    }
+
+    /// Gives tickets back; nothing more to be tried where it has worked, or cannot work.
+    async fn give_back(&mut self, order: &str, tickets: &[String], by_promoter: bool) -> bool {
+        let arena = self.arena.clone();
         let began = arena.recorder.now();
         let (key, path) = (self.key(), format!("/orders/{order}/refund"));
         let token = if by_promoter { &arena.promoter } else { &arena.tokens[self.number] };
-        let Some(answer) = arena.ask(&mut self.dice, &path, token, &key, &body).await else { return };
-        let order = order.to_owned();
-        match answer.status {
-            200 => arena.recorder.answered(&self.name(), began, Did::Returned { order, tickets: some }),
+        let body = json!({ "ticket_ids": tickets });
+        let Some(answer) = arena.ask(&mut self.dice, &path, token, &key, &body).await else { return true };
+        let (order, tickets) = (order.to_owned(), tickets.to_owned());
+        match (answer.status, answer.code()) {
+            (200, _) => arena.recorder.answered(&self.name(), began, Did::Returned { order, tickets }),
             _ if answer.again => {
-                arena.recorder.unanswered(&self.name(), began, Did::MaybeReturned { order, tickets: some });
+                arena.recorder.unanswered(&self.name(), began, Did::MaybeReturned { order, tickets });
             }
-            // Captured later, or let go by the bank.
-            409 if answer.code() == "tickets.not_now" => {}
+            // Captured later, or never.
+            (409, "tickets.not_now") => return false,
+            // Not booked yet, or let go by the bank.
+            (404, _) => return false,
             _ => arena.outrage(format!("a refund was answered {} {}", answer.status, answer.body)),
         }
+        true
     }
 
     async fn pass_on(&mut self, ticket: &str, to: usize) {
