@@ -29,6 +29,9 @@ use crate::sql::{self, Db, Tx};
 
 /// A lane takes its share of what waits, so that the others have work too, but not less than this.
 const SMALLEST_SHARE: usize = 128;
+/// What waits is shared by so many at the least: where there is one lane, it and those whom it has answered work at the same
+/// time. If it took all, callers that ask again once they are answered would all wait for it, and then it for them.
+const FEWEST_SHARES: usize = 2;
 
 mod lane;
 mod metrics;
@@ -184,7 +187,7 @@ async fn dispatch<A: Apply>(
             }
             continue;
         };
-        let share = queue.len().div_ceil(lanes).max(SMALLEST_SHARE).min(most);
+        let share = queue.len().div_ceil(lanes.max(FEWEST_SHARES)).max(SMALLEST_SHARE).min(most);
         let mut batch = Vec::new();
         tokio::select! {
             biased;
