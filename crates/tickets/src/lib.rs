@@ -103,12 +103,10 @@ pub async fn build(config: &config::Config, deps: &Deps) -> Result<Vec<Component
     // Where there is little to index it is done before anyone asks; what is left is done, or tried again, by its loop.
     let _ = tokio::time::timeout(FIRST_INDEX, indexer.catch_up()).await;
     let searching = http::search::Searching::new(search, Arc::clone(&deps.clock));
-    let (counting, searched, level) = (app.clone(), searching.clone(), indexer.level());
-    let numbers = move || metrics::Numbers {
-        pages: counting.pages().counts(),
-        searches: searched.counts(),
-        search_lag: level.lag(),
-        queues: counting.queues.crowd(),
+    let (counts, searched, level) = (app.counting(), searching.counting(), indexer.level());
+    let numbers = move || {
+        let (pages, queues) = counts();
+        metrics::Numbers { pages, searches: searched(), search_lag: level.lag(), queues }
     };
     let metrics = metrics::Metrics(Box::new(numbers));
     deps.metrics.register(|registry| registry.register_collector(Box::new(metrics)));

@@ -74,6 +74,16 @@ impl App {
         Self(Arc::new(Shared { parts, pages: Default::default(), remembered: Default::default() }))
     }
 
+    /// What its pages and its waiting rooms count, see [`event_page::Pages::counts`] and [`Queues::crowd`]. It keeps
+    /// nothing open.
+    pub(crate) fn counting(&self) -> impl Fn() -> ((u64, u64), [i64; 4]) + Send + Sync + use<> {
+        let shared = Arc::downgrade(&self.0);
+        move || {
+            let counts = |shared: Arc<Shared>| (shared.pages.counts(), shared.parts.queues.crowd());
+            shared.upgrade().map_or(((0, 0), [0; 4]), counts)
+        }
+    }
+
     pub(crate) fn pages(&self) -> &event_page::Pages {
         &self.0.pages
     }

@@ -63,6 +63,12 @@ impl Searching {
     pub fn counts(&self) -> (u64, u64) {
         self.0.answers.counts()
     }
+
+    /// The same whenever it is asked for. It keeps nothing open: metrics outlive what they are of.
+    pub(crate) fn counting(&self) -> impl Fn() -> (u64, u64) + Send + Sync + use<> {
+        let parts = Arc::downgrade(&self.0);
+        move || parts.upgrade().map_or((0, 0), |parts| parts.answers.counts())
+    }
 }
 
 /// The routes of searching.
