@@ -64,6 +64,11 @@ enum Command {
         #[command(flatten)]
         demo: DemoApiArgs,
     },
+    /// Work on the data of tickets, whether the service runs or not
+    Tickets {
+        #[command(subcommand)]
+        command: crate::tickets::Command,
+    },
     /// Send a crowd of simulated fans to a running server
     Sim {
         #[command(subcommand)]
@@ -126,6 +131,7 @@ pub fn main() -> ExitCode {
             done(serve(&flags, &roles, Show::Nothing))
         }
         Command::DemoApi { demo } => done(demo_api(demo)),
+        Command::Tickets { command } => done(command.run().map(|told| say(&told))),
         Command::Sim { command } => sim(command),
         Command::Health { url } => done(health(&url)),
         Command::Config { command: ConfigCommand::Print { flags } } => done(print(&flags)),

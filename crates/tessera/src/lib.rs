@@ -12,5 +12,6 @@ mod people;
 pub mod roles;
 pub mod settings;
 mod sim;
+mod tickets;
 mod token;
 pub mod up;

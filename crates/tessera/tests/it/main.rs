@@ -8,6 +8,7 @@ mod layering;
 mod pages;
 mod season;
 mod ticket_pages;
+mod tickets;
 mod tokens;
 mod up;
 
