@@ -226,7 +226,8 @@ fn an_organiser_sees_all_of_a_long_list() {
     desk.open("tickets/organiser/venues");
     desk.browser.wait_until(&format!("{rows} === 520"));
     desk.open("tickets/organiser/new");
-    desk.browser.wait_until("[...document.querySelectorAll('option')].some((one) => one.textContent.startsWith('Hall 519'))");
+    desk.browser
+        .wait_until("[...document.querySelectorAll('option')].some((one) => one.textContent.startsWith('Hall 519'))");
 }
 
 /// A stage is drawn on the map, and what is pointed at is told again when the map has moved beneath the pointer.
@@ -248,7 +249,9 @@ fn a_map_has_its_stage_and_its_tip_follows() {
     desk.browser.wait_until("!document.querySelector('.seat-tip').hidden");
     let tip = "document.querySelector('.seat-tip').textContent";
     let before = desk.browser.run(&format!("return {tip}"), &[]);
-    let zoom = format!("{at} canvas.dispatchEvent(new WheelEvent('wheel', {{ deltaY: -1500, clientX: left + width / 2, clientY: top + height * 0.6, cancelable: true, bubbles: true }}))");
+    let zoom = format!(
+        "{at} canvas.dispatchEvent(new WheelEvent('wheel', {{ deltaY: -1500, clientX: left + width / 2, clientY: top + height * 0.6, cancelable: true, bubbles: true }}))"
+    );
     desk.browser.run(&zoom, &[]);
     desk.browser.wait_until(&format!("document.querySelector('.seat-tip').hidden || {tip} !== {before}"));
 }

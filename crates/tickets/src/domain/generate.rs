@@ -360,7 +360,8 @@ fn finish(mut plan: SeatPlan) -> SeatPlan {
     let tenth = |value: f64| (value * 10.0).round() / 10.0;
     let places = || plan.zones.iter().flat_map(|zone| &zone.rows).flat_map(|row| &row.seats).map(|seat| seat.position);
     let drawn = || plan.zones.iter().flat_map(|zone| &zone.areas).map(Drawing::bounds);
-    let corners = drawn().flat_map(|(left, top, right, bottom)| [Point { x: left, y: top }, Point { x: right, y: bottom }]);
+    let corners =
+        drawn().flat_map(|(left, top, right, bottom)| [Point { x: left, y: top }, Point { x: right, y: bottom }]);
     let (least, most) = places().chain(corners).fold(
         ((f64::MAX, f64::MAX), (f64::MIN, f64::MIN)),
         |(least, most): ((f64, f64), (f64, f64)), at| {
@@ -462,9 +463,12 @@ mod tests {
     /// The first drawing is the ground of all others: stage or pitch.
     #[test]
     fn no_seat_is_on_the_stage_or_on_the_pitch() {
-        for (kind, seats) in
-            [(HouseKind::Theatre, 420), (HouseKind::Arena, 500), (HouseKind::Arena, 15_000), (HouseKind::Stadium, 50_000)]
-        {
+        for (kind, seats) in [
+            (HouseKind::Theatre, 420),
+            (HouseKind::Arena, 500),
+            (HouseKind::Arena, 15_000),
+            (HouseKind::Stadium, 50_000),
+        ] {
             let plan = made(kind, seats);
             let zone = &plan.zones[0];
             let (left, top, right, bottom) = zone.areas[0].bounds();

@@ -93,7 +93,9 @@ impl CardForm {
         let script = Url::parse(url).map_err(|error| format!("`stripe_script_url` cannot be `{url}`: {error}"))?;
         let here = matches!(script.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
         if script.scheme() != "https" && !here {
-            return Err(format!("`stripe_script_url` cannot be `{url}`: cards are only typed into what came over https"));
+            return Err(format!(
+                "`stripe_script_url` cannot be `{url}`: cards are only typed into what came over https"
+            ));
         }
         Ok(Some(Self { script, key: key.clone() }))
     }
@@ -139,11 +141,7 @@ mod tests {
     use super::*;
 
     fn form(key: &str, url: &str) -> Result<Option<CardForm>, String> {
-        CardForm::of(&Config {
-            stripe_publishable_key: key.into(),
-            stripe_script_url: url.into(),
-            ..Config::default()
-        })
+        CardForm::of(&Config { stripe_publishable_key: key.into(), stripe_script_url: url.into(), ..Config::default() })
     }
 
     #[test]
