@@ -163,7 +163,8 @@ impl Client {
         for sent in 1.. {
             let answer = self.send_once(ask).await;
             let again = match &answer {
-                Ok(answer) => has_no_room(answer),
+                // A read that took the server too long has done nothing.
+                Ok(answer) => has_no_room(answer) || (answer.status == 504 && ask.method == Method::GET),
                 Err(_) => true,
             };
             if !again || sent >= MAX_SENDS {
