@@ -9,6 +9,6 @@ mod time;
 pub use error::ErrorKind;
 pub use ids::{FixedIds, Ids, RandomIds, read_id};
 pub use money::{Currency, Money};
-pub use place::Place;
+pub use place::{EARTH_RADIUS_M, Place};
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};
 pub use uuid::Uuid;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// Units in a degree.
 const PER_DEGREE: f64 = 1e7;
 /// Mean radius of the earth (IUGG), metres.
-const EARTH_RADIUS_M: f64 = 6_371_008.8;
+pub const EARTH_RADIUS_M: f64 = 6_371_008.8;
 
 /// A checked place. On the wire `{"lat": 38.7223, "lng": -9.1393}` in degrees (WGS 84).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -4,6 +4,9 @@ mod collect;
 mod docs;
 mod filter;
 mod find;
+mod near;
+mod numbers;
+mod packed;
 mod schema;
 mod view;
 mod words;
@@ -257,7 +260,7 @@ impl Inner {
             };
             writer.delete_term(Term::from_field_bytes(self.fields.id, id.uuid().as_bytes()));
             if let Change::Put(document) = change {
-                writer.add_document(schema::indexed(&self.fields, &mut folder, document)?).map_err(failed)?;
+                writer.add_document(schema::indexed(&self.fields, &mut folder, document)).map_err(failed)?;
             }
         }
         Ok(())

@@ -7,8 +7,9 @@ use tessera_kernel::Uuid;
 
 use super::super::{Facets, MAX_FACET_VALUES};
 use super::filter::CHUNK;
+use super::numbers::Numbers;
 use super::schema::month_name;
-use super::view::{Columns, Numbers};
+use super::view::Columns;
 use crate::domain::ids::EventId;
 
 /// A document in the order of hits.
@@ -74,9 +75,14 @@ impl Top {
         }
     }
 
+    /// The rank above which nothing can be among the first any more, once there are so many.
+    pub(super) fn worst(&self) -> Option<u64> {
+        self.heap.peek().filter(|_| self.heap.len() == self.size).map(|last| last.rank)
+    }
+
     /// Whether nothing of this rank can be among the first any more.
     pub(super) fn is_behind(&self, rank: u64) -> bool {
-        self.heap.len() == self.size && self.heap.peek().is_some_and(|last| rank > last.rank)
+        self.worst().is_some_and(|worst| rank > worst)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -101,8 +107,8 @@ impl Counted {
     pub(super) fn new(columns: &Columns) -> Self {
         /// Months of a segment are counted in an array up to a thousand years; dates beyond are in nobody's season.
         const MAX_MONTHS: u64 = 12_000;
-        let first_month = columns.month.min_value();
-        let months = (columns.month.max_value() - first_month + 1).min(MAX_MONTHS);
+        let first_month = columns.month.least();
+        let months = (columns.month.most() - first_month + 1).min(MAX_MONTHS);
         Self {
             total: 0,
             kinds: vec![0; columns.kind.texts.len()],
@@ -118,7 +124,7 @@ impl Counted {
         let mut values = [0; CHUNK];
         let values = &mut values[..docs.len()];
         let mut add = |counts: &mut Vec<u32>, numbers: &Numbers, first: u64| {
-            numbers.get_vals(docs, values);
+            numbers.get_many(docs, values);
             for value in &*values {
                 if let Some(count) = counts.get_mut((value - first) as usize) {
                     *count += 1;

@@ -1,7 +1,7 @@
 //! Sets of documents of one segment with scores, and walking through those that are in all of several sets.
 
-use tantivy::postings::{Postings, SegmentPostings};
-use tantivy::{DocId, DocSet, TERMINATED};
+use tantivy::postings::BlockSegmentPostings;
+use tantivy::{DocId, TERMINATED};
 
 use super::schema::WEIGHTS;
 
@@ -15,20 +15,80 @@ pub(super) type Scores = [u16; WEIGHTS + 1];
 /// Where only membership counts.
 pub(super) const NO_SCORES: Scores = [0; WEIGHTS + 1];
 
-/// One list of postings.
+/// One list of postings, walked by its blocks, each of which is unpacked at once.
 #[derive(Clone)]
 pub(super) struct List {
-    postings: SegmentPostings,
+    block: BlockSegmentPostings,
+    /// Where it stands in the block, which is filled up with [`TERMINATED`].
+    at: usize,
     scores: Scores,
 }
 
+/// Documents in a block.
+const BLOCK: usize = 128;
+/// So many are looked at one by one before the rest of the list is searched: in lists that are about as dense as each other,
+/// the next is mostly among them.
+const STEPS: usize = 6;
+
 impl List {
-    pub(super) fn new(postings: SegmentPostings, scores: Scores) -> Self {
-        Self { postings, scores }
+    pub(super) fn new(block: BlockSegmentPostings, scores: Scores) -> Self {
+        Self { block, at: 0, scores }
+    }
+
+    fn doc(&self) -> DocId {
+        self.block.doc(self.at)
+    }
+
+    fn advance(&mut self) -> DocId {
+        self.at += 1;
+        if self.at == BLOCK {
+            self.at = 0;
+            self.block.advance();
+        }
+        self.doc()
+    }
+
+    fn seek(&mut self, target: DocId) -> DocId {
+        for _ in 0..STEPS {
+            let doc = self.doc();
+            if doc >= target {
+                return doc;
+            }
+            self.at += 1;
+            if self.at == BLOCK {
+                break;
+            }
+        }
+        self.at = self.block.seek(target);
+        self.doc()
+    }
+
+    /// Takes what is before `end`, and stands on what follows.
+    fn take_until(&mut self, end: DocId, mut take: impl FnMut(DocId, u16)) {
+        loop {
+            let docs = self.block.docs();
+            let to = match docs.last() {
+                Some(last) if *last < end => docs.len(),
+                _ => self.at.max(docs.partition_point(|doc| *doc < end)),
+            };
+            for (at, doc) in docs.iter().enumerate().take(to).skip(self.at) {
+                take(*doc, self.scores[(self.block.freq(at) as usize).min(WEIGHTS)]);
+            }
+            self.at = to;
+            if to < BLOCK {
+                return;
+            }
+            self.at = 0;
+            self.block.advance();
+        }
+    }
+
+    fn size(&self) -> u32 {
+        self.block.doc_freq()
     }
 
     fn score(&self) -> u16 {
-        let weight = self.postings.term_freq() as usize;
+        let weight = self.block.freq(self.at) as usize;
         self.scores[weight.min(WEIGHTS)]
     }
 }
@@ -63,11 +123,11 @@ impl Docs {
 
     /// The union of lists, each document with its best score.
     pub(super) fn union(mut lists: Vec<List>, max_doc: DocId) -> Self {
-        lists.retain(|list| list.postings.doc() != TERMINATED);
+        lists.retain(|list| list.doc() != TERMINATED);
         match lists.len() {
             0 | 1 => lists.pop().map_or_else(Self::none, |list| Self::One(Box::new(list))),
             2..=MAX_MERGED => {
-                let doc = lists.iter().map(|list| list.postings.doc()).min().unwrap_or(TERMINATED);
+                let doc = lists.iter().map(|list| list.doc()).min().unwrap_or(TERMINATED);
                 Self::Merged { lists, doc }
             }
             _ => gathered(lists.into_iter().map(|list| Self::One(Box::new(list))).collect(), Combine::Best, max_doc),
@@ -77,7 +137,7 @@ impl Docs {
     /// Where it stands; [`TERMINATED`] behind the last.
     pub(super) fn doc(&self) -> DocId {
         match self {
-            Self::One(list) => list.postings.doc(),
+            Self::One(list) => list.doc(),
             Self::Merged { doc, .. } | Self::Dense { doc, .. } => *doc,
             Self::Sorted { docs, at } => docs.get(*at).map_or(TERMINATED, |(doc, _)| *doc),
         }
@@ -86,13 +146,13 @@ impl Docs {
     /// On to the next.
     pub(super) fn advance(&mut self) -> DocId {
         match self {
-            Self::One(list) => list.postings.advance(),
+            Self::One(list) => list.advance(),
             Self::Merged { lists, doc } => {
                 let mut next = TERMINATED;
                 for list in lists {
-                    let mut at = list.postings.doc();
+                    let mut at = list.doc();
                     if at == *doc {
-                        at = list.postings.advance();
+                        at = list.advance();
                     }
                     next = next.min(at);
                 }
@@ -118,13 +178,13 @@ impl Docs {
             return doc;
         }
         match self {
-            Self::One(list) => list.postings.seek(target),
+            Self::One(list) => list.seek(target),
             Self::Merged { lists, doc } => {
                 let mut next = TERMINATED;
                 for list in lists {
-                    let mut at = list.postings.doc();
+                    let mut at = list.doc();
                     if at < target {
-                        at = list.postings.seek(target);
+                        at = list.seek(target);
                     }
                     next = next.min(at);
                 }
@@ -155,7 +215,7 @@ impl Docs {
         match self {
             Self::One(list) => list.score(),
             Self::Merged { lists, doc } => {
-                lists.iter().filter(|list| list.postings.doc() == *doc).map(List::score).max().unwrap_or(0)
+                lists.iter().filter(|list| list.doc() == *doc).map(List::score).max().unwrap_or(0)
             }
             Self::Sorted { docs, at } => docs.get(*at).map_or(0, |(_, score)| *score),
             // What is in it has at least one, which stands for a score of nothing.
@@ -166,8 +226,8 @@ impl Docs {
     /// About how many documents it has.
     pub(super) fn size(&self) -> u32 {
         match self {
-            Self::One(list) => list.postings.size_hint(),
-            Self::Merged { lists, .. } => lists.iter().map(|list| list.postings.size_hint()).sum(),
+            Self::One(list) => list.size(),
+            Self::Merged { lists, .. } => lists.iter().map(|list| list.size()).sum(),
             Self::Sorted { docs, .. } => u32::try_from(docs.len()).unwrap_or(u32::MAX),
             Self::Dense { count, .. } => *count,
         }
@@ -235,6 +295,9 @@ pub(super) fn intersect(
     let Some((lead, others)) = sets.split_first_mut() else {
         return range.into_iter().try_for_each(|doc| visit(doc, 0));
     };
+    if window::is_better(lead, others) {
+        return window::intersect(lead, others, range, visit);
+    }
     let mut doc = lead.seek(range.start);
     'next: while doc < range.end {
         for other in others.iter_mut() {
@@ -249,4 +312,123 @@ pub(super) fn intersect(
         doc = lead.advance();
     }
     Flow::Continue(())
+}
+
+/// Sets that are about as large as each other, walked a window of documents at a time: each set notes in an array whom of
+/// the window it has, and the smallest reads who was noted by all. Nothing in it depends on which document comes next in
+/// which set, which a processor cannot foresee.
+mod window {
+    use super::{DocId, Docs, Flow, List, TERMINATED};
+
+    /// Documents in a window: its arrays stay in the nearest cache.
+    const SPAN: u32 = 2_048;
+    /// The smallest set has at least so many documents; in tests few, so that they get here.
+    const LEAST: u32 = if cfg!(test) { 4 } else { 512 };
+    /// The others have together at most so many times those of the smallest; what is sought one by one costs that much
+    /// more than what is noted.
+    const MOST_TIMES: u64 = 12;
+
+    pub(super) fn is_better(lead: &Docs, others: &[Docs]) -> bool {
+        let total: u64 = others.iter().map(|set| u64::from(set.size())).sum();
+        matches!(lead, Docs::One(_))
+            && others.iter().all(|set| matches!(set, Docs::One(_) | Docs::Merged { .. }))
+            && lead.size() >= LEAST
+            && total <= u64::from(lead.size()) * MOST_TIMES
+    }
+
+    struct Notes {
+        first: DocId,
+        /// How many of the sets have it, so far without a gap.
+        sets: [u8; SPAN as usize],
+        scores: [u32; SPAN as usize],
+        /// Its best score in the lists of one set, and one; zero where it is in none.
+        best: [u16; SPAN as usize],
+    }
+
+    impl Notes {
+        /// Begins anew, at a document.
+        fn begin(&mut self, first: DocId) {
+            self.first = first;
+            self.sets.fill(0);
+            self.scores.fill(0);
+        }
+
+        /// Notes those of a list that are before `end` and in all `sets` before it.
+        fn note(&mut self, list: &mut List, end: DocId, sets: u8) {
+            list.seek(self.first);
+            list.take_until(end, |doc, score| {
+                let at = (doc - self.first) as usize;
+                let (Some(has), Some(sum)) = (self.sets.get_mut(at), self.scores.get_mut(at)) else { return };
+                let is_in_all = *has == sets;
+                *has += u8::from(is_in_all);
+                *sum += u32::from(is_in_all) * u32::from(score);
+            });
+        }
+
+        /// The same of several lists that are one set: the best score counts.
+        fn note_best(&mut self, lists: &mut [List], end: DocId, sets: u8) {
+            self.best.fill(0);
+            for list in lists {
+                list.seek(self.first);
+                list.take_until(end, |doc, score| {
+                    let at = (doc - self.first) as usize;
+                    let (Some(has), Some(sum), Some(best)) =
+                        (self.sets.get_mut(at), self.scores.get_mut(at), self.best.get_mut(at))
+                    else {
+                        return;
+                    };
+                    let (was, now) = (*best, (*best).max(score + 1));
+                    *best = now;
+                    *has += u8::from(was == 0 && *has == sets);
+                    *sum += u32::from(*has == sets + 1) * u32::from(now - was.max(1));
+                });
+            }
+        }
+    }
+
+    pub(super) fn intersect(
+        lead: &mut Docs,
+        others: &mut [Docs],
+        range: std::ops::Range<DocId>,
+        mut visit: impl FnMut(DocId, u32) -> Flow,
+    ) -> Flow {
+        let Docs::One(lead) = lead else { return Flow::Continue(()) };
+        // A query has at most a dozen sets.
+        let all = others.len() as u8;
+        let span = SPAN as usize;
+        let mut notes =
+            Notes { first: 0, sets: [0; SPAN as usize], scores: [0; SPAN as usize], best: [0; SPAN as usize] };
+        let mut hits = vec![(0, 0); span + 1];
+        let mut doc = lead.seek(range.start);
+        while doc < range.end {
+            let end = doc.saturating_add(SPAN).min(range.end);
+            if all == 0 {
+                notes.first = doc;
+            } else {
+                notes.begin(doc);
+            }
+            for (sets, other) in (0..all).zip(others.iter_mut()) {
+                match other {
+                    Docs::One(list) => notes.note(list, end, sets),
+                    Docs::Merged { lists, .. } => notes.note_best(lists, end, sets),
+                    Docs::Sorted { .. } | Docs::Dense { .. } => {}
+                }
+            }
+            let mut found = 0;
+            lead.take_until(end, |doc, score| {
+                let at = (doc - notes.first) as usize;
+                // Written in any case and counted if it is one. There is always room: a window has no more documents.
+                if let (Some(hit), Some(has), Some(sum)) =
+                    (hits.get_mut(found), notes.sets.get(at), notes.scores.get(at))
+                {
+                    *hit = (doc, sum + u32::from(score));
+                    found += usize::from(*has == all);
+                }
+            });
+            hits.iter().take(found).try_for_each(|(doc, score)| visit(*doc, *score))?;
+            doc = lead.doc();
+            debug_assert!(doc == TERMINATED || doc >= end, "a window is left behind");
+        }
+        Flow::Continue(())
+    }
 }

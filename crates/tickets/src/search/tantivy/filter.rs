@@ -3,16 +3,15 @@
 
 use tantivy::DocId;
 use tantivy::fastfield::AliveBitSet;
-use tessera_kernel::Place;
 
 use super::super::{Availability, Query, Sort};
+use super::near::Distances;
+use super::numbers::Numbers;
 use super::schema;
-use super::view::{Columns, Numbers, Segment};
+use super::view::{Columns, Segment};
 
 /// Documents taken at a time.
 pub(super) const CHUNK: usize = 64;
-/// Further than anything on the earth.
-const NOWHERE: u64 = u32::MAX as u64;
 /// Below it in a rank is the start, in minutes.
 const MINUTES_BITS: u32 = 32;
 const MICROS_PER_MINUTE: u64 = 60_000_000;
@@ -48,7 +47,7 @@ impl Chunk {
 
     /// A column's values of these documents.
     fn read(&mut self, column: &Numbers) {
-        column.get_vals(&self.docs[..self.len], &mut self.values[..self.len]);
+        column.get_many(&self.docs[..self.len], &mut self.values[..self.len]);
     }
 
     /// Keeps those documents whose value in a column passes.
@@ -87,7 +86,7 @@ pub(super) struct Filter<'s> {
     price_max: Option<u64>,
     currency: Option<u64>,
     availability: Availability,
-    radius_m: Option<u32>,
+    is_circle: bool,
     distances: Distances<'s>,
 }
 
@@ -107,7 +106,7 @@ impl<'s> Filter<'s> {
                 Some(at as u64)
             }
         };
-        let measured = query.sort == Sort::Distance || radius_m.is_some();
+        let measured = query.sort == Sort::Distance;
         Some(Self {
             columns,
             alive: segment.reader.alive_bitset(),
@@ -117,12 +116,8 @@ impl<'s> Filter<'s> {
             price_max: query.price_max.map(|price| schema::stored_price(Some(price))),
             currency,
             availability: query.availability,
-            radius_m,
-            distances: Distances {
-                columns,
-                middle: query.middle(),
-                known: if measured { vec![0; columns.venues] } else { Vec::new() },
-            },
+            distances: Distances::new(&columns.venues, query.middle(), radius_m, measured),
+            is_circle: radius_m.is_some(),
         })
     }
 
@@ -147,10 +142,23 @@ impl<'s> Filter<'s> {
         if let Some(most) = self.price_max {
             chunk.retain_by(&columns.price_from, |price| price != 0 && price <= most);
         }
-        if let Some(radius_m) = self.radius_m {
+        if self.is_circle {
             let distances = &mut self.distances;
-            chunk.retain(|doc| distances.to(doc) <= u64::from(radius_m));
+            chunk.retain(|doc| distances.is_inside(doc));
         }
+    }
+
+    /// Leaves what may be among the first, which is nothing above this rank. It costs one column, so it goes first where
+    /// what does not come up need not be counted.
+    pub(super) fn retain_ranked(&mut self, chunk: &mut Chunk, worst: u64) {
+        let ranks = self.ranks(chunk);
+        let mut kept = 0;
+        for (at, rank) in ranks.into_iter().enumerate().take(chunk.len) {
+            chunk.docs[kept] = chunk.docs[at];
+            chunk.scores[kept] = chunk.scores[at];
+            kept += usize::from(rank <= worst);
+        }
+        chunk.len = kept;
     }
 
     /// The ranks of a chunk's documents, ascending in the order of hits; but for the start, where that is part of them.
@@ -171,12 +179,12 @@ impl<'s> Filter<'s> {
             }
             Sort::Date => self.columns.starts_at.get_vals(&chunk.docs[..len], &mut ranks[..len]),
             Sort::Price => {
-                self.columns.price_from.get_vals(&chunk.docs[..len], &mut ranks[..len]);
+                self.columns.price_from.get_many(&chunk.docs[..len], &mut ranks[..len]);
                 ranks[..len].iter_mut().filter(|price| **price == 0).for_each(|none| *none = u64::MAX);
             }
             Sort::Distance => {
                 for (rank, doc) in ranks.iter_mut().zip(chunk.docs()) {
-                    *rank = self.distances.to(*doc).min(NOWHERE) << MINUTES_BITS;
+                    *rank = u64::from(self.distances.metres(*doc)) << MINUTES_BITS;
                 }
             }
         }
@@ -193,34 +201,4 @@ impl<'s> Filter<'s> {
             Sort::Date | Sort::Price => rank,
         }
     }
-}
-
-/// Distances by venue, each worked out once.
-struct Distances<'s> {
-    columns: &'s Columns,
-    middle: Option<Place>,
-    /// By the venue's number: metres and one, or zero while nobody has asked.
-    known: Vec<u64>,
-}
-
-impl Distances<'_> {
-    /// Whole metres to a document's venue, rounded up, so that comparing them with a radius is exact.
-    fn to(&mut self, doc: DocId) -> u64 {
-        let venue = self.columns.venue.get_val(doc) as usize;
-        match self.known.get(venue) {
-            Some(0) | None => {}
-            Some(known) => return known - 1,
-        }
-        let place = schema::read_place(self.columns.lat.get_val(doc), self.columns.lng.get_val(doc));
-        let metres = self.middle.zip(place).map_or(NOWHERE, |(middle, place)| rounded_up(middle.distance_m(place)));
-        if let Some(known) = self.known.get_mut(venue) {
-            *known = metres + 1;
-        }
-        metres
-    }
-}
-
-/// At most half round the earth, so it fits.
-pub(super) fn rounded_up(metres: f64) -> u64 {
-    metres.ceil() as u64
 }

@@ -5,14 +5,16 @@ use std::collections::BTreeSet;
 
 use tantivy::DocId;
 use tantivy::postings::TermInfo;
-use tantivy::schema::{IndexRecordOption, Value};
+use tantivy::schema::IndexRecordOption;
 use tessera_kernel::{Place, Timestamp};
 
 use super::super::text::Folder;
 use super::super::{Area, Counts, Cursor, Document, Hit, Hits, MAX_LIMIT, Match, Query, Sort, grid};
 use super::collect::{Counted, Entry, Tally, Top};
 use super::docs::{Combine, Docs, Flow, List, NO_SCORES, gathered, intersect};
-use super::filter::{Chunk, Filter, rounded_up};
+use super::filter::{Chunk, Filter};
+use super::near::rounded_up;
+use super::packed;
 use super::schema::{self, Fields, key};
 use super::view::{Columns, Segment, View};
 use super::words::{Word, any_correctable, words};
@@ -71,7 +73,7 @@ pub(super) fn find(
             (top, tally) = run(view, fields, &plan)?;
         }
     }
-    answer(view, fields, &plan, top, tally)
+    answer(view, &plan, top, tally)
 }
 
 impl<'q> Plan<'q> {
@@ -204,7 +206,7 @@ fn in_segment(
             narrowed = !elsewhere.is_empty();
         }
     }
-    let alternatives = match narrowed {
+    let alternatives: Vec<Option<Docs>> = match narrowed {
         true => keyed(columns, &infos)?.into_iter().map(Some).collect(),
         false => vec![None],
     };
@@ -219,8 +221,11 @@ fn in_segment(
         in_order: plan.query.sort == Sort::Date && tally.is_none(),
     };
     let mut chunk = Chunk::new();
+    let mut left = alternatives.len();
     for alternative in alternatives {
-        let mut sets = sets.clone();
+        left -= 1;
+        // The last one takes them as they are.
+        let mut sets = if left == 0 { std::mem::take(&mut sets) } else { sets.clone() };
         sets.extend(alternative);
         let flow = intersect(sets, range.clone(), |doc, score| match chunk.push(doc, score) {
             true => taker.take(&mut chunk),
@@ -252,6 +257,9 @@ struct Taker<'s> {
 impl Taker<'_> {
     /// Takes the documents of a chunk and empties it.
     fn take(&mut self, chunk: &mut Chunk) -> Flow {
+        if let Some(worst) = self.top.worst().filter(|_| self.counted.is_none() && !self.in_order) {
+            self.filter.retain_ranked(chunk, worst);
+        }
         self.filter.apply(chunk);
         if let Some(counted) = &mut self.counted {
             counted.add(self.columns, chunk.docs());
@@ -296,7 +304,7 @@ fn looked_up(columns: &Columns, keys: &[String]) -> tantivy::Result<Vec<TermInfo
 
 fn keyed(columns: &Columns, infos: &[TermInfo]) -> tantivy::Result<Vec<Docs>> {
     let docs = infos.iter().map(|info| {
-        let postings = columns.keys.read_postings_from_terminfo(info, IndexRecordOption::Basic)?;
+        let postings = columns.keys.read_block_postings_from_terminfo(info, IndexRecordOption::Basic)?;
         Ok(Docs::One(Box::new(List::new(postings, NO_SCORES))))
     });
     docs.collect()
@@ -306,7 +314,7 @@ fn id_of(columns: &Columns, doc: DocId) -> (u64, u64) {
     (columns.id_high.get_val(doc), columns.id_low.get_val(doc))
 }
 
-fn answer(view: &View, fields: &Fields, plan: &Plan<'_>, top: Top, tally: Option<Tally>) -> Result<Hits, Error> {
+fn answer(view: &View, plan: &Plan<'_>, top: Top, tally: Option<Tally>) -> Result<Hits, Error> {
     let mut entries = top.into_sorted();
     let more = entries.len() > plan.limit;
     entries.truncate(plan.limit);
@@ -320,7 +328,7 @@ fn answer(view: &View, fields: &Fields, plan: &Plan<'_>, top: Top, tally: Option
     let mut items = Vec::with_capacity(entries.len());
     for entry in entries {
         let Some(segment) = view.segments.get(entry.segment as usize) else { continue };
-        let document = stored(segment, fields, entry.doc)?;
+        let document = stored(segment, entry.doc)?;
         let distance = middle.zip(document.venue.place).map(|(middle, place)| rounded_up(middle.distance_m(place)));
         let distance_m = distance.and_then(|metres| u32::try_from(metres).ok());
         items.push(Hit { document, distance_m });
@@ -329,10 +337,10 @@ fn answer(view: &View, fields: &Fields, plan: &Plan<'_>, top: Top, tally: Option
     Ok(Hits { items, facets, total, next, matched: plan.matched })
 }
 
-fn stored(segment: &Segment, fields: &Fields, doc: DocId) -> Result<Document, Error> {
-    let fetched: tantivy::TantivyDocument = segment.columns.store.get(doc).map_err(failed)?;
-    let bytes = fetched.get_first(fields.document).and_then(|value| value.as_bytes()).unwrap_or_default();
-    serde_json::from_slice(bytes).map_err(|error| Error::Search { reason: format!("a stored event: {error}") })
+fn stored(segment: &Segment, doc: DocId) -> Result<Document, Error> {
+    let bytes = segment.columns.store.get_document_bytes(doc).map_err(failed)?;
+    let broken = || Error::Search { reason: "a stored event is broken; rebuild the index".to_owned() };
+    packed::unpack_last(&bytes).ok_or_else(broken)
 }
 
 pub(super) fn failed(error: tantivy::TantivyError) -> Error {

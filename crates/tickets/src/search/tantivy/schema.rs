@@ -21,10 +21,10 @@ use tantivy::{IndexSettings, IndexSortByField, Order, TantivyDocument};
 use super::super::grid::{Cell, LEVELS};
 use super::super::text::Folder;
 use super::super::{Document, Venue};
-use crate::Error;
+use super::packed;
 
 /// Goes up when an index made before cannot be used any more.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 /// Prefixes of up to so many letters have lists of their own; longer ones are few words each.
 pub(super) const START_CHARS: usize = 4;
 
@@ -120,7 +120,7 @@ pub(super) fn tokenizers() -> TokenizerManager {
 }
 
 /// A document for the index.
-pub(super) fn indexed(fields: &Fields, folder: &mut Folder, event: &Document) -> Result<TantivyDocument, Error> {
+pub(super) fn indexed(fields: &Fields, folder: &mut Folder, event: &Document) -> TantivyDocument {
     let mut document = TantivyDocument::default();
     document.add_bytes(fields.id, event.id.uuid().as_bytes());
     let (words, starts) = words(folder, event);
@@ -129,9 +129,7 @@ pub(super) fn indexed(fields: &Fields, folder: &mut Folder, event: &Document) ->
     for key in keys(folder, event) {
         document.add_text(fields.key, key);
     }
-    let stored = serde_json::to_vec(event)
-        .map_err(|error| Error::Search { reason: format!("event `{}` cannot be stored: {error}", event.id) })?;
-    document.add_bytes(fields.document, &stored);
+    document.add_bytes(fields.document, &packed::pack(event));
 
     document.add_u64(fields.starts_at, stored_time(event.starts_at.micros()));
     let (day, month) = calendar(event);
@@ -152,7 +150,7 @@ pub(super) fn indexed(fields: &Fields, folder: &mut Folder, event: &Document) ->
     document.add_text(fields.city, &event.venue.city);
     document.add_text(fields.currency, event.currency.as_str());
     document.add_text(fields.venue, event.venue.id.to_string());
-    Ok(document)
+    document
 }
 
 /// The best place of each word and of each beginning of a word.

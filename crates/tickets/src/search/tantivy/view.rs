@@ -4,18 +4,18 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tantivy::columnar::{Cardinality, Column, ColumnValues, StrColumn};
+use tantivy::columnar::{Cardinality, Column, StrColumn};
 use tantivy::index::SegmentId;
 use tantivy::store::StoreReader;
 use tantivy::{InvertedIndexReader, Searcher, SegmentReader};
 
+use super::near::Venues;
+use super::numbers::{Numbers, Stored};
 use super::schema::Fields;
 
-/// Blocks of stored documents kept unpacked for each segment.
-const STORE_CACHE_BLOCKS: usize = 512;
-
-/// Numbers, one for each document.
-pub(super) type Numbers = Arc<dyn ColumnValues<u64>>;
+/// Blocks of stored documents kept for each segment: none, for they are not compressed, and copying one costs less than
+/// looking for it.
+const STORE_CACHE_BLOCKS: usize = 0;
 
 /// One moment of the index.
 pub(super) struct View {
@@ -34,22 +34,19 @@ pub(super) struct Columns {
     pub(super) starts: Arc<InvertedIndexReader>,
     pub(super) keys: Arc<InvertedIndexReader>,
     pub(super) store: StoreReader,
-    pub(super) starts_at: Numbers,
+    pub(super) starts_at: Stored,
+    pub(super) id_high: Stored,
+    pub(super) id_low: Stored,
     pub(super) day: Numbers,
     pub(super) month: Numbers,
     pub(super) price_from: Numbers,
     pub(super) price_to: Numbers,
     pub(super) popularity: Numbers,
     pub(super) available: Numbers,
-    pub(super) id_high: Numbers,
-    pub(super) id_low: Numbers,
-    pub(super) lat: Numbers,
-    pub(super) lng: Numbers,
     pub(super) kind: Names,
     pub(super) city: Names,
     pub(super) currency: Names,
-    pub(super) venue: Numbers,
-    pub(super) venues: usize,
+    pub(super) venues: Venues,
 }
 
 /// Texts of which many documents have the same.
@@ -86,7 +83,8 @@ impl View {
 impl Columns {
     fn open(reader: &SegmentReader, fields: &Fields) -> tantivy::Result<Self> {
         let columns = reader.fast_fields();
-        let column = |name: &str| columns.u64(name).map(numbers);
+        let stored = |name: &str| columns.u64(name).map(stored);
+        let numbers = |name: &str| stored(name).map(Numbers::read);
         let texts = |name: &'static str| {
             let missing = || tantivy::TantivyError::FieldNotFound(name.to_owned());
             columns.str(name)?.ok_or_else(missing)
@@ -97,22 +95,24 @@ impl Columns {
             starts: reader.inverted_index(fields.start)?,
             keys: reader.inverted_index(fields.key)?,
             store: reader.get_store_reader(STORE_CACHE_BLOCKS)?,
-            starts_at: column("starts_at")?,
-            day: column("day")?,
-            month: column("month")?,
-            price_from: column("price_from")?,
-            price_to: column("price_to")?,
-            popularity: column("popularity")?,
-            available: column("available")?,
-            id_high: column("id_high")?,
-            id_low: column("id_low")?,
-            lat: column("lat")?,
-            lng: column("lng")?,
+            starts_at: stored("starts_at")?,
+            id_high: stored("id_high")?,
+            id_low: stored("id_low")?,
+            day: numbers("day")?,
+            month: numbers("month")?,
+            price_from: numbers("price_from")?,
+            price_to: numbers("price_to")?,
+            popularity: numbers("popularity")?,
+            available: numbers("available")?,
             kind: Names::read(texts("kind")?)?,
             city: Names::read(texts("city")?)?,
             currency: Names::read(texts("currency")?)?,
-            venues: venue.num_terms(),
-            venue: numbers(venue.ords().clone()),
+            venues: Venues::read(
+                venue.num_terms(),
+                self::stored(venue.ords().clone()),
+                &*stored("lat")?,
+                &*stored("lng")?,
+            ),
         })
     }
 }
@@ -124,12 +124,12 @@ impl Names {
         while stream.advance() {
             texts.push(String::from_utf8_lossy(stream.key()).into());
         }
-        Ok(Self { numbers: numbers(column.ords().clone()), texts })
+        Ok(Self { numbers: Numbers::read(stored(column.ords().clone())), texts })
     }
 }
 
 /// Every document has every number, so the values can be read without asking which have one.
-fn numbers(column: Column<u64>) -> Numbers {
+fn stored(column: Column<u64>) -> Stored {
     match column.get_cardinality() {
         Cardinality::Full => column.values,
         Cardinality::Optional | Cardinality::Multivalued => column.first_or_default_col(0),

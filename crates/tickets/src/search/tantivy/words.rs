@@ -118,7 +118,7 @@ impl Found {
             true => (IndexRecordOption::WithFreqs, scores),
             false => (IndexRecordOption::Basic, NO_SCORES),
         };
-        self.lists.push(List::new(index.read_postings_from_terminfo(info, option)?, scores));
+        self.lists.push(List::new(index.read_block_postings_from_terminfo(info, option)?, scores));
         Ok(())
     }
 }
