@@ -7,7 +7,7 @@ use super::App;
 use crate::Error;
 use crate::domain::event::Status;
 use crate::domain::ids::EventId;
-use crate::seats::{LiveEvent, Tick};
+use crate::seats::{ChangeTo, LiveEvent, Tick};
 
 /// Changes that one who comes back is sent; where there are more, the snapshot is shorter.
 const MAX_MISSED: i64 = 2_000;
@@ -25,15 +25,16 @@ impl App {
         Ok(live)
     }
 
-    /// What changed after `since`; nothing where it is from the beginning on. `None` where that is too much, or older
-    /// than the feed.
+    /// What changed after `since`; nothing where it is from the beginning on. Holds that lapsed a little while ago are in
+    /// it in any case, as the feed does not have them. `None` where that is too much, or older than the feed.
     ///
     /// # Errors
     /// Those of the database.
     pub async fn missed(&self, live: &LiveEvent, since: Option<i64>) -> Result<Option<Tick>, Error> {
         let now = live.seq();
+        let lapsed = || live.lapsed(self.clock.now()).into_iter().map(|seat| (seat, ChangeTo::Free));
         let Some(since) = since.filter(|since| *since != now) else {
-            return Ok(Some(Tick::new(now, &BTreeMap::new())));
+            return Ok(Some(Tick::new(now, &lapsed().collect())));
         };
         if since > now || now - since > MAX_MISSED {
             return Ok(None);
@@ -44,6 +45,8 @@ impl App {
         }
         let last = rows.last().map_or(now, |(seq, _)| *seq);
         let changes = rows.into_iter().flat_map(|(_, changes)| changes);
-        Ok(Some(Tick::new(last, &changes.map(|change| (change.seat, change.to)).collect())))
+        let mut all: BTreeMap<_, _> = changes.map(|change| (change.seat, change.to)).collect();
+        all.extend(lapsed());
+        Ok(Some(Tick::new(last, &all)))
     }
 }

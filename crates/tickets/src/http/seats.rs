@@ -3,22 +3,25 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
-use futures::stream;
-use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use futures::{StreamExt, stream};
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tessera_service::Problem;
+use tessera_service::http::edge::Draining;
 use tessera_service::http::{Path, Query};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
+use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::domain::drawing::{Drawing, Outline};
@@ -29,6 +32,8 @@ use crate::seats::{LiveEvent, Tick};
 
 /// How often a quiet stream says that it is there.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// Where the seats of an event are drawn.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -178,12 +183,14 @@ pub(super) async fn plan(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let live = app.public_event(id).await?;
-    let etag = format!("\"plan-{}\"", live.event().version);
+    // Strings and numbers always serialise.
+    let (version, page) = live.plan_page(|live| serde_json::to_vec(&plan_body(live)).unwrap_or_default().into());
+    let etag = format!("\"plan-{version}\"");
     let cache = [(CACHE_CONTROL, "public, max-age=60".to_owned()), (ETAG, etag.clone())];
     if headers.get(IF_NONE_MATCH).is_some_and(|given| given.as_bytes() == etag.as_bytes()) {
         return Ok((StatusCode::NOT_MODIFIED, cache).into_response());
     }
-    Ok((cache, axum::Json(plan_body(&live))).into_response())
+    Ok((cache, [(CONTENT_TYPE, JSON)], page).into_response())
 }
 
 /// How all seats stand: binary (see `seats::delta`), or JSON with the same in base64 where JSON is asked for.
@@ -191,7 +198,7 @@ pub(super) async fn plan(
     get,
     path = "/event/{id}/seats",
     params(("id" = String, Path)),
-    responses((status = 200, content_type = "application/octet-stream"), (status = 404))
+    responses((status = 200, content_type = "application/octet-stream"), (status = 304), (status = 404))
 )]
 pub(super) async fn snapshot(
     State(app): State<App>,
@@ -199,18 +206,26 @@ pub(super) async fn snapshot(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let live = app.public_event(id).await?;
-    let now = app.clock.now();
-    let (seq, bytes) = live.with(|states| (states.seq(), states.snapshot(now)));
+    let snapshot = live.snapshot(app.clock.now());
     let json = headers.get(ACCEPT).is_some_and(|accept| accept.as_bytes().starts_with(b"application/json"));
-    let cache = (CACHE_CONTROL, HeaderValue::from_static("public, max-age=1"));
+    let cache =
+        [(CACHE_CONTROL, HeaderValue::from_static("public, max-age=1")), (VARY, HeaderValue::from_static("accept"))];
     if json {
         // The header is 13 bytes.
-        let (_, states) = bytes.split_at(13);
-        let body = json!({ "seq": seq, "count": live.inventory().len(), "states_base64": STANDARD.encode(states) });
-        return Ok(([cache], axum::Json(body)).into_response());
+        let (_, states) = snapshot.bytes.split_at(13);
+        let count = live.inventory().len();
+        let body = json!({ "seq": snapshot.seq, "count": count, "states_base64": STANDARD.encode(states) });
+        return Ok((cache, axum::Json(body)).into_response());
+    }
+    let etag = format!("\"{}\"", URL_SAFE_NO_PAD.encode(snapshot.digest));
+    let known = headers.get(IF_NONE_MATCH).is_some_and(|given| given.as_bytes() == etag.as_bytes());
+    // Base64 is fit for a header.
+    let tagged = [(ETAG, HeaderValue::from_str(&etag).unwrap_or(HeaderValue::from_static("")))];
+    if known {
+        return Ok((StatusCode::NOT_MODIFIED, cache, tagged).into_response());
     }
     let content = (CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-    Ok(([cache, content], bytes).into_response())
+    Ok((cache, tagged, [content], snapshot.bytes.clone()).into_response())
 }
 
 /// From where a stream goes on.
@@ -231,16 +246,21 @@ pub(super) async fn stream(
     State(app): State<App>,
     Path(id): Path<EventId>,
     Query(Since { since }): Query<Since>,
+    draining: Option<Extension<Draining>>,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
+    let stop = draining.map_or_else(CancellationToken::new, |Extension(Draining(stop))| stop);
     let live = app.public_event(id).await?;
     let last_id = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
     // Watch first: what is committed in between comes twice rather than never.
     let ticks = live.watch();
     let first = app.missed(&live, last_id.or(since)).await?;
     if let Ok(upgrade) = upgrade {
-        return Ok(upgrade.on_upgrade(move |socket| talk(socket, first, ticks)));
+        return Ok(upgrade.on_upgrade(move |socket| async move {
+            // Where the process stops, the client connects to another.
+            let _ = stop.run_until_cancelled(talk(socket, first, ticks)).await;
+        }));
     }
     let begin = Bytes::from_static(b"retry: 1000\n\n");
     let first = match first {
@@ -257,7 +277,7 @@ pub(super) async fn stream(
         };
         Some((Ok(bytes), ticks))
     });
-    let body = Body::from_stream(futures::StreamExt::chain(begun, rest));
+    let body = Body::from_stream(begun.chain(rest).take_until(stop.cancelled_owned()));
     Ok(([(CONTENT_TYPE, "text/event-stream"), (CACHE_CONTROL, "no-store")], body).into_response())
 }
 

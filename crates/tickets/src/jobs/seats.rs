@@ -12,9 +12,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Error;
 use crate::app::App;
+use crate::seats::live::PARTS;
 use crate::store::Store;
 
-/// How often watchers are told what changed.
+/// How often each watcher is told what changed.
 const PULSE: Duration = Duration::from_millis(100);
 /// How long another process's commit may stay unseen where no notice comes.
 const FOLLOW: Duration = Duration::from_millis(250);
@@ -28,16 +29,17 @@ const LISTEN_AGAIN: Duration = Duration::from_secs(2);
 /// Wakes [`follow`] from [`listen`].
 pub type Wake = Arc<Notify>;
 
-/// Tells watchers what changed, lapsed holds included, until it is stopped.
+/// Tells watchers what changed, lapsed holds included, one part of them after the other, until it is stopped.
 pub async fn pulse(app: App, stop: CancellationToken) -> Result<(), String> {
-    let mut pulses = interval(PULSE);
+    let mut pulses = interval(PULSE / PARTS as u32);
     pulses.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
+    for part in (0..PARTS).cycle() {
         tokio::select! {
-            _ = pulses.tick() => app.live.pulse(),
-            () = stop.cancelled() => return Ok(()),
+            _ = pulses.tick() => app.live.pulse_part(part),
+            () = stop.cancelled() => break,
         }
     }
+    Ok(())
 }
 
 /// Reads what others committed, until it is stopped. A database that is away is said once, and once when it is back.

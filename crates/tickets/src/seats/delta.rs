@@ -79,12 +79,24 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<Change>, String> {
     Ok(changes)
 }
 
-/// A snapshot from two-bit states in the order of the numbers.
-pub fn snapshot(seq: i64, count: usize, states: impl Iterator<Item = u8>) -> Vec<u8> {
+/// A snapshot from the states of all seats as they are in it.
+pub fn packed_snapshot(seq: i64, count: usize, packed: &[u8]) -> Vec<u8> {
+    let mut bytes = begun(seq, count);
+    bytes.extend(packed);
+    bytes
+}
+
+fn begun(seq: i64, count: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(13 + count.div_ceil(4));
     bytes.push(VERSION);
     bytes.extend(seq.to_be_bytes());
     bytes.extend((count as u32).to_be_bytes());
+    bytes
+}
+
+/// A snapshot from two-bit states in the order of the numbers.
+pub fn snapshot(seq: i64, count: usize, states: impl Iterator<Item = u8>) -> Vec<u8> {
+    let mut bytes = begun(seq, count);
     let (mut byte, mut filled) = (0, 0);
     for state in states {
         byte |= (state & 3) << (2 * filled);

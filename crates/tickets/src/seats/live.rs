@@ -2,18 +2,22 @@
 //!
 //! Committed changes come in two ways: from this process's own writes as they are answered, and from the feed in the
 //! database, which others write too. Both carry the sequence of the event's feed; one that is not the next waits for the
-//! feed to be read. What watchers get is merged and rendered once a pulse, however many they are.
+//! feed to be read. What watchers get is merged and rendered once a pulse for each part of them, however many they are:
+//! in parts, so that a crowd of watchers is not woken all at once, with everything else waiting behind them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use axum::extract::ws::Utf8Bytes;
 use bytes::Bytes;
+use sha2::{Digest, Sha256};
 use tessera_kernel::{Clock, Timestamp};
 use tokio::sync::{OnceCell, broadcast};
 
 use super::delta::{Change, ChangeTo};
-use super::states::States;
+use super::states::{SeatState, States};
 use crate::Error;
 use crate::domain::event::Event;
 use crate::domain::ids::{EventId, SeatNumber};
@@ -21,10 +25,15 @@ use crate::domain::inventory::Inventory;
 use crate::domain::plan::SeatPlan;
 use crate::store::Store;
 
+/// Parts of an event's watchers.
+pub const PARTS: usize = 4;
 /// Pulses that a slow watcher may be behind before it is told to start over.
 const PULSES_KEPT: usize = 64;
 /// Events in memory; the one not asked for the longest makes room. A stadium takes about 3 MB.
 const MAX_EVENTS: usize = 256;
+/// How long lapsed holds are told to those who begin to watch: a lapse is in no feed, and it may have come between the
+/// picture of all seats that they have and their first change.
+const LAPSES_KEPT: Duration = Duration::from_secs(10);
 /// Feed rows read at a time.
 const FEED_ROWS: i64 = 1_000;
 
@@ -73,7 +82,24 @@ struct Entry {
 pub struct LiveEvent {
     id: EventId,
     inner: Mutex<Inner>,
-    ticks: broadcast::Sender<Tick>,
+    /// To each part of the watchers.
+    ticks: [broadcast::Sender<Tick>; PARTS],
+    /// Into which part the next watcher goes.
+    next: AtomicUsize,
+    snapshot: Mutex<Option<Arc<Snapshot>>>,
+    plan_page: Mutex<Option<(i64, Bytes)>>,
+}
+
+/// How all seats stand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Up to which change of the feed.
+    pub seq: i64,
+    /// As sent; see [`super::delta`].
+    pub bytes: Bytes,
+    /// A digest of them.
+    pub digest: [u8; 12],
+    settled: Option<u64>,
 }
 
 struct Inner {
@@ -82,8 +108,42 @@ struct Inner {
     states: States,
     /// Changes that came before their turn.
     early: BTreeMap<i64, Arc<[Change]>>,
-    /// Changes since the last pulse.
-    fresh: BTreeMap<SeatNumber, ChangeTo>,
+    fresh: Fresh,
+    /// Holds that lapsed a little while ago.
+    lapsed: VecDeque<(Timestamp, SeatNumber)>,
+}
+
+/// Changes that not all parts of the watchers were sent.
+#[derive(Debug, Default)]
+struct Fresh {
+    changes: VecDeque<(SeatNumber, ChangeTo)>,
+    /// How many there were before these.
+    before: usize,
+    /// How many each part was sent, from the first on.
+    sent: [usize; PARTS],
+}
+
+impl Fresh {
+    fn push(&mut self, seat: SeatNumber, to: ChangeTo) {
+        self.changes.push_back((seat, to));
+    }
+
+    /// What a part is to be sent now: of each seat the last change.
+    fn take(&mut self, part: usize) -> BTreeMap<SeatNumber, ChangeTo> {
+        let all = self.before + self.changes.len();
+        let Some(sent) = self.sent.get_mut(part) else { return BTreeMap::new() };
+        let fresh = self.changes.iter().skip(*sent - self.before).copied().collect();
+        *sent = all;
+        let sent_to_all = self.sent.iter().copied().min().unwrap_or(all);
+        self.changes.drain(..sent_to_all - self.before);
+        self.before = sent_to_all;
+        fresh
+    }
+
+    /// A part has nobody in it.
+    fn skip(&mut self, part: usize) {
+        self.take(part);
+    }
 }
 
 impl Live {
@@ -111,7 +171,7 @@ impl Live {
         let asked = events.asked;
         if events.by_id.len() >= MAX_EVENTS && !events.by_id.contains_key(&id) {
             // Those that somebody watches stay.
-            let watched = |entry: &Entry| entry.cell.get().is_some_and(|event| event.ticks.receiver_count() > 0);
+            let watched = |entry: &Entry| entry.cell.get().is_some_and(|event| event.is_watched());
             let idle = events.by_id.iter().filter(|(_, entry)| !watched(entry)).min_by_key(|(_, entry)| entry.asked);
             if let Some(oldest) = idle.map(|(id, _)| *id) {
                 events.by_id.remove(&oldest);
@@ -124,7 +184,16 @@ impl Live {
 
     async fn load(&self, id: EventId) -> Result<LiveEvent, Error> {
         let inner = self.read(id).await?;
-        Ok(LiveEvent { id, inner: Mutex::new(inner), ticks: broadcast::channel(PULSES_KEPT).0 })
+        let ticks = std::array::from_fn(|_| broadcast::channel(PULSES_KEPT).0);
+        let next = AtomicUsize::new(0);
+        Ok(LiveEvent {
+            id,
+            inner: Mutex::new(inner),
+            ticks,
+            next,
+            snapshot: Mutex::default(),
+            plan_page: Mutex::default(),
+        })
     }
 
     async fn read(&self, id: EventId) -> Result<Inner, Error> {
@@ -139,7 +208,8 @@ impl Live {
         let (seq, changes) = store.seats_of(id).await?;
         states.apply(&changes);
         states.set_seq(seq);
-        Ok(Inner { event: Arc::new(event), plan, states, early: BTreeMap::new(), fresh: BTreeMap::new() })
+        let (early, fresh, lapsed) = (BTreeMap::new(), Fresh::default(), VecDeque::new());
+        Ok(Inner { event: Arc::new(event), plan, states, early, fresh, lapsed })
     }
 
     /// Takes in changes that were committed under this sequence, unless the event is not in memory.
@@ -192,10 +262,12 @@ impl Live {
     }
 
     async fn reload(&self, event: &LiveEvent) -> Result<(), Error> {
-        let read = self.read(event.id).await?;
+        let mut read = self.read(event.id).await?;
         let mut inner = event.inner();
+        read.states.replace(&inner.states);
         let (early, fresh) = (std::mem::take(&mut inner.early), std::mem::take(&mut inner.fresh));
-        *inner = Inner { early, fresh, ..read };
+        let lapsed = std::mem::take(&mut inner.lapsed);
+        *inner = Inner { early, fresh, lapsed, ..read };
         inner.take_early();
         Ok(())
     }
@@ -220,10 +292,15 @@ impl Live {
         }
     }
 
-    /// Sends each watched event's changes since the last pulse, lapsed holds included.
+    /// Sends all watchers the changes that they were not sent yet, lapsed holds included.
     pub fn pulse(&self) {
+        (0..PARTS).for_each(|part| self.pulse_part(part));
+    }
+
+    /// The same to one part of the watchers of each event.
+    pub fn pulse_part(&self, part: usize) {
         let now = self.0.clock.now();
-        self.loaded().iter().for_each(|event| event.pulse(now));
+        self.loaded().iter().for_each(|event| event.pulse(part, now));
     }
 
     fn events(&self) -> MutexGuard<'_, Events> {
@@ -270,7 +347,52 @@ impl LiveEvent {
 
     /// From now on, what changes.
     pub fn watch(&self) -> broadcast::Receiver<Tick> {
-        self.ticks.subscribe()
+        let part = self.next.fetch_add(1, Ordering::Relaxed) % PARTS;
+        self.ticks[part].subscribe()
+    }
+
+    /// Seats whose holds lapsed a little while ago and that are still free.
+    pub fn lapsed(&self, now: Timestamp) -> Vec<SeatNumber> {
+        let inner = self.inner();
+        let seats = inner.lapsed.iter().map(|(_, seat)| *seat);
+        seats.filter(|seat| inner.states.get(*seat, now) == SeatState::Free).collect()
+    }
+
+    /// How all seats stand, rendered once until something changes.
+    pub fn snapshot(&self, now: Timestamp) -> Arc<Snapshot> {
+        let mut kept = self.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
+        let (settled, seq, bytes) = {
+            let inner = self.inner();
+            let (settled, seq) = (inner.states.settled(now), inner.states.seq());
+            let is_kept = |kept: &&Arc<Snapshot>| settled.is_some() && (kept.settled, kept.seq) == (settled, seq);
+            if let Some(snapshot) = kept.as_ref().filter(is_kept) {
+                return Arc::clone(snapshot);
+            }
+            (settled, seq, Bytes::from(inner.states.snapshot(now)))
+        };
+        let mut digest = [0; 12];
+        digest.copy_from_slice(&Sha256::digest(&bytes)[..12]);
+        let snapshot = Arc::new(Snapshot { seq, bytes, digest, settled });
+        *kept = Some(Arc::clone(&snapshot));
+        snapshot
+    }
+
+    /// The page of the plan, rendered once for each version of the event.
+    pub fn plan_page(&self, render: impl FnOnce(&Self) -> Bytes) -> (i64, Bytes) {
+        let mut kept = self.plan_page.lock().unwrap_or_else(PoisonError::into_inner);
+        let version = self.event().version;
+        match kept.as_ref() {
+            Some((of, page)) if *of == version => (version, page.clone()),
+            _ => {
+                let page = render(self);
+                *kept = Some((version, page.clone()));
+                (version, page)
+            }
+        }
+    }
+
+    fn is_watched(&self) -> bool {
+        self.ticks.iter().any(|ticks| ticks.receiver_count() > 0)
     }
 
     fn take(&self, seq: i64, changes: &Arc<[Change]>) {
@@ -282,22 +404,28 @@ impl LiveEvent {
         inner.take_early();
     }
 
-    fn pulse(&self, now: Timestamp) {
+    fn pulse(&self, part: usize, now: Timestamp) {
+        let Some(ticks) = self.ticks.get(part) else { return };
         let mut inner = self.inner();
-        let lapsed = inner.states.lapse(now);
-        if self.ticks.receiver_count() == 0 {
-            inner.fresh.clear();
+        for seat in inner.states.lapse(now) {
+            inner.fresh.push(seat, ChangeTo::Free);
+            inner.lapsed.push_back((now, seat));
+        }
+        while inner.lapsed.front().is_some_and(|(at, _)| at.plus(LAPSES_KEPT) < now) {
+            inner.lapsed.pop_front();
+        }
+        if ticks.receiver_count() == 0 {
+            inner.fresh.skip(part);
             return;
         }
-        inner.fresh.extend(lapsed.into_iter().map(|seat| (seat, ChangeTo::Free)));
-        if inner.fresh.is_empty() {
+        let fresh = inner.fresh.take(part);
+        if fresh.is_empty() {
             return;
         }
         let seq = inner.states.seq();
-        let fresh = std::mem::take(&mut inner.fresh);
         drop(inner);
         // Nobody watching any more is no fault.
-        let _ = self.ticks.send(Tick::new(seq, &fresh));
+        let _ = ticks.send(Tick::new(seq, &fresh));
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -323,7 +451,7 @@ impl Inner {
             if seq == self.states.seq() + 1 {
                 self.states.apply(&changes);
                 self.states.set_seq(seq);
-                self.fresh.extend(changes.iter().map(|change| (change.seat, change.to)));
+                changes.iter().for_each(|change| self.fresh.push(change.seat, change.to));
             }
         }
     }
@@ -344,4 +472,28 @@ fn render(seq: i64, changes: &BTreeMap<SeatNumber, ChangeTo>) -> String {
         list.pop();
     }
     format!("{{\"seq\":{seq},\"free\":[{free}],\"held\":[{held}],\"booked\":[{booked}]}}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_part_is_sent_each_change_once() {
+        let mut fresh = Fresh::default();
+        let seat = SeatNumber;
+        fresh.push(seat(1), ChangeTo::Booked);
+        assert_eq!(fresh.take(0).len(), 1);
+        fresh.push(seat(2), ChangeTo::Booked);
+        fresh.push(seat(2), ChangeTo::Free);
+        let of_part = fresh.take(1);
+        assert_eq!(of_part.into_iter().collect::<Vec<_>>(), [(seat(1), ChangeTo::Booked), (seat(2), ChangeTo::Free)]);
+        assert_eq!(fresh.take(0).into_iter().collect::<Vec<_>>(), [(seat(2), ChangeTo::Free)]);
+        assert!(fresh.take(0).is_empty());
+        (2..PARTS).for_each(|part| fresh.skip(part));
+        assert!(fresh.changes.is_empty(), "what all were sent is not kept");
+        fresh.push(seat(3), ChangeTo::Free);
+        assert!((0..PARTS).all(|part| fresh.take(part).len() == 1));
+        assert!(fresh.changes.is_empty());
+    }
 }

@@ -8,5 +8,5 @@ pub mod live;
 pub mod states;
 
 pub use delta::{Change, ChangeTo};
-pub use live::{Live, LiveEvent, Tick};
+pub use live::{Live, LiveEvent, Snapshot, Tick};
 pub use states::{SeatState, States};

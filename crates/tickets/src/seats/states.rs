@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tessera_kernel::Timestamp;
 
-use super::delta::{Change, ChangeTo, snapshot};
+use super::delta::{Change, ChangeTo, packed_snapshot, snapshot};
 use crate::domain::ids::SeatNumber;
 use crate::domain::inventory::Inventory;
 
@@ -51,6 +51,10 @@ pub struct States {
     wanted: HashSet<u32>,
     /// Free seats of each row, by the last lapse seen.
     row_free: Vec<u32>,
+    /// Two bits a seat, as in the snapshot, by the last lapse seen.
+    codes: Vec<u8>,
+    /// How often a seat changed.
+    changes: u64,
 }
 
 /// How many seats there are of each kind.
@@ -75,7 +79,12 @@ impl States {
             seats[first as usize..(first + count) as usize].iter().filter(|seat| **seat == FREE).count() as u32
         };
         let row_free = inventory.rows().iter().map(|row| free_in(row.first, row.count)).collect();
-        Self { seq: 0, seats, ends: BinaryHeap::new(), wanted: HashSet::new(), row_free, inventory }
+        let mut codes = vec![0; seats.len().div_ceil(4)];
+        for (number, _) in seats.iter().enumerate().filter(|(_, seat)| **seat == NOT_SOLD) {
+            set_code(&mut codes, number, SeatState::NotSold.code());
+        }
+        let (ends, wanted) = (BinaryHeap::new(), HashSet::new());
+        Self { seq: 0, seats, ends, wanted, row_free, codes, changes: 0, inventory }
     }
 
     /// What there is.
@@ -161,6 +170,14 @@ impl States {
         let Some(was) = self.seats.get_mut(seat.0 as usize) else { return };
         let freed = i64::from(to == FREE) - i64::from(*was == FREE);
         *was = to;
+        self.changes += 1;
+        let code = match to {
+            FREE => 0,
+            NOT_SOLD => SeatState::NotSold.code(),
+            BOOKED => SeatState::Booked.code(),
+            until => SeatState::Held(Timestamp::from_micros(until)).code(),
+        };
+        set_code(&mut self.codes, seat.0 as usize, code);
         if freed != 0 {
             let row = self.inventory.row_index(seat);
             if let Some(free) = row.and_then(|row| self.row_free.get_mut(row)) {
@@ -195,10 +212,32 @@ impl States {
         counts
     }
 
+    /// Takes the place of states that were read before: what they said is settled is not so any more.
+    pub fn replace(&mut self, before: &Self) {
+        self.changes += before.changes + 1;
+    }
+
+    /// A number that stays while the snapshot does; `None` where a hold has lapsed that is not taken in yet.
+    pub fn settled(&self, now: Timestamp) -> Option<u64> {
+        let lapses = self.ends.peek().is_some_and(|Reverse((until, _))| *until <= now.micros());
+        (!lapses).then_some(self.changes)
+    }
+
     /// The snapshot as sent.
     pub fn snapshot(&self, now: Timestamp) -> Vec<u8> {
+        if self.settled(now).is_some() {
+            return packed_snapshot(self.seq, self.seats.len(), &self.codes);
+        }
         let codes = (0..self.seats.len() as u32).map(|number| self.get(SeatNumber(number), now).code());
         snapshot(self.seq, self.seats.len(), codes)
+    }
+}
+
+/// Sets the two bits of a seat.
+fn set_code(codes: &mut [u8], number: usize, code: u8) {
+    if let Some(byte) = codes.get_mut(number / 4) {
+        let shift = 2 * (number % 4);
+        *byte = *byte & !(3 << shift) | (code & 3) << shift;
     }
 }
 
@@ -211,5 +250,57 @@ impl Counts {
             SeatState::NotSold => return,
         }
         self.total += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::domain::event::{Details, PriceLevel};
+    use crate::domain::generate::{Generate, HouseKind};
+
+    fn small_house() -> Arc<Inventory> {
+        let plan = Generate { kind: HouseKind::Theatre, seats: 50, name: None }.plan().unwrap();
+        let level = PriceLevel {
+            key: "all".into(),
+            name: "All".into(),
+            price: 1_000,
+            color: "#336699".into(),
+            categories: plan.categories.iter().map(|category| category.name.clone()).collect(),
+        };
+        let details = Details { price_levels: vec![level], ..Details::default() };
+        Arc::new(Inventory::new(Some(&plan), &details).unwrap())
+    }
+
+    proptest! {
+        /// The states that are kept packed are those of the seats, whatever changed and lapsed before.
+        #[test]
+        fn the_snapshot_is_that_of_each_seat(
+            steps in prop::collection::vec((0_u32..52, 0..4_i64, 0_i64..100), 1..60), now in 0_i64..100,
+        ) {
+            let mut states = States::new(small_house());
+            let mut latest = 0;
+            for (number, kind, at) in steps {
+                let to = match kind {
+                    0 => ChangeTo::Free,
+                    1 => ChangeTo::Booked,
+                    _ => ChangeTo::Held(Timestamp::from_micros(at + 1)),
+                };
+                states.apply(&[Change { seat: SeatNumber(number), to }]);
+                if kind == 3 {
+                    latest = at;
+                    states.lapse(Timestamp::from_micros(at));
+                }
+            }
+            let now = Timestamp::from_micros(now.max(latest));
+            let codes = (0..50).map(|number| states.get(SeatNumber(number), now).code());
+            prop_assert_eq!(states.snapshot(now), snapshot(0, 50, codes));
+            states.lapse(now);
+            let codes = (0..50).map(|number| states.get(SeatNumber(number), now).code());
+            prop_assert!(states.settled(now).is_some());
+            prop_assert_eq!(states.snapshot(now), snapshot(0, 50, codes));
+        }
     }
 }

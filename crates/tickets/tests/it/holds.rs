@@ -146,6 +146,9 @@ async fn a_lapsed_hold_is_free_at_once(stores: &Stores) {
     let first = app.reserve(&request("ana", "1"), &wish(event, &[0, 1])).await.unwrap();
     assert!(other.reserve(&request("bob", "1"), &wish(event, &[1])).await.is_err());
     let end = first.hold.expires_at;
+    other.live.follow().await.unwrap();
+    let live = other.live.event(event).await.unwrap();
+    let before = live.snapshot(app.clock.now());
     // Nothing sweeps here: the end alone frees the seats, in both processes.
     while app.clock.now() <= end {
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -153,7 +156,12 @@ async fn a_lapsed_hold_is_free_at_once(stores: &Stores) {
     let state = |states: &mut tessera_tickets::seats::States| {
         states.get(tessera_tickets::domain::ids::SeatNumber(1), app.clock.now())
     };
-    assert_eq!(other.live.event(event).await.unwrap().with(state), SeatState::Free);
+    assert_eq!(live.with(state), SeatState::Free);
+    // Who has the picture of all seats from before, and begins to watch after, is told of it.
+    assert_ne!(live.snapshot(app.clock.now()).bytes, before.bytes);
+    other.live.pulse();
+    let missed = other.missed(&live, Some(before.seq)).await.unwrap().unwrap();
+    assert_eq!(missed.json.as_str(), format!(r#"{{"seq":{},"free":[0,1],"held":[],"booked":[]}}"#, before.seq));
     let second = other.reserve(&request("bob", "2"), &wish(event, &[1])).await.unwrap();
     assert!(second.hold.token > first.hold.token, "tokens grow");
     assert_eq!(app.release(&"ana".into(), first.hold.id).await.unwrap(), 0, "what lapsed frees nobody's seat");
