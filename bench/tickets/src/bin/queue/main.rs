@@ -1,214 +1,164 @@
-//! Joins of a waiting room, durable on the embedded store: by the use case, and over HTTP on loopback with the clients in
-//! the same process; then the static answer that those who wait poll.
+//! A waiting room in a rush: people who join over HTTP, durable on the embedded store, until a million wait; what they cost
+//! while they wait; and the serving number that they poll, beside a bare server that sends the same bytes.
 //!
-//! `bench-tickets-queue --joins 200000 --callers 512`
+//! `bench-tickets-queue --tessera target/dist/tessera --waiting 1000000 --connections 1024`
 
-use std::future::Future;
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
+use axum::Router;
+use axum::body::Body;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::routing::get;
 use clap::Parser;
-use tessera_kernel::{Clock, Ids, RandomIds, SystemClock};
-use tessera_service::Keys;
-use tessera_store::sql::Db;
-use tessera_tickets::app::queue::{Queues, Visitor};
-use tessera_tickets::app::{App, Parts};
-use tessera_tickets::domain::event::{Details, PriceLevel, Queue, QueueMode};
-use tessera_tickets::domain::ids::{EventId, VenueId};
-use tessera_tickets::store::{Store, migrations};
-use tessera_tickets::{http, payment, seats};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use serde_json::{Value, json};
+use tessera_bench_tickets::client::Client;
+use tessera_bench_tickets::server::{Process, Server, cpu_s};
+
+/// How long is watched what those cost who only wait.
+const REST: Duration = Duration::from_secs(10);
 
 #[derive(Parser)]
 struct Args {
-    /// People in each part.
-    #[arg(long, default_value_t = 200_000)]
-    joins: u64,
-    /// At a time; over HTTP as many connections.
-    #[arg(long, default_value_t = 512)]
-    callers: u64,
-    /// The database; an embedded one in a temporary folder where not given.
-    #[arg(long)]
-    store: Option<String>,
+    /// The binary, built with the `dist` profile.
+    #[arg(long, default_value = "target/dist/tessera")]
+    tessera: PathBuf,
+    /// How many join.
+    #[arg(long, default_value_t = 1_000_000)]
+    waiting: u64,
+    /// Connections, each with one request in flight.
+    #[arg(long, default_value_t = 1_024)]
+    connections: usize,
+    /// Polls of the serving number.
+    #[arg(long, default_value_t = 400_000)]
+    polls: u64,
+    /// Be the bare server, which sends this.
+    #[arg(long, hide = true, requires = "listen")]
+    bare: Option<String>,
+    #[arg(long, hide = true)]
+    listen: Option<SocketAddr>,
 }
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<()> {
     let args = Args::parse();
-    let folder = tempfile::tempdir()?;
-    let url = args.store.clone().unwrap_or_else(|| format!("sqlite:{}", folder.path().join("tickets.db").display()));
-    let app = open(&url, folder.path()).await?;
-
-    let event = publish(&url).await?;
-    let joining = app.clone();
-    measure("joins by the use case", &args, move |_, n| {
-        let app = joining.clone();
-        async move {
-            let visitor = Visitor { subject: Some(format!("fan-{n}").into()), device: None };
-            app.join_queue(event, &visitor).await.map(drop).context("a join")
-        }
-    })
-    .await?;
-    let joined = app.refresh_queue(event).await?.stands.as_ref().map_or(0, |line| line.joined);
-    ensure!(joined == args.joins as i64, "{joined} joined");
-
-    let event = publish(&url).await?;
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let address = listener.local_addr()?;
-    let router = http::router(app.clone());
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    let clients = Arc::new(connect(address, args.callers).await?);
-    let connections = Arc::clone(&clients);
-    measure("joins over HTTP", &args, move |caller, n| {
-        let clients = Arc::clone(&connections);
-        async move {
-            let request = format!(
-                "POST /event/{event}/queue HTTP/1.1\r\nhost: t\r\nx-device-id: device-{n:012}\r\nidempotency-key: {n}\r\n\
-                 content-length: 0\r\n\r\n"
-            );
-            ask(&clients, caller, &request).await
-        }
-    })
-    .await?;
-    let request: Arc<str> = format!("GET /event/{event}/queue/serving HTTP/1.1\r\nhost: t\r\n\r\n").into();
-    measure("the serving number over HTTP", &args, move |caller, _| {
-        let (clients, request) = (Arc::clone(&clients), Arc::clone(&request));
-        async move { ask(&clients, caller, &request).await }
-    })
-    .await
+    let several = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    if let (Some(body), Some(address)) = (&args.bare, args.listen) {
+        return several.block_on(bare(body.clone(), address));
+    }
+    drop(several);
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(measure_all(&args))
 }
 
-async fn measure<F>(
-    what: &str,
-    args: &Args,
-    ask: impl Fn(usize, u64) -> F + Clone + Send + 'static,
-) -> anyhow::Result<()>
-where
-    F: Future<Output = anyhow::Result<()>> + Send,
-{
-    let (next, all) = (Arc::new(AtomicU64::new(0)), args.joins);
-    let (began, cpu) = (Instant::now(), cpu_s()?);
-    let callers = (0..args.callers as usize).map(|caller| {
-        let (next, ask) = (Arc::clone(&next), ask.clone());
-        tokio::spawn(async move {
-            let mut slowest = Duration::ZERO;
-            loop {
-                let n = next.fetch_add(1, Ordering::Relaxed);
-                if n >= all {
-                    return Ok::<_, anyhow::Error>(slowest);
-                }
-                let began = Instant::now();
-                ask(caller, n).await?;
-                slowest = slowest.max(began.elapsed());
-            }
-        })
-    });
-    let mut slowest = Duration::ZERO;
-    for caller in callers.collect::<Vec<_>>() {
-        slowest = slowest.max(caller.await??);
+async fn bare(body: String, address: SocketAddr) -> anyhow::Result<()> {
+    let body = bytes::Bytes::from(body);
+    let answer = move || {
+        let body = Body::from(body.clone());
+        async move { ([(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "public, max-age=1")], body) }
+    };
+    let listener = tokio::net::TcpListener::bind(address).await?;
+    Ok(axum::serve(listener, Router::new().route("/serving", get(answer))).await?)
+}
+
+async fn measure_all(args: &Args) -> anyhow::Result<()> {
+    let server = Server::start(&args.tessera).await?;
+    let event = server.publish(2_000, &json!({ "mode": "on", "max_inside": 1 })).await?;
+    let process = &server.process;
+    let path = format!("/event/{event}/queue/serving");
+    let empty_kb = process.memory_kb()?;
+
+    let join = format!("POST /event/{event}/queue HTTP/1.1\r\nhost: t\r\nidempotency-key: 1\r\ncontent-length: 0\r\n");
+    let request = move |n: u64, into: &mut Vec<u8>| {
+        into.extend(join.as_bytes());
+        into.extend(format!("x-device-id: device-{n:016}\r\n\r\n").as_bytes());
+    };
+    measure("joins", process, args.connections, args.waiting, Arc::new(request)).await?;
+
+    // The view is a moment old.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let mut client = Client::connect(process.address).await?;
+    let serving: Value = serde_json::from_slice(&client.get(&path).await?)?;
+    let joined = serving["joined"].as_u64().context("no `joined`")?;
+    ensure!(joined == args.waiting, "{joined} joined");
+    let cpu = process.cpu_s()?;
+    tokio::time::sleep(REST).await;
+    let share = (process.cpu_s()? - cpu) / REST.as_secs_f64();
+    println!(
+        "{joined} wait: {:.2} % of a core, {:.0} MB of memory more than none ({:.0} bytes each)",
+        share * 100.0,
+        process.memory_kb()?.saturating_sub(empty_kb) as f64 / 1e3,
+        process.memory_kb()?.saturating_sub(empty_kb) as f64 * 1_024.0 / joined as f64
+    );
+
+    let body = String::from_utf8(client.get(&path).await?)?;
+    let mut itself = Command::new(std::env::current_exe()?);
+    let bare = Process::start(itself.args(["--bare", &body])).await?;
+    let poll = |path: &str| {
+        let text = format!("GET {path} HTTP/1.1\r\nhost: t\r\n\r\n");
+        Arc::new(move |_, into: &mut Vec<u8>| into.extend(text.as_bytes()))
+    };
+    for _ in 0..3 {
+        let ours = measure("the serving number", process, args.connections, args.polls, poll(&path)).await?;
+        let theirs =
+            measure("the same from a bare server", &bare, args.connections, args.polls, poll("/serving")).await?;
+        println!("{:.0} % of its rate", ours / theirs * 100.0);
     }
-    let took = began.elapsed().as_secs_f64();
-    let cpu_us = (cpu_s()? - cpu) * 1e6 / all as f64;
-    println!("{what}: {:.0}/s, {cpu_us:.1} µs CPU each (clients included), slowest {slowest:?}", all as f64 / took);
     Ok(())
 }
 
-struct Client {
-    stream: TcpStream,
-    buffer: Vec<u8>,
-}
+type Request = dyn Fn(u64, &mut Vec<u8>);
 
-type Clients = Vec<tokio::sync::Mutex<Client>>;
-
-async fn connect(address: SocketAddr, count: u64) -> anyhow::Result<Clients> {
+/// Sends so many requests, and gives how many were answered a second.
+async fn measure(
+    what: &str,
+    process: &Process,
+    connections: usize,
+    count: u64,
+    request: Arc<Request>,
+) -> anyhow::Result<f64> {
+    let next = Arc::new(AtomicU64::new(0));
     let mut clients = Vec::new();
-    for _ in 0..count {
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
-        clients.push(tokio::sync::Mutex::new(Client { stream, buffer: Vec::with_capacity(2_048) }));
+    for _ in 0..connections {
+        clients.push(Client::connect(process.address).await?);
     }
-    Ok(clients)
+    let (began, cpu, own) = (Instant::now(), process.cpu_s()?, cpu_s("self")?);
+    let asking = clients.into_iter().map(|client| ask_all(client, Arc::clone(&next), count, Arc::clone(&request)));
+    let mut waits = futures::future::try_join_all(asking).await?.concat();
+    let took = began.elapsed().as_secs_f64();
+    let each = |cpu: f64| cpu * 1e6 / count as f64;
+    let (cpu, own) = (each(process.cpu_s()? - cpu), each(cpu_s("self")? - own));
+    waits.sort_unstable();
+    let at_ms = |share: f64| waits.get((waits.len() as f64 * share) as usize).map_or(0.0, |us| f64::from(*us) / 1e3);
+    let rate = count as f64 / took;
+    println!(
+        "{what}: {rate:.0} a second; CPU {cpu:.1} µs each, and {own:.1} of the client; p50 {:.1} ms, p99 {:.1}",
+        at_ms(0.5),
+        at_ms(0.99)
+    );
+    Ok(rate)
 }
 
-/// One request and its answer, which must be 200, on a connection that is kept open.
-async fn ask(clients: &Clients, caller: usize, request: &str) -> anyhow::Result<()> {
-    let mut client = clients.get(caller).context("a caller without a connection")?.lock().await;
-    let Client { stream, buffer } = &mut *client;
-    stream.write_all(request.as_bytes()).await?;
-    buffer.clear();
+async fn ask_all(
+    mut client: Client,
+    next: Arc<AtomicU64>,
+    count: u64,
+    request: Arc<Request>,
+) -> anyhow::Result<Vec<u32>> {
+    let (mut waits, mut text) = (Vec::new(), Vec::new());
     loop {
-        ensure!(stream.read_buf(buffer).await? > 0, "the server closed the connection");
-        let Some(head) = buffer.windows(4).position(|four| four == b"\r\n\r\n") else { continue };
-        let text = std::str::from_utf8(&buffer[..head])?;
-        ensure!(text.get(9..12) == Some("200"), "{text}");
-        let length = text.lines().find_map(|line| {
-            let (name, value) = line.split_once(':')?;
-            name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
-        });
-        let end = head + 4 + length.context("an answer without a length")?;
-        while buffer.len() < end {
-            ensure!(stream.read_buf(buffer).await? > 0, "the answer breaks off");
+        let n = next.fetch_add(1, Ordering::Relaxed);
+        if n >= count {
+            return Ok(waits);
         }
-        return Ok(());
+        text.clear();
+        request(n, &mut text);
+        let began = Instant::now();
+        let (status, body) = client.ask(&text).await?;
+        ensure!(status == 200, "{status} {}", String::from_utf8_lossy(body));
+        waits.push(began.elapsed().as_micros() as u32);
     }
-}
-
-async fn open(url: &str, folder: &std::path::Path) -> anyhow::Result<App> {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let keys = Keys::ephemeral(Arc::clone(&clock))?;
-    let payments =
-        payment::open(&payment::Config::default(), url, folder, Arc::clone(&clock), Default::default()).await?;
-    let store = Store::open(url, Arc::clone(&clock), Default::default()).await?;
-    Ok(App::new(Parts {
-        live: seats::Live::new(store.clone(), Arc::clone(&clock)),
-        queues: Queues::new(store.lines(), keys.clone()),
-        store,
-        claims: None,
-        payments: payments.provider,
-        public_url: "http://localhost".into(),
-        keys,
-        clock,
-        ids: Arc::new(RandomIds),
-        payment_window: Duration::from_secs(300),
-    }))
-}
-
-/// A published event with a waiting room, past the catalogue.
-async fn publish(url: &str) -> anyhow::Result<EventId> {
-    let db = Db::open(url, "tickets", &migrations()).await?;
-    let (event, venue) = (EventId::mint(&RandomIds), VenueId::from(RandomIds.next()));
-    let level = PriceLevel {
-        key: "all".into(),
-        name: "All".into(),
-        price: 1_000,
-        color: "#336699".into(),
-        categories: Vec::new(),
-    };
-    let queue = Queue { mode: QueueMode::On, ..Queue::default() };
-    let details = serde_json::to_string(&Details { price_levels: vec![level], queue, ..Details::default() })?;
-    let starts_at = SystemClock.now().plus(Duration::from_secs(86_400)).micros();
-    tessera_store::each_engine!(&db, |pool| {
-        let add = "INSERT INTO venues (id, name, city, country, address, timezone, organiser, updated_at)
-            VALUES ($1, 'Hall', 'Lisboa', 'PT', '', 'Europe/Lisbon', 'org', 0)";
-        sqlx::query(add).bind(venue.uuid()).execute(pool).await.map(drop)?;
-        let add =
-            "INSERT INTO events (id, name, kind, status, organiser, venue_id, starts_at, currency, tickets, document,
-            version, updated_at) VALUES ($1, 'Evening', 'concert', 'published', 'org', $2, $3, 'EUR', 0, $4, 1, 0)";
-        let add = sqlx::query(add).bind(event.uuid()).bind(venue.uuid()).bind(starts_at);
-        add.bind(&details).execute(pool).await.map(drop)?;
-    });
-    db.close().await;
-    Ok(event)
-}
-
-/// User and system time of this process, seconds (proc(5), fields 14 and 15, in hundredths of a second).
-fn cpu_s() -> anyhow::Result<f64> {
-    let stat = std::fs::read_to_string("/proc/self/stat")?;
-    let after = stat.rsplit_once(')').context("stat")?.1;
-    let ticks: Vec<u64> = after.split_whitespace().skip(11).take(2).map(str::parse).collect::<Result<_, _>>()?;
-    Ok(ticks.iter().sum::<u64>() as f64 / 100.0)
 }

@@ -3,6 +3,7 @@
 
 mod events;
 mod measure;
+mod over_http;
 mod postgres;
 mod queries;
 
@@ -20,6 +21,9 @@ use queries::{MIX, OTHERS, Shape};
 
 /// Changes handed to the index at a time.
 const CHANGES: u64 = 10_000;
+
+/// What the table calls it.
+const MIX_NAME: &str = "the mix of the first five";
 
 /// Measures search
 #[derive(Parser, Debug)]
@@ -42,6 +46,9 @@ struct Options {
     /// An empty database of PostgreSQL, or one that this program filled before
     #[arg(long)]
     postgres: Option<String>,
+    /// Only the shapes of which the title has this in it; the mix goes with `mix`
+    #[arg(long, default_value = "")]
+    only: String,
     /// Where to write the table too
     #[arg(long)]
     results: Option<PathBuf>,
@@ -80,7 +87,7 @@ async fn main() -> anyhow::Result<()> {
         say("| question | p50 ms | p99 ms | CPU ms | nothing found | PostgreSQL p50 ms | p99 ms | CPU ms | CPU × |"
             .to_owned());
         say("|---|---|---|---|---|---|---|---|---|".to_owned());
-        for shape in MIX.into_iter().chain(OTHERS) {
+        for shape in MIX.into_iter().chain(OTHERS).filter(|shape| shape.title().contains(&options.only)) {
             let questions = shape.questions(&season, options.events, options.questions, counts);
             let ours = ask(&search, &questions, 1, now)?;
             let peer = match &server {
@@ -92,6 +99,9 @@ async fn main() -> anyhow::Result<()> {
             };
             say(line(shape.title(), &ours, peer.as_ref()));
         }
+        if !MIX_NAME.contains(&options.only) {
+            continue;
+        }
         let mix = mixed(&season, options.events, options.questions, counts);
         let ours = ask(&search, &mix, options.clients, now)?;
         let peer = match &server {
@@ -101,9 +111,17 @@ async fn main() -> anyhow::Result<()> {
             }
             None => None,
         };
-        let name = format!("**the mix of the first five, {} clients**", options.clients);
+        let name = format!("**{MIX_NAME}, {} clients**", options.clients);
         say(line(&name, &ours, peer.as_ref()));
         say(format!("\nThe mix: {:.0} questions a second.", ours.per_second()));
+        let http = over_http::ask(&search, &mix, options.clients, now).await?;
+        say(format!(
+            "Over HTTP: {:.0}; p50 {:.3} ms, p99 {:.3} ms, {:.3} ms of CPU with the clients'.",
+            http.per_second(),
+            http.quantile_ms(0.5),
+            http.quantile_ms(0.99),
+            http.cpu_ms()
+        ));
         if let Some(peer) = peer {
             let times = ours.per_second() / peer.per_second();
             say(format!("PostgreSQL: {:.0}; {times:.0} times less.", peer.per_second()));
