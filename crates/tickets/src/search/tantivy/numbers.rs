@@ -28,23 +28,12 @@ enum Above {
 impl Numbers {
     /// Those of a column.
     pub(super) fn read(stored: Stored) -> Self {
-        /// Values read at a time.
-        const PART: usize = 4_096;
         let (least, most) = (stored.min_value(), stored.max_value());
-        let mut part = vec![0; PART];
-        let mut each = |take: &mut dyn FnMut(u64)| {
-            let count = stored.num_vals() as usize;
-            for first in (0..count).step_by(PART) {
-                let part = &mut part[..PART.min(count - first)];
-                stored.get_range(first as u64, part);
-                part.iter().for_each(|value| take(value - least));
-            }
-        };
         // The casts keep all of a number: none is above the span.
         let above = match most - least {
-            0..=0xff => Above::Bytes(gathered(&mut each, |value| value as u8)),
-            0x100..=0xffff => Above::Halves(gathered(&mut each, |value| value as u16)),
-            0x1_0000..=0xffff_ffff => Above::Words(gathered(&mut each, |value| value as u32)),
+            0..=0xff => Above::Bytes(narrowed(&stored, |value| (value - least) as u8)),
+            0x100..=0xffff => Above::Halves(narrowed(&stored, |value| (value - least) as u16)),
+            0x1_0000..=0xffff_ffff => Above::Words(narrowed(&stored, |value| (value - least) as u32)),
             _ => Above::Stored(stored),
         };
         Self { least, most, above }
@@ -83,9 +72,17 @@ impl Numbers {
     }
 }
 
-fn gathered<T>(each: &mut dyn FnMut(&mut dyn FnMut(u64)), narrow: impl Fn(u64) -> T) -> Box<[T]> {
-    let mut values = Vec::new();
-    each(&mut |value| values.push(narrow(value)));
+fn narrowed<T>(stored: &Stored, narrow: impl Fn(u64) -> T) -> Box<[T]> {
+    /// Values read at a time.
+    const PART: usize = 4_096;
+    let count = stored.num_vals() as usize;
+    let mut values = Vec::with_capacity(count);
+    let mut part = vec![0; PART];
+    for first in (0..count).step_by(PART) {
+        let part = &mut part[..PART.min(count - first)];
+        stored.get_range(first as u64, part);
+        values.extend(part.iter().map(|value| narrow(*value)));
+    }
     values.into()
 }
 
