@@ -26,9 +26,7 @@ mod redis;
 mod sql;
 
 pub use redis::RedisClaims;
-pub use sql::{
-    Answer, ApplyClaims, Command, Dead, SqlClaims, apply, apply_and_keep, find_dead, migration, remove,
-};
+pub use sql::{Answer, ApplyClaims, Command, Dead, SqlClaims, apply, apply_and_keep, find_dead, migration, remove};
 
 /// Resources in one claim. A row of seats, a bus; what is larger is no hold but a transfer.
 pub const MAX_RESOURCES: usize = 256;

@@ -19,7 +19,8 @@ use crate::domain::order::{Duty, Event, Failure, Seen, State};
 use crate::domain::promo::{normal_code, spread};
 use crate::payment::{self, Authorisation, Authorise, Method, PaymentRef, Which};
 use crate::store::{
-    Action, Advance, Advanced, Asked, Attempt, Begun, Booked, NewOrder, Once, OpenOrder, OrderRecord, Return, Unreturnable,
+    Action, Advance, Advanced, Asked, Attempt, Begun, Booked, NewOrder, Once, OpenOrder, OrderRecord, Return,
+    Unreturnable,
 };
 
 /// Steps that one settling takes at the most: look up, book, capture, look up, void or refund, look up.
