@@ -72,10 +72,8 @@ fn a_waiting_room_is_fair_and_lets_no_bot_in() {
         (&Value::from(0), &Value::from(true)),
         "{fairness}"
     );
-    // Those whose requests are under way at the same time may change places, and a busy machine has many of them; nobody
-    // is overtaken by who asked later, see above.
-    assert!(fairness["in_turn"].as_f64().unwrap() > 0.5, "first in, first out: {fairness}");
-    assert!(fairness["by_lot"].as_f64().unwrap().abs() < 0.7, "a draw: {fairness}");
+    assert!(fairness["in_turn"].as_f64().unwrap() > 0.9, "first in, first out: {fairness}");
+    assert!(fairness["by_lot"].as_f64().unwrap().abs() < 0.5, "a draw: {fairness}");
     assert_eq!(number(&report, "/counts/bot_attempts"), 20);
     assert!(report.pointer("/counts/bot_holds") == Some(&Value::from(0)), "{report:#}");
 }
