@@ -23,7 +23,7 @@ const SEATS: u32 = 6;
 const RIVALS: usize = 14;
 
 fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().expect("a number"))
+    std::env::var(name).ok().map(|text| text.parse().unwrap())
 }
 
 fn seed() -> u64 {

@@ -34,7 +34,7 @@ impl Server {
         let base = address.splitn(4, '/').take(3).collect::<Vec<_>>().join("/");
         let arguments = ["token", "--role", "organiser", "--subject", "demo-organiser", "--data"];
         let token = Process::tessera(tessera(), arguments.iter().chain(&[data.to_str().unwrap()])).wait();
-        Self { process, base, token: token.stdout.trim().to_owned(), client: reqwest::Client::new() }
+        Self { process, base, token: token.stdout.trim().to_owned(), client: tessera_service::client::build().unwrap() }
     }
 
     async fn get(&self, path: &str) -> Value {

@@ -16,7 +16,7 @@ use tessera_tickets::domain::event::Rules;
 use tessera_tickets::domain::ids::{AttemptId, OrderId};
 use tessera_tickets::domain::order::State;
 use tessera_tickets::payment::{Card, Method};
-use tessera_tickets::store::{Begun, NewOrder, ReleaseHold, Released};
+use tessera_tickets::store::{Begun, NewOrder, Once, ReleaseHold, Released};
 use tokio::time::sleep;
 
 use crate::support::{Process, details, hall, plan, publish, tickets, tomorrow};
@@ -148,11 +148,11 @@ async fn a_hold_is_given_back_or_paid_not_both_in_one_batch_either() {
         request_hash: [0; 16],
         extended: Some(Some(hold.expires_at)),
     };
-    let back = ReleaseHold { hold: hold.id, subject: "ana".into(), freed: Some(true) };
+    let back = ReleaseHold { hold: hold.id, subject: "ana".into(), freed: Some(true), asked: None };
     // On this one thread both are handed in before the writer looks.
     let (begun, released) = tokio::join!(app.store.begin_order(new), app.store.release(back));
     match (begun.unwrap(), released.unwrap()) {
-        (Begun::Over(_), Released::Done(_, 1)) | (Begun::Made(_), Released::InOrder) => {}
+        (Begun::Over(_), Once::Now(Released::Done(_, 1))) | (Begun::Made(_), Once::Now(Released::InOrder)) => {}
         both => panic!("{both:?}"),
     }
 }
