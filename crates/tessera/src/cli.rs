@@ -69,6 +69,11 @@ enum Command {
         #[command(subcommand)]
         command: crate::tickets::Command,
     },
+    /// Prepare what rides need
+    Rides {
+        #[command(subcommand)]
+        command: crate::rides::Command,
+    },
     /// Send a crowd of simulated fans to a running server
     Sim {
         #[command(subcommand)]
@@ -132,6 +137,7 @@ pub fn main() -> ExitCode {
         }
         Command::DemoApi { demo } => done(demo_api(demo)),
         Command::Tickets { command } => done(command.run().map(|told| say(&told))),
+        Command::Rides { command } => done(command.run().map(|told| say(&told))),
         Command::Sim { command } => sim(command),
         Command::Health { url } => done(health(&url)),
         Command::Config { command: ConfigCommand::Print { flags } } => done(print(&flags)),

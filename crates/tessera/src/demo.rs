@@ -1,5 +1,5 @@
 //! `up --demo`: a shop's API that grows while one watches, and a pipeline that reads it each minute; a season of events,
-//! and a few fans who buy around the visitor.
+//! and a few fans who buy around the visitor; the roads of Porto for rides.
 //!
 //! What is remembered lies in `<data>/demo.json`: when the shop opened, so that it is the same shop after a restart, the
 //! pipeline file as it was written, so that one that the user has changed is left as it is, and the events of the season,
@@ -114,6 +114,11 @@ impl Demo {
         if ours {
             std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
             std::fs::write(&file, &text).with_context(|| file.display().to_string())?;
+        }
+        let city = data.join(tessera_rides::CITY);
+        if !city.exists() {
+            let roads = tessera_rides::network::read(tessera_rides::network::PORTO)?;
+            roads.network.save(&city)?;
         }
         let opened_at = memory.as_ref().map_or_else(|| self.clock.now(), |memory| memory.opened_at);
         let season = memory.as_ref().and_then(|memory| memory.season.clone());

@@ -9,6 +9,7 @@ mod health;
 mod ingest;
 mod memory;
 mod people;
+mod rides;
 pub mod roles;
 pub mod settings;
 mod sim;

@@ -30,6 +30,9 @@ enum Part {
     Fan,
     Organiser,
     Door,
+    Rider,
+    Driver,
+    Operator,
 }
 
 impl Part {
@@ -38,6 +41,9 @@ impl Part {
             Self::Fan => "fan",
             Self::Organiser => "organiser",
             Self::Door => "door",
+            Self::Rider => "rider",
+            Self::Driver => "driver",
+            Self::Operator => "operator",
         }
     }
 }

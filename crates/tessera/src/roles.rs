@@ -26,6 +26,7 @@ pub const ROLES: &[Role] = &[
     Role { name: "console", about: "the web pages", build: console },
     Role { name: "ingest", about: "pipelines on their schedules, and the API of their runs", build: ingest },
     Role { name: "tickets", about: "events, search, seats, booking, the waiting room and the door", build: tickets },
+    Role { name: "rides", about: "fare estimates, drivers' locations, matching and trips", build: rides },
 ];
 
 /// What `up --demo` serves besides.
@@ -55,6 +56,17 @@ fn tickets<'a>(config: &'a Config, deps: &'a Deps) -> Building<'a> {
     use tessera_tickets::BuildError;
     Box::pin(async {
         let built = tessera_tickets::build(&config.get()?, deps).await;
+        built.map_err(|error| match error {
+            BuildError::Setting { key, value, reason } => bad_setting(config, key, value, reason),
+            error => anyhow::Error::new(error),
+        })
+    })
+}
+
+fn rides<'a>(config: &'a Config, deps: &'a Deps) -> Building<'a> {
+    use tessera_rides::BuildError;
+    Box::pin(async {
+        let built = tessera_rides::build(&config.get()?, deps).await;
         built.map_err(|error| match error {
             BuildError::Setting { key, value, reason } => bad_setting(config, key, value, reason),
             error => anyhow::Error::new(error),

@@ -82,6 +82,7 @@ pub fn load(flags: &Flags, environment: impl IntoIterator<Item = (String, String
         .section::<Demo>()
         .section::<tessera_ingest::config::Config>()
         .section::<tessera_tickets::config::Config>()
+        .section::<tessera_rides::config::Config>()
         .section::<telemetry::Config>()
         .alias("RUST_LOG", "telemetry.log")
         .alias("OTEL_EXPORTER_OTLP_ENDPOINT", "telemetry.otlp_endpoint")

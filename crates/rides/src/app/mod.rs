@@ -1,0 +1,173 @@
+//! What can be done: one method a use case.
+
+mod drivers;
+mod estimate;
+mod hub;
+mod rides;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::extract::FromRef;
+use sha2::{Digest, Sha256};
+use tessera_kernel::{Clock, Ids, Timestamp, Uuid};
+use tessera_service::Keys;
+use tessera_store::claims::Claims;
+
+use crate::config::Config;
+use crate::domain::fare::Surge;
+use crate::domain::ids::DriverId;
+use crate::locations::Index;
+use crate::routes::Routes;
+use crate::store::Store;
+
+pub use drivers::{Shift, Update};
+pub use estimate::Wish;
+pub use hub::Hub;
+pub use rides::{Asker, StatusChange};
+
+/// Where the prices of an area stand.
+#[derive(Clone, Copy, Debug)]
+pub struct Demand {
+    /// The smoothed multiple, hundredths.
+    pub multiple: f64,
+    /// Rides that wait.
+    pub waiting: u32,
+    /// Free drivers.
+    pub free: u32,
+    /// When it was counted.
+    pub at: Timestamp,
+}
+
+/// The parts of an [`App`].
+pub struct Parts {
+    /// The database.
+    pub store: Store,
+    /// On drivers and areas.
+    pub claims: Arc<dyn Claims>,
+    /// Where drivers are.
+    pub index: Arc<Index>,
+    /// Ways and times.
+    pub routes: Arc<dyn Routes>,
+    /// Who asks.
+    pub keys: Keys,
+    /// The settings.
+    pub config: Config,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// New ids.
+    pub ids: Arc<dyn Ids>,
+}
+
+/// Rides. Cheap to clone.
+#[derive(Clone)]
+pub struct App(Arc<Inner>);
+
+/// What an [`App`] is made of.
+pub struct Inner {
+    /// The database.
+    pub store: Store,
+    pub(crate) claims: Arc<dyn Claims>,
+    /// Where drivers are.
+    pub index: Arc<Index>,
+    pub(crate) routes: Arc<dyn Routes>,
+    pub(crate) keys: Keys,
+    pub(crate) config: Config,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) ids: Arc<dyn Ids>,
+    pub(crate) hub: Hub,
+    /// Wakes the matcher.
+    pub(crate) wake: tokio::sync::Notify,
+    demand: Mutex<HashMap<u64, Demand>>,
+}
+
+impl std::ops::Deref for App {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+impl FromRef<App> for Keys {
+    fn from_ref(app: &App) -> Self {
+        app.keys.clone()
+    }
+}
+
+impl App {
+    /// Puts the parts together; changes of rides are told to those who watch from now on.
+    pub fn new(parts: Parts) -> Self {
+        let Parts { store, claims, index, routes, keys, config, clock, ids } = parts;
+        let app = Self(Arc::new(Inner {
+            store,
+            claims,
+            index,
+            routes,
+            keys,
+            config,
+            clock,
+            ids,
+            hub: Hub::default(),
+            wake: tokio::sync::Notify::new(),
+            demand: Mutex::default(),
+        }));
+        let told = Arc::downgrade(&app.0);
+        app.store.on_change(move |ride| {
+            if let Some(app) = told.upgrade() {
+                app.hub.tell(ride);
+            }
+        });
+        app
+    }
+
+    /// The installation's key.
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// The multiple of the price in an area now.
+    pub fn surge(&self, area: u64) -> Surge {
+        self.demand_of(area).map_or(Surge::NONE, |demand| self.config.surge.shown(demand.multiple))
+    }
+
+    /// What was counted last in an area.
+    pub fn demand_of(&self, area: u64) -> Option<Demand> {
+        self.demand.lock().unwrap_or_else(PoisonError::into_inner).get(&area).copied()
+    }
+
+    /// Every area with demand or drivers.
+    pub fn demands(&self) -> Vec<(u64, Demand)> {
+        let demand = self.demand.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all: Vec<_> = demand.iter().map(|(area, demand)| (*area, *demand)).collect();
+        all.sort_by_key(|(area, _)| *area);
+        all
+    }
+
+    /// Takes a count of who waits and who is free; areas that are not named have nobody.
+    pub fn count_demand(&self, counted: &HashMap<u64, (u32, u32)>) {
+        let (now, rules) = (self.clock.now(), &self.config.surge);
+        let mut demand = self.demand.lock().unwrap_or_else(PoisonError::into_inner);
+        for area in counted.keys() {
+            demand.entry(*area).or_insert(Demand { multiple: 100.0, waiting: 0, free: 0, at: now });
+        }
+        for (area, demand) in demand.iter_mut() {
+            let (waiting, free) = counted.get(area).copied().unwrap_or_default();
+            let passed = u64::try_from(now.micros() - demand.at.micros()).unwrap_or(0);
+            let target = rules.target(waiting, free);
+            let multiple = rules.smooth(demand.multiple, target, Duration::from_micros(passed));
+            *demand = Demand { multiple, waiting, free, at: now };
+        }
+        // An area that has calmed down and is empty is forgotten.
+        demand.retain(|area, demand| counted.contains_key(area) || demand.multiple > 100.5);
+    }
+}
+
+/// The driver whose token names this subject.
+pub fn driver_of(subject: &str) -> DriverId {
+    let digest = Sha256::new().chain_update("tessera-driver:").chain_update(subject).finalize();
+    let mut id = [0; 16];
+    id.copy_from_slice(&digest[..16]);
+    DriverId::from(Uuid::from_bytes(id))
+}

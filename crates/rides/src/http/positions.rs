@@ -1,0 +1,246 @@
+//! Positions: one, a list, or the compact form, version 1.
+//!
+//! The compact form is a byte `1`, then for each position 34 bytes, numbers little endian: the driver's id (16 bytes as in its
+//! text form), latitude and longitude (i32, units of 1e-7 degree), heading (u16, degrees; 65535 is not known), time (u64,
+//! milliseconds since 1970 UTC). Its content type is `application/octet-stream`.
+
+use axum::extract::State;
+use bytes::Bytes;
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
+use serde::{Deserialize, Serialize};
+use tessera_kernel::{Place, Timestamp, Uuid};
+use tessera_service::http::Json;
+use tessera_service::{Identity, Problem};
+use utoipa::ToSchema;
+
+use crate::Error;
+use crate::app::{App, driver_of};
+use crate::domain::ids::DriverId;
+use crate::locations::Report;
+
+/// The version of the compact form.
+const VERSION: u8 = 1;
+/// Bytes of a position in it.
+const SIZE: usize = 34;
+/// Positions in one request.
+const MOST: usize = 10_000;
+
+/// A position.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PositionBody {
+    /// Whose, where an edge sends those of many; the caller's where not set.
+    #[serde(default, alias = "driverId")]
+    #[schema(value_type = Option<String>)]
+    driver_id: Option<DriverId>,
+    lat: f64,
+    lng: f64,
+    /// Degrees clockwise from north.
+    heading: Option<u16>,
+    /// When; now where not set.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    at: Option<Timestamp>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum OneOrMany {
+    Many(Vec<PositionBody>),
+    One(PositionBody),
+}
+
+/// When the next position is due.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct UpdatedBody {
+    /// The soonest of all, milliseconds; null where every position was refused.
+    next_update_ms: Option<u32>,
+    /// For each position milliseconds, or why it was refused: `off_duty`, `stale`, `past`, `future`, `jump`.
+    #[schema(value_type = Vec<Object>)]
+    updates: Vec<UpdateBody>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum UpdateBody {
+    Next(u32),
+    Refused(&'static str),
+}
+
+/// Where drivers are. A driver sends its own; an `edge` those of many.
+#[utoipa::path(
+    post,
+    path = "/drivers/location/update",
+    request_body = Vec<PositionBody>,
+    responses((status = 200, body = UpdatedBody), (status = 400), (status = 403, description = "another driver's"))
+)]
+pub(super) async fn update(
+    State(app): State<App>,
+    identity: Identity,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Json<UpdatedBody>, Problem> {
+    identity.require(&["driver", "edge"])?;
+    let binary = headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes() == b"application/octet-stream");
+    let own = driver_of(&identity.subject);
+    let reports = if binary { compact(&body)? } else { json(&body, own, app.clock.now())? };
+    if !identity.is("edge")
+        && let Some(other) = reports.iter().find(|report| report.driver != own)
+    {
+        return Err(Error::Forbidden { what: format!("the position of driver `{}`", other.driver) }.into());
+    }
+    let updates = app.locate(&reports);
+    let next_update_ms = updates.iter().filter_map(|update| update.ok()).min();
+    let updates = updates.into_iter().map(|update| match update {
+        Ok(next) => UpdateBody::Next(next),
+        Err(refusal) => UpdateBody::Refused(refusal.code()),
+    });
+    Ok(Json(UpdatedBody { next_update_ms, updates: updates.collect() }))
+}
+
+fn bad(reason: String) -> Error {
+    Error::BadRequest { reason }
+}
+
+fn json(body: &[u8], own: DriverId, now: Timestamp) -> Result<Vec<Report>, Error> {
+    let read = serde_json::from_slice(body).map_err(|error| {
+        bad(format!(
+            "the body is no position and no list of them: {error}; send {{\"lat\", \"lng\", \"heading\", \"at\"}}"
+        ))
+    })?;
+    let positions = match read {
+        OneOrMany::Many(many) => many,
+        OneOrMany::One(one) => vec![one],
+    };
+    few(positions.len())?;
+    let report = |(number, position): (usize, PositionBody)| {
+        let place = Place::from_degrees(position.lat, position.lng)
+            .map_err(|reason| bad(format!("position {number}: {reason}")))?;
+        if let Some(heading) = position.heading.filter(|heading| *heading > 360) {
+            return Err(bad(format!("position {number}: heading {heading} is not 0 to 360 degrees")));
+        }
+        Ok(Report {
+            driver: position.driver_id.unwrap_or(own),
+            place,
+            heading: position.heading,
+            at: position.at.unwrap_or(now),
+        })
+    };
+    positions.into_iter().enumerate().map(report).collect()
+}
+
+fn few(count: usize) -> Result<(), Error> {
+    match count {
+        0 => Err(bad("there is no position in the body".into())),
+        count if count > MOST => Err(bad(format!("{count} positions are too many; send up to {MOST} in a request"))),
+        _ => Ok(()),
+    }
+}
+
+fn compact(body: &[u8]) -> Result<Vec<Report>, Error> {
+    let Some((version, rest)) = body.split_first() else { return Err(bad("the body is empty".into())) };
+    if *version != VERSION {
+        return Err(bad(format!(
+            "the body is of version {version} of the compact form; this server reads version {VERSION}"
+        )));
+    }
+    let (positions, tail) = rest.as_chunks::<SIZE>();
+    if !tail.is_empty() {
+        return Err(bad(format!("{} bytes are left over; each position takes {SIZE}", tail.len())));
+    }
+    few(positions.len())?;
+    let report = |(number, bytes): (usize, &[u8; SIZE])| {
+        let (id, rest) = take::<16>(bytes);
+        let (lat, rest) = take::<4>(rest);
+        let (lng, rest) = take::<4>(rest);
+        let (heading, rest) = take::<2>(rest);
+        let (at, _) = take::<8>(rest);
+        let place = Place::from_e7(i32::from_le_bytes(lat), i32::from_le_bytes(lng))
+            .map_err(|reason| bad(format!("position {number}: {reason}")))?;
+        let heading = u16::from_le_bytes(heading);
+        if heading > 360 && heading != u16::MAX {
+            return Err(bad(format!("position {number}: heading {heading} is not 0 to 360 degrees")));
+        }
+        let millis = i64::try_from(u64::from_le_bytes(at)).ok().and_then(|millis| millis.checked_mul(1_000));
+        let micros = millis.ok_or_else(|| bad(format!("position {number}: its time is out of range")))?;
+        Ok(Report {
+            driver: DriverId::from(Uuid::from_bytes(id)),
+            place,
+            heading: (heading != u16::MAX).then_some(heading),
+            at: Timestamp::from_micros(micros),
+        })
+    };
+    positions.iter().enumerate().map(report).collect()
+}
+
+/// The first bytes of a position; there are always enough.
+fn take<const N: usize>(bytes: &[u8]) -> ([u8; N], &[u8]) {
+    let (first, rest) = bytes.split_at(N);
+    let mut taken = [0; N];
+    taken.copy_from_slice(first);
+    (taken, rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NOON: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
+
+    fn own() -> DriverId {
+        driver_of("ana")
+    }
+
+    /// The compact form of reports.
+    fn written(reports: &[Report]) -> Vec<u8> {
+        let mut bytes = vec![VERSION];
+        for report in reports {
+            bytes.extend(report.driver.uuid().as_bytes());
+            bytes.extend(report.place.lat_e7().to_le_bytes());
+            bytes.extend(report.place.lng_e7().to_le_bytes());
+            bytes.extend(report.heading.unwrap_or(u16::MAX).to_le_bytes());
+            bytes.extend(((report.at.micros() / 1_000) as u64).to_le_bytes());
+        }
+        bytes
+    }
+
+    #[test]
+    fn one_and_many_and_the_compact_form_say_the_same() {
+        let place = Place::from_degrees(41.15, -8.61).unwrap();
+        let report = Report { driver: own(), place, heading: Some(90), at: NOON };
+        let one = br#"{"lat":41.15,"lng":-8.61,"heading":90}"#;
+        let many = br#"[{"lat":41.15,"lng":-8.61,"heading":90}]"#;
+        for body in [&one[..], &many[..]] {
+            assert_eq!(json(body, own(), NOON).unwrap(), [report]);
+        }
+        assert_eq!(compact(&written(&[report, report])).unwrap(), [report, report]);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let said = |body: &str| json(body.as_bytes(), own(), NOON).unwrap_err().to_string();
+        assert!(said(r#"{"lat":91,"lng":0}"#).contains("latitude 91"));
+        assert!(said(r#"{"lat":1,"lng":0,"heading":400}"#).contains("heading 400"));
+        assert!(said("[]").contains("no position"));
+        assert!(said("{").contains("lat"));
+        let said = |body: &[u8]| compact(body).unwrap_err().to_string();
+        assert!(said(&[2]).contains("version 2"));
+        assert!(said(&[1, 0, 0]).contains("2 bytes"));
+        assert!(said(&[1]).contains("no position"));
+    }
+
+    proptest! {
+        /// Whatever comes, it is read or refused.
+        #[test]
+        fn no_body_breaks_it(body in proptest::collection::vec(any::<u8>(), 0..200), version in any::<bool>()) {
+            let mut body = body;
+            if let (true, Some(first)) = (version, body.first_mut()) {
+                *first = VERSION;
+            }
+            let _ = compact(&body);
+            let _ = json(&body, own(), NOON);
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! Rides: estimates, requests, answers, states.
+
+use axum::extract::State;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use tessera_kernel::{Place, Timestamp};
+use tessera_service::http::{Json, List, Page, Path, Query};
+use tessera_service::{Identity, Problem};
+use utoipa::ToSchema;
+
+use super::wire::{EstimateBody, EstimateQuery, EstimateRequest, RideBody};
+use crate::Error;
+use crate::app::{App, Asker, StatusChange, Wish, driver_of};
+use crate::domain::area::corners;
+use crate::domain::ids::{OfferId, RideId};
+use crate::store::{self, RidesOf};
+
+/// Who asks, by the most that its token lets it be.
+pub(super) fn asker(identity: &Identity) -> Result<Asker, Problem> {
+    identity.require(&["rider", "driver", "operator"])?;
+    Ok(if identity.is("operator") {
+        Asker::Operator
+    } else if identity.is("driver") {
+        Asker::Driver(driver_of(&identity.subject))
+    } else {
+        Asker::Rider(identity.subject.clone())
+    })
+}
+
+/// Estimates price, time and way of a ride. The query's form is `?pickup=lat,lng&destination=lat,lng`.
+#[utoipa::path(
+    post,
+    path = "/fare-estimate",
+    request_body = EstimateRequest,
+    params(
+        ("pickup" = Option<String>, Query, description = "lat,lng; instead of a body"),
+        ("destination" = Option<String>, Query, description = "lat,lng; instead of a body"),
+    ),
+    responses((status = 200, body = EstimateBody), (status = 400, description = "no road there, too near, too far"))
+)]
+pub(super) async fn estimate(
+    State(app): State<App>,
+    identity: Identity,
+    Query(query): Query<EstimateQuery>,
+    body: Bytes,
+) -> Result<Json<EstimateBody>, Problem> {
+    identity.require(&["rider"])?;
+    let wish: Wish = match query.wish()? {
+        Some(wish) => wish,
+        None => {
+            let read: Result<EstimateRequest, _> = serde_json::from_slice(&body);
+            let bad = |error: serde_json::Error| Error::BadRequest {
+                reason: format!(
+                    "the body is not an estimate's: {error}; send {{\"pickup\": {{\"lat\", \"lng\"}}, \"destination\": {{…}}}}"
+                ),
+            };
+            read.map_err(bad)?.into()
+        }
+    };
+    let ride = app.estimate(&identity.subject, wish).await?;
+    Ok(Json(EstimateBody::from(&ride)))
+}
+
+/// Names a ride.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RequestBody {
+    #[serde(alias = "rideId")]
+    #[schema(value_type = String)]
+    ride_id: RideId,
+}
+
+/// Books an estimate: a driver is looked for. The same again changes nothing.
+#[utoipa::path(
+    patch,
+    path = "/ride/request",
+    request_body = RequestBody,
+    responses((status = 200, body = RideBody), (status = 410, description = "expired; `estimate` is a fresh one"))
+)]
+pub(super) async fn request(
+    State(app): State<App>,
+    identity: Identity,
+    Json(body): Json<RequestBody>,
+) -> Result<Json<RideBody>, Problem> {
+    identity.require(&["rider"])?;
+    let ride = app.request(&identity.subject, body.ride_id).await?;
+    Ok(Json(RideBody::new(&ride, &Asker::Rider(identity.subject))))
+}
+
+/// A driver's answer.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RespondBody {
+    #[serde(alias = "rideId")]
+    #[schema(value_type = String)]
+    ride_id: RideId,
+    #[serde(alias = "offerId")]
+    #[schema(value_type = String)]
+    offer_id: OfferId,
+    accept: bool,
+}
+
+/// What a driver gets who accepted.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct AcceptedBody {
+    #[serde(flatten)]
+    ride: RideBody,
+    /// The way to the pickup as an encoded polyline; null where the engine of routes is away, or the offer was denied.
+    route_to_pickup: Option<String>,
+    /// Seconds to the pickup.
+    pickup_s: Option<u32>,
+}
+
+/// Accepts or denies an offer. 409 says where the ride stands.
+#[utoipa::path(
+    patch,
+    path = "/ride/driver/respond",
+    request_body = RespondBody,
+    responses((status = 200, body = AcceptedBody), (status = 409, description = "the offer is over"))
+)]
+pub(super) async fn respond(
+    State(app): State<App>,
+    identity: Identity,
+    Json(body): Json<RespondBody>,
+) -> Result<Json<AcceptedBody>, Problem> {
+    identity.require(&["driver"])?;
+    let driver = driver_of(&identity.subject);
+    let ride = app.respond(driver, body.ride_id, body.offer_id, body.accept).await?;
+    let way = match app.index.get(driver).filter(|_| body.accept) {
+        Some(located) => app.routes.route(located.place, ride.estimate.pickup).await.ok(),
+        None => None,
+    };
+    Ok(Json(AcceptedBody {
+        ride: RideBody::new(&ride, &Asker::Driver(driver)),
+        pickup_s: way.as_ref().map(|way| way.seconds.round() as u32),
+        route_to_pickup: way.map(|way| way.line),
+    }))
+}
+
+/// What a driver says.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StatusBody {
+    #[serde(alias = "rideId")]
+    #[schema(value_type = String)]
+    ride_id: RideId,
+    /// `arrived`, `picked_up_rider` or `completed`.
+    status: String,
+    /// With `picked_up_rider`: the rider's four digits.
+    code: Option<String>,
+}
+
+/// The driver is at the pickup, has the rider, is at the destination. The same again changes nothing.
+#[utoipa::path(
+    patch,
+    path = "/ride/status",
+    request_body = StatusBody,
+    responses((status = 200, body = RideBody), (status = 409, description = "not in this state, or a wrong code"))
+)]
+pub(super) async fn status(
+    State(app): State<App>,
+    identity: Identity,
+    Json(body): Json<StatusBody>,
+) -> Result<Json<RideBody>, Problem> {
+    identity.require(&["driver"])?;
+    let change = match (body.status.as_str(), body.code) {
+        ("arrived", _) => StatusChange::Arrived,
+        ("picked_up_rider", Some(code)) => StatusChange::PickedUp(code),
+        ("picked_up_rider", None) => {
+            return Err(Error::BadRequest { reason: "`picked_up_rider` needs the rider's `code`".into() }.into());
+        }
+        ("completed", _) => StatusChange::Completed,
+        (other, _) => {
+            let short: String = other.chars().take(40).collect();
+            let reason = format!("`{short}` is no status; write arrived, picked_up_rider or completed");
+            return Err(Error::BadRequest { reason }.into());
+        }
+    };
+    let driver = driver_of(&identity.subject);
+    let ride = app.set_status(driver, body.ride_id, change).await?;
+    Ok(Json(RideBody::new(&ride, &Asker::Driver(driver))))
+}
+
+/// Ends a ride.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CancelBody {
+    #[serde(alias = "rideId")]
+    #[schema(value_type = String)]
+    ride_id: RideId,
+    /// In words, up to 200 characters.
+    #[serde(default)]
+    reason: String,
+    /// A driver says so who waited long enough at the pickup.
+    #[serde(default)]
+    no_show: bool,
+}
+
+/// Ends a ride before the rider is in the car. Riders pay a fee from some time after the acceptance on; a driver gives the ride
+/// back to the line.
+#[utoipa::path(
+    post,
+    path = "/ride/cancel",
+    request_body = CancelBody,
+    responses((status = 200, body = RideBody), (status = 409, description = "not in this state"))
+)]
+pub(super) async fn cancel(
+    State(app): State<App>,
+    identity: Identity,
+    Json(body): Json<CancelBody>,
+) -> Result<Json<RideBody>, Problem> {
+    let asker = asker(&identity)?;
+    let length = body.reason.chars().count();
+    if length > 200 {
+        let reason = format!("`reason` has {length} characters; it takes up to 200");
+        return Err(Error::BadRequest { reason }.into());
+    }
+    let ride = app.cancel(&asker, body.ride_id, body.reason, body.no_show).await?;
+    Ok(Json(RideBody::new(&ride, &asker)))
+}
+
+/// A ride, with what has happened to it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct RideAndHistory {
+    #[serde(flatten)]
+    ride: RideBody,
+    history: Vec<EventBody>,
+}
+
+/// Something that happened.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct EventBody {
+    version: u32,
+    kind: String,
+    #[schema(value_type = String, format = DateTime)]
+    at: Timestamp,
+}
+
+/// A ride that concerns the caller, and its history.
+#[utoipa::path(
+    get,
+    path = "/rides/{id}",
+    params(("id" = String, Path)),
+    responses((status = 200, body = RideAndHistory), (status = 404))
+)]
+pub(super) async fn show(
+    State(app): State<App>,
+    identity: Identity,
+    Path(id): Path<RideId>,
+) -> Result<Json<RideAndHistory>, Problem> {
+    let asker = asker(&identity)?;
+    let ride = app.ride(id, &asker).await?;
+    let history = app.store.history(id).await?.into_iter();
+    let history = history.map(|(kind, ride)| EventBody { version: ride.version, kind, at: ride.updated_at }).collect();
+    Ok(Json(RideAndHistory { ride: RideBody::new(&ride, &asker), history }))
+}
+
+/// From when on.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Since {
+    pub(super) updated_since: Option<Timestamp>,
+}
+
+/// Rides of the caller, all of them for operators, the one changed the longest ago first.
+#[utoipa::path(
+    get,
+    path = "/rides",
+    params(
+        ("updated_since" = Option<String>, Query),
+        ("limit" = Option<u32>, Query),
+        ("cursor" = Option<String>, Query),
+    ),
+    responses((status = 200, description = "items and next_cursor"))
+)]
+pub(super) async fn list(
+    State(app): State<App>,
+    identity: Identity,
+    Query(since): Query<Since>,
+    Query(page): Query<Page>,
+) -> Result<Json<List<RideBody>>, Problem> {
+    let asker = asker(&identity)?;
+    let of = match &asker {
+        Asker::Rider(subject) => RidesOf::Rider(subject),
+        Asker::Driver(driver) => RidesOf::Driver(*driver),
+        Asker::Operator => RidesOf::Everyone,
+    };
+    let part = store::Page {
+        since: since.updated_since.unwrap_or(Timestamp::from_micros(0)),
+        after: page.after()?,
+        limit: page.limit() as u32 + 1,
+    };
+    let rides = app.store.rides(of, part).await?;
+    let bodies: Vec<_> = rides.iter().map(|ride| (ride.updated_at, ride.id, RideBody::new(ride, &asker))).collect();
+    let List { items, next_cursor } = List::new(bodies, page.limit(), |(at, id, _)| (*at, *id));
+    Ok(Json(List { items: items.into_iter().map(|(_, _, body)| body).collect(), next_cursor }))
+}
+
+/// An area.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct AreaBody {
+    /// The H3 cell, hexadecimal.
+    id: String,
+    /// Its corners.
+    #[schema(value_type = Vec<Object>)]
+    corners: Vec<Place>,
+    /// Rides that wait.
+    waiting: u32,
+    /// Free drivers.
+    free: u32,
+    /// The multiple of the price.
+    surge: f64,
+}
+
+/// Areas with drivers or demand.
+#[utoipa::path(get, path = "/areas", responses((status = 200, body = Vec<AreaBody>)))]
+pub(super) async fn areas(State(app): State<App>, identity: Identity) -> Result<Json<Vec<AreaBody>>, Problem> {
+    identity.require(&["operator", "driver"])?;
+    let body = |(area, demand): (u64, crate::app::Demand)| AreaBody {
+        id: format!("{area:x}"),
+        corners: corners(area),
+        waiting: demand.waiting,
+        free: demand.free,
+        surge: f64::from(app.surge(area).0) / 100.0,
+    };
+    Ok(Json(app.demands().into_iter().map(body).collect()))
+}

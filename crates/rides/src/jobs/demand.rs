@@ -1,0 +1,41 @@
+//! Counts who waits and who is free in each area, which the prices follow.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::Error;
+use crate::app::App;
+use crate::domain::area::area_of;
+use crate::locations::Duty;
+
+/// How often.
+const EVERY: Duration = Duration::from_secs(5);
+
+/// Counts until it is told to stop.
+///
+/// # Errors
+/// None: what fails is tried again.
+pub async fn run(app: App, stop: CancellationToken) -> Result<(), String> {
+    super::again(EVERY, super::never, &stop, "counting the demand", || count(&app)).await;
+    Ok(())
+}
+
+/// Counts once.
+///
+/// # Errors
+/// Those of the database.
+pub async fn count(app: &App) -> Result<(), Error> {
+    let mut counted: HashMap<u64, (u32, u32)> = HashMap::new();
+    for line in app.store.lines().await? {
+        counted.entry(line.area).or_default().0 = line.rides;
+    }
+    app.index.each(|located| {
+        if located.duty == Duty::Free {
+            counted.entry(area_of(located.place)).or_default().1 += 1;
+        }
+    });
+    app.count_demand(&counted);
+    Ok(())
+}

@@ -1,0 +1,458 @@
+//! The index in memory: drivers by H3 cell (resolution 8, about 0.7 km²).
+//!
+//! Two tables, each cut into shards with a lock of their own: which cell a driver is in, and the drivers of each cell. A
+//! report that stays in its cell writes one record of 40 bytes and computes no cell: each cell knows how far from its middle one
+//! is surely inside. Locks are taken in one order: a driver's shard, then the old cell's, then the new cell's, never two of one
+//! table at once.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
+
+use h3o::{CellIndex, LatLng, Resolution};
+use hashbrown::HashTable;
+use tessera_kernel::{Place, Timestamp};
+
+use super::{Duty, Located, Near, Refusal, Report};
+use crate::domain::ids::DriverId;
+use crate::domain::interval::{Intervals, STANDING_M};
+
+const RESOLUTION: Resolution = Resolution::Eight;
+/// Shards of each table; a power of two.
+const SHARDS: usize = 256;
+/// Milliseconds in a tick, the unit of stored times: 32 bits of them are 6.8 years.
+const TICK_MS: i64 = 50;
+/// No point of a cell is further than this from its middle, metres (the largest cell's corner, and some room).
+const CELL_REACH_M: f64 = 680.0;
+/// Every point nearer to the middle of a cell than this is inside, metres (the smallest cell's side, less some room).
+const SURELY_INSIDE_M: f64 = 300.0;
+/// Metres in a degree of latitude.
+const METRES: f64 = 111_195.0;
+/// A report older than this does not count.
+const OLDEST: Duration = Duration::from_secs(60);
+/// How far a phone's clock may be ahead.
+const AHEAD: Duration = Duration::from_secs(30);
+/// Faster than this is no car, metres a second.
+const FASTEST: f64 = 70.0;
+/// A step that is never too far, metres: a GPS that finds itself.
+const STEP_M: f64 = 500.0;
+/// A heading that is not known.
+const NO_HEADING: u16 = u16::MAX;
+
+/// A driver in its cell.
+#[derive(Clone, Copy, Debug)]
+struct Record {
+    driver: [u64; 2],
+    place: Place,
+    /// Ticks since the index began.
+    at: u32,
+    /// Since when it stands where it is, ticks.
+    standing: u32,
+    heading: u16,
+    /// Ticks until the next report is due.
+    interval: u16,
+    duty: Duty,
+}
+
+const _: () = assert!(size_of::<Record>() <= 40);
+
+/// The drivers of a cell.
+struct Cell {
+    middle: Place,
+    /// How much narrower a degree of longitude is there.
+    narrow: f64,
+    drivers: Vec<Record>,
+}
+
+#[derive(Default)]
+struct Cells {
+    numbers: HashMap<CellIndex, u32, ahash::RandomState>,
+    cells: Vec<Cell>,
+}
+
+/// Which cell a driver is in. Of the id only 32 bits are kept: two drivers may share them, so the cell is asked.
+#[derive(Clone, Copy)]
+struct Whereabouts {
+    print: u32,
+    cell: u32,
+}
+
+/// Drivers and where they are; shared by reference among all threads.
+pub struct Index {
+    drivers: Vec<Mutex<HashTable<Whereabouts>>>,
+    cells: Vec<RwLock<Cells>>,
+    intervals: Intervals,
+    /// When time begins for it.
+    epoch: Timestamp,
+}
+
+impl std::fmt::Debug for Index {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Index").field("intervals", &self.intervals).finish_non_exhaustive()
+    }
+}
+
+impl Index {
+    /// An empty one.
+    pub fn new(intervals: Intervals, now: Timestamp) -> Self {
+        Self {
+            drivers: std::iter::repeat_with(Mutex::default).take(SHARDS).collect(),
+            cells: std::iter::repeat_with(RwLock::default).take(SHARDS).collect(),
+            intervals,
+            // Room for what was taken shortly before.
+            epoch: Timestamp::from_micros(now.micros() - 3_600_000_000),
+        }
+    }
+
+    /// A driver comes on duty at a place, or is already and is moved there whatever lies between.
+    pub fn enter(&self, driver: DriverId, place: Place, now: Timestamp) {
+        let key = Key::of(driver);
+        let mut table = self.table(key);
+        let at = self.ticks(now);
+        let record = match self.find(&table, key) {
+            Some(cell) => self.take(&mut table, key, cell),
+            None => None,
+        };
+        let record = Record {
+            driver: key.id,
+            place,
+            at,
+            standing: at,
+            heading: NO_HEADING,
+            interval: ticks_of(self.intervals.next(false, u32::MAX, Duration::ZERO)),
+            duty: record.map_or(Duty::Free, |record| record.duty),
+        };
+        self.put(&mut table, key, cell_of(place), record);
+    }
+
+    /// A driver goes off duty. Whether it was on.
+    pub fn leave(&self, driver: DriverId) -> bool {
+        let key = Key::of(driver);
+        let mut table = self.table(key);
+        match self.find(&table, key) {
+            Some(cell) => self.take(&mut table, key, cell).is_some(),
+            None => false,
+        }
+    }
+
+    /// A driver gets busy or free. Whether it is on duty.
+    pub fn set_duty(&self, driver: DriverId, duty: Duty) -> bool {
+        let key = Key::of(driver);
+        let table = self.table(key);
+        let Some(cell) = self.find(&table, key) else { return false };
+        let mut cells = self.write(shard_of(cell));
+        match record_mut(&mut cells, cell, key.id) {
+            Some(record) => {
+                record.duty = duty;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Takes a report. Gives when the next is due.
+    ///
+    /// # Errors
+    /// Why it changed nothing.
+    pub fn report(&self, report: &Report, now: Timestamp) -> Result<Duration, Refusal> {
+        if report.at.micros() < now.micros() - OLDEST.as_micros() as i64 {
+            return Err(Refusal::Past);
+        }
+        if report.at.micros() > now.micros() + AHEAD.as_micros() as i64 {
+            return Err(Refusal::Future);
+        }
+        let key = Key::of(report.driver);
+        let mut table = self.table(key);
+        let number = self.find(&table, key).ok_or(Refusal::OffDuty)?;
+        let at = self.ticks(report.at);
+        let mut cells = self.write(shard_of(number));
+        let cell = cells.cells.get_mut(slot_of(number)).ok_or(Refusal::OffDuty)?;
+        let (middle, narrow, neighbours) = (cell.middle, cell.narrow, cell.drivers.len() as u32);
+        let record = cell.drivers.iter_mut().find(|record| record.driver == key.id).ok_or(Refusal::OffDuty)?;
+        if at <= record.at {
+            return Err(Refusal::Stale);
+        }
+        let step = flat_m(record.place, report.place, narrow);
+        let seconds = f64::from(at - record.at) * TICK_MS as f64 / 1_000.0;
+        if step > STEP_M && step > seconds * FASTEST {
+            return Err(Refusal::Jump);
+        }
+        if step > STANDING_M || (step > STANDING_M / 3.0 && step > seconds * 2.0) {
+            record.standing = at;
+        }
+        let standing = Duration::from_millis(u64::from(at - record.standing) * TICK_MS as u64);
+        let interval = self.intervals.next(record.duty == Duty::Busy, neighbours, standing);
+        *record = Record {
+            place: report.place,
+            at,
+            heading: report.heading.map_or(NO_HEADING, |heading| heading % 360),
+            interval: ticks_of(interval),
+            ..*record
+        };
+        if flat_m(middle, report.place, narrow) < SURELY_INSIDE_M {
+            return Ok(interval);
+        }
+        drop(cells);
+        let home = cell_of(report.place);
+        if self.number(home) != Some(number)
+            && let Some(record) = self.take(&mut table, key, number)
+        {
+            self.put(&mut table, key, home, record);
+        }
+        Ok(interval)
+    }
+
+    /// What is known of a driver; `None` off duty.
+    pub fn get(&self, driver: DriverId) -> Option<Located> {
+        let key = Key::of(driver);
+        let table = self.table(key);
+        let cell = self.find(&table, key)?;
+        let cells = self.read(shard_of(cell));
+        let record = cells.cells.get(slot_of(cell))?.drivers.iter().find(|record| record.driver == key.id)?;
+        Some(self.located(record))
+    }
+
+    /// The nearest free drivers within `radius_m` of a place whose reports are not overdue three times, nearest first, at most
+    /// `most`. `fits` says who may be among them.
+    pub fn nearest(
+        &self,
+        place: Place,
+        most: usize,
+        radius_m: f64,
+        now: Timestamp,
+        fits: impl Fn(DriverId) -> bool,
+    ) -> Vec<Near> {
+        let now = self.ticks(now);
+        let narrow = place.lat().to_radians().cos();
+        let middle = cell_of(place);
+        let mut near: Vec<(f64, Record)> = Vec::with_capacity(most + 1);
+        for ring in 0.. {
+            let mut reached = false;
+            for index in middle.grid_ring::<Vec<_>>(ring) {
+                let bound = if near.len() < most { radius_m } else { near.last().map_or(0.0, |(far, _)| *far) };
+                let cells = self.read(shard_of_cell(index));
+                let Some(cell) = cells.numbers.get(&index).and_then(|number| cells.cells.get(slot_of(*number))) else {
+                    drop(cells);
+                    reached |= middle_is_within(index, place, narrow, bound);
+                    continue;
+                };
+                if flat_m(cell.middle, place, narrow) > bound + CELL_REACH_M {
+                    continue;
+                }
+                reached = true;
+                for record in &cell.drivers {
+                    let overdue = now.saturating_sub(record.at) > 3 * u32::from(record.interval);
+                    if record.duty != Duty::Free || overdue {
+                        continue;
+                    }
+                    let far = flat_m(record.place, place, narrow);
+                    let bound = if near.len() < most { radius_m } else { near.last().map_or(0.0, |(far, _)| *far) };
+                    if far > bound || !fits(record.id()) {
+                        continue;
+                    }
+                    let at = near.partition_point(|(other, _)| *other <= far);
+                    near.insert(at, (far, *record));
+                    near.truncate(most);
+                }
+            }
+            if !reached && ring > 0 {
+                break;
+            }
+        }
+        let known = |(distance_m, record): (f64, Record)| {
+            let located = self.located(&record);
+            Near { driver: located.driver, place: located.place, distance_m, at: located.at }
+        };
+        near.into_iter().map(known).collect()
+    }
+
+    /// Calls `visit` with every driver on duty; each shard stands still while it is read.
+    pub fn each(&self, mut visit: impl FnMut(Located)) {
+        for shard in 0..SHARDS {
+            for cell in &self.read(shard).cells {
+                cell.drivers.iter().for_each(|record| visit(self.located(record)));
+            }
+        }
+    }
+
+    /// How many drivers are on duty.
+    pub fn len(&self) -> usize {
+        (0..SHARDS).map(|shard| self.read(shard).cells.iter().map(|cell| cell.drivers.len()).sum::<usize>()).sum()
+    }
+
+    /// Whether nobody is on duty.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn located(&self, record: &Record) -> Located {
+        Located {
+            driver: record.id(),
+            place: record.place,
+            heading: (record.heading != NO_HEADING).then_some(record.heading),
+            at: Timestamp::from_micros(self.epoch.micros() + i64::from(record.at) * TICK_MS * 1_000),
+            duty: record.duty,
+            interval_ms: u32::from(record.interval) * TICK_MS as u32,
+        }
+    }
+
+    fn ticks(&self, at: Timestamp) -> u32 {
+        let ticks = (at.micros() - self.epoch.micros()) / (TICK_MS * 1_000);
+        u32::try_from(ticks.max(0)).unwrap_or(u32::MAX)
+    }
+
+    fn table(&self, key: Key) -> MutexGuard<'_, HashTable<Whereabouts>> {
+        self.drivers[key.shard].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read(&self, shard: usize) -> RwLockReadGuard<'_, Cells> {
+        self.cells[shard].read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self, shard: usize) -> RwLockWriteGuard<'_, Cells> {
+        self.cells[shard].write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn number(&self, index: CellIndex) -> Option<u32> {
+        self.read(shard_of_cell(index)).numbers.get(&index).copied()
+    }
+
+    /// The number of the cell that a driver is in.
+    fn find(&self, table: &HashTable<Whereabouts>, key: Key) -> Option<u32> {
+        let mut alike = table.iter_hash(key.hash()).filter(|known| known.print == key.print);
+        let first = alike.next()?.cell;
+        // Rarely another has the same 32 bits; then their cells are asked.
+        let Some(second) = alike.next() else {
+            return self.holds(first, key).then_some(first);
+        };
+        std::iter::once(first)
+            .chain([second.cell])
+            .chain(alike.map(|known| known.cell))
+            .find(|cell| self.holds(*cell, key))
+    }
+
+    fn holds(&self, cell: u32, key: Key) -> bool {
+        let cells = self.read(shard_of(cell));
+        cells.cells.get(slot_of(cell)).is_some_and(|cell| cell.drivers.iter().any(|record| record.driver == key.id))
+    }
+
+    /// Takes a driver out of its cell.
+    fn take(&self, table: &mut HashTable<Whereabouts>, key: Key, cell: u32) -> Option<Record> {
+        if let Ok(known) = table.find_entry(key.hash(), |known| known.print == key.print && known.cell == cell) {
+            known.remove();
+        }
+        let mut cells = self.write(shard_of(cell));
+        let drivers = &mut cells.cells.get_mut(slot_of(cell))?.drivers;
+        let at = drivers.iter().position(|record| record.driver == key.id)?;
+        Some(drivers.swap_remove(at))
+    }
+
+    /// Puts a driver into a cell.
+    fn put(&self, table: &mut HashTable<Whereabouts>, key: Key, index: CellIndex, record: Record) {
+        let shard = shard_of_cell(index);
+        let mut cells = self.write(shard);
+        let number = match cells.numbers.get(&index) {
+            Some(number) => *number,
+            None => {
+                let number = ((shard as u32) << 24) | cells.cells.len() as u32;
+                let middle = middle_of(index).unwrap_or(record.place);
+                let narrow = middle.lat().to_radians().cos();
+                let cell = Cell { middle, narrow, drivers: Vec::new() };
+                cells.cells.push(cell);
+                cells.numbers.insert(index, number);
+                number
+            }
+        };
+        let drivers = &mut cells.cells[slot_of(number)].drivers;
+        if drivers.len() == drivers.capacity() {
+            // An eighth at a time: memory is what a million of them cost.
+            drivers.reserve_exact((drivers.len() / 8).max(4));
+        }
+        drivers.push(record);
+        drop(cells);
+        table.insert_unique(key.hash(), Whereabouts { print: key.print, cell: number }, |known| hash(known.print));
+    }
+}
+
+impl Record {
+    fn id(&self) -> DriverId {
+        DriverId::from(tessera_kernel::Uuid::from_u64_pair(self.driver[0], self.driver[1]))
+    }
+}
+
+/// A driver's id, and where it is looked for.
+#[derive(Clone, Copy)]
+struct Key {
+    id: [u64; 2],
+    shard: usize,
+    print: u32,
+}
+
+impl Key {
+    fn of(driver: DriverId) -> Self {
+        let (high, low) = driver.uuid().as_u64_pair();
+        // Ids need not be random, so that their bits are mixed first.
+        let mixed = (high ^ low.rotate_left(29)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mixed = (mixed ^ (mixed >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
+        Self { id: [high, low], shard: (mixed >> 56) as usize % SHARDS, print: mixed as u32 }
+    }
+
+    fn hash(self) -> u64 {
+        hash(self.print)
+    }
+}
+
+fn hash(print: u32) -> u64 {
+    u64::from(print).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+fn cell_of(place: Place) -> CellIndex {
+    let at = LatLng::new(place.lat(), place.lng());
+    // A place is on the earth.
+    at.map_or_else(|_| CellIndex::first(RESOLUTION), |at| at.to_cell(RESOLUTION))
+}
+
+fn shard_of_cell(index: CellIndex) -> usize {
+    (u64::from(index).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as usize % SHARDS
+}
+
+fn shard_of(number: u32) -> usize {
+    (number >> 24) as usize
+}
+
+fn slot_of(number: u32) -> usize {
+    (number & 0x00ff_ffff) as usize
+}
+
+fn record_mut(cells: &mut Cells, number: u32, id: [u64; 2]) -> Option<&mut Record> {
+    cells.cells.get_mut(slot_of(number))?.drivers.iter_mut().find(|record| record.driver == id)
+}
+
+fn ticks_of(interval: Duration) -> u16 {
+    u16::try_from(interval.as_millis() as i64 / TICK_MS).unwrap_or(u16::MAX)
+}
+
+fn middle_of(index: CellIndex) -> Option<Place> {
+    let middle = LatLng::from(index);
+    Place::from_degrees(middle.lat(), middle.lng()).ok()
+}
+
+/// Metres between two near places, as on a plane.
+fn flat_m(one: Place, other: Place, narrow: f64) -> f64 {
+    let turn = 3_600_000_000_i64;
+    let mut across = i64::from(one.lng_e7()) - i64::from(other.lng_e7());
+    // The short way around.
+    if across.abs() > turn / 2 {
+        across -= turn * across.signum();
+    }
+    let (up, across) = (f64::from(one.lat_e7()) - f64::from(other.lat_e7()), across as f64 * narrow);
+    up.hypot(across) * (METRES / 1e7)
+}
+
+/// Whether an empty cell is near enough that those behind it may count.
+fn middle_is_within(index: CellIndex, place: Place, narrow: f64, bound: f64) -> bool {
+    middle_of(index).is_some_and(|middle| flat_m(middle, place, narrow) <= bound + CELL_REACH_M)
+}
+
+#[cfg(test)]
+mod tests;

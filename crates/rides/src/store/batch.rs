@@ -1,0 +1,96 @@
+//! A batch of writes, applied in one transaction.
+
+use tessera_store::claims;
+use tessera_store::sql::{self, Tx};
+use tessera_store::writer::Apply;
+
+use super::drivers::{self, Driver, DriverEdit};
+use super::steps::{self, Step, Stepped};
+use crate::domain::fare::Tariff;
+use crate::domain::ride::Ride;
+
+/// What can be written.
+#[derive(Debug)]
+pub enum Write {
+    /// A change of claims.
+    Claims(claims::Command),
+    /// A new estimate.
+    Insert(Box<Ride>),
+    /// A ride goes on.
+    Step(Box<Step>),
+    /// A driver changes.
+    Driver(Box<DriverEdit>),
+}
+
+/// What came of a [`Write`].
+#[derive(Debug)]
+pub enum What {
+    /// To [`Write::Claims`].
+    Claims(claims::Answer),
+    /// To [`Write::Insert`].
+    Inserted,
+    /// To [`Write::Step`].
+    Stepped(Box<Stepped>),
+    /// To [`Write::Driver`].
+    Driver(Box<Driver>),
+}
+
+/// Applies batches.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    tariff: Tariff,
+}
+
+impl Batch {
+    pub fn new(tariff: Tariff) -> Self {
+        Self { tariff }
+    }
+}
+
+impl Apply for Batch {
+    type Command = Write;
+    type Answer = What;
+
+    async fn apply(&self, tx: &mut Tx<'_>, writes: &[Write]) -> Result<Vec<What>, sql::Error> {
+        // The order of locks is the same in every transaction: claims, rides, drivers.
+        let claimed: Vec<_> =
+            pick(writes, |write| if let Write::Claims(command) = write { Some(command) } else { None });
+        let new: Vec<_> = pick(writes, |write| if let Write::Insert(ride) = write { Some(&**ride) } else { None });
+        let taken: Vec<_> = pick(writes, |write| if let Write::Step(step) = write { Some(&**step) } else { None });
+        let edits: Vec<_> = pick(writes, |write| if let Write::Driver(edit) = write { Some(&**edit) } else { None });
+        let mut claimed = claims::apply(tx, &claimed).await?.into_iter();
+        steps::insert(tx, &new).await?;
+        let mut stepped = steps::apply(tx, &self.tariff, &taken).await?.into_iter();
+        let mut edited = drivers::apply(tx, &edits).await?.into_iter();
+        let answers = writes.iter().map_while(|write| {
+            Some(match write {
+                Write::Claims(_) => What::Claims(claimed.next()?),
+                Write::Insert(_) => What::Inserted,
+                Write::Step(_) => What::Stepped(Box::new(stepped.next()?)),
+                Write::Driver(_) => What::Driver(Box::new(edited.next()?)),
+            })
+        });
+        Ok(answers.collect())
+    }
+}
+
+fn pick<'a, T: ?Sized>(writes: &'a [Write], kind: impl Fn(&'a Write) -> Option<&'a T>) -> Vec<&'a T> {
+    writes.iter().filter_map(kind).collect()
+}
+
+impl From<claims::Command> for Write {
+    fn from(command: claims::Command) -> Self {
+        Self::Claims(command)
+    }
+}
+
+impl TryFrom<What> for claims::Answer {
+    type Error = ();
+
+    fn try_from(what: What) -> Result<Self, ()> {
+        match what {
+            What::Claims(answer) => Ok(answer),
+            _ => Err(()),
+        }
+    }
+}

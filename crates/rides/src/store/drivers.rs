@@ -1,0 +1,207 @@
+//! Drivers: their profiles, whether they may drive, and whether they do.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use sqlx::FromRow;
+use sqlx::types::Uuid;
+use tessera_kernel::Timestamp;
+use tessera_store::rows::{Json, RowsSql};
+use tessera_store::sql::{self, Tx};
+use tessera_store::{each_engine, rows_sql};
+
+use super::Store;
+use crate::Error;
+use crate::domain::ids::DriverId;
+
+/// What a rider sees of a driver.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Profile {
+    /// As the rider reads it: 1 to 80 characters.
+    pub name: String,
+    /// Make, model and colour: 1 to 80 characters.
+    pub vehicle: String,
+    /// The plate: 1 to 16 characters.
+    pub plate: String,
+    /// For riders: 1 to 8.
+    pub seats: u8,
+}
+
+impl Profile {
+    /// Whether it can be shown to a rider.
+    ///
+    /// # Errors
+    /// Names the field, its value and what would do.
+    pub fn check(&self) -> Result<(), String> {
+        for (field, text, most) in
+            [("name", &self.name, 80), ("vehicle", &self.vehicle, 80), ("plate", &self.plate, 16)]
+        {
+            let length = text.trim().chars().count();
+            if !(1..=most).contains(&length) {
+                return Err(format!("`{field}` has {length} characters; it takes 1 to {most}"));
+            }
+        }
+        match self.seats {
+            1..=8 => Ok(()),
+            seats => Err(format!("`seats` is {seats}; it takes 1 to 8")),
+        }
+    }
+}
+
+/// A driver as stored.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Driver {
+    /// Made from the subject.
+    pub id: DriverId,
+    /// Of the token.
+    pub subject: String,
+    /// Empty until the driver fills it in.
+    pub profile: Option<Profile>,
+    /// By an operator.
+    pub approved: bool,
+    /// Whether a shift is under way.
+    pub on_duty: bool,
+    /// How many offers were made.
+    pub offered: u32,
+    /// How many of them were accepted.
+    pub accepted: u32,
+    /// Since when there has been nothing to do.
+    pub idle_since: Timestamp,
+    /// When the row changed last.
+    pub updated_at: Timestamp,
+}
+
+/// A change of a driver.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DriverEdit {
+    /// Who.
+    pub id: DriverId,
+    /// Of the token; where an operator edits, nothing.
+    pub subject: Option<Arc<str>>,
+    /// A new profile. What is new must be approved again.
+    pub profile: Option<Profile>,
+    /// An operator's word.
+    pub approved: Option<bool>,
+    /// A shift begins or ends.
+    pub on_duty: Option<bool>,
+}
+
+#[derive(FromRow)]
+struct Row {
+    id: Uuid,
+    subject: String,
+    profile: String,
+    approved: i64,
+    on_duty: i64,
+    offered: i64,
+    accepted: i64,
+    idle_since: i64,
+    updated_at: i64,
+}
+
+impl From<Row> for Driver {
+    fn from(row: Row) -> Self {
+        Self {
+            id: row.id.into(),
+            subject: row.subject,
+            profile: serde_json::from_str(&row.profile).unwrap_or_default(),
+            approved: row.approved != 0,
+            on_duty: row.on_duty != 0,
+            offered: u32::try_from(row.offered).unwrap_or_default(),
+            accepted: u32::try_from(row.accepted).unwrap_or_default(),
+            idle_since: Timestamp::from_micros(row.idle_since),
+            updated_at: Timestamp::from_micros(row.updated_at),
+        }
+    }
+}
+
+/// Makes and changes rows, in their order.
+pub(super) async fn apply(tx: &mut Tx<'_>, edits: &[&DriverEdit]) -> Result<Vec<Driver>, sql::Error> {
+    const WRITE: RowsSql = rows_sql!(
+        "INSERT INTO drivers (id, subject, profile, approved, on_duty, token, offered, accepted, idle_since, updated_at)
+         SELECT " id(0) ", COALESCE(" text(1) ", ''), COALESCE(" text(2) ", 'null'), COALESCE(" int(3) ", 0),
+             COALESCE(" int(4) ", 0), 0, 0, 0, " int(5) ", " int(5) " FROM " rows " WHERE TRUE
+         ON CONFLICT (id) DO UPDATE SET
+             profile = COALESCE((SELECT " text(2) " FROM " rows "), drivers.profile),
+             approved = COALESCE((SELECT " int(3) " FROM " rows "), drivers.approved),
+             on_duty = COALESCE((SELECT " int(4) " FROM " rows "), drivers.on_duty),
+             idle_since = CASE WHEN (SELECT " int(4) " FROM " rows ") = 1 AND drivers.on_duty = 0
+                 THEN excluded.idle_since ELSE drivers.idle_since END,
+             updated_at = excluded.updated_at
+         RETURNING id, subject, profile, approved, on_duty, offered, accepted, idle_since, updated_at"
+    );
+    let mut drivers = Vec::with_capacity(edits.len());
+    let now = if edits.is_empty() { 0 } else { tx.now().await?.micros() };
+    // Edits are few, and each must see the one before.
+    for edit in edits {
+        let mut json = Json::array(1, 300);
+        // A changed profile waits for an operator again.
+        let approved = edit.approved.or(edit.profile.is_some().then_some(false));
+        let number = |row: &mut Json, flag: Option<bool>| match flag {
+            Some(flag) => row.number(i64::from(flag)),
+            None => row.null(),
+        };
+        json.row(|row| {
+            row.id(edit.id.uuid());
+            match &edit.subject {
+                Some(subject) => row.text(subject),
+                None => row.null(),
+            }
+            match &edit.profile {
+                Some(profile) => row.text(&serde_json::to_string(profile).unwrap_or_default()),
+                None => row.null(),
+            }
+            number(row, approved);
+            number(row, edit.on_duty);
+            row.number(now);
+        });
+        let rows: Vec<Row> = WRITE.fetch(tx, json.end()).await?;
+        drivers.extend(rows.into_iter().map(Driver::from));
+    }
+    Ok(drivers)
+}
+
+impl Store {
+    /// These drivers, in no order; unknown ones are left out.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn drivers(&self, ids: &[DriverId]) -> Result<Vec<Driver>, Error> {
+        const READ: RowsSql = rows_sql!(
+            "SELECT id, subject, profile, approved, on_duty, offered, accepted, idle_since, updated_at FROM drivers
+             WHERE id IN (SELECT " id(0) " FROM " rows ")"
+        );
+        let mut json = Json::array(ids.len(), 36);
+        ids.iter().for_each(|id| json.row(|row| row.id(id.uuid())));
+        let rows: Vec<Row> = READ.fetch_from(&self.db, json.end()).await?;
+        Ok(rows.into_iter().map(Driver::from).collect())
+    }
+
+    /// The drivers that changed at `since` or later, the one changed the longest ago first; `after` is the last one seen.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn drivers_since(
+        &self,
+        since: Timestamp,
+        after: Option<(Timestamp, DriverId)>,
+        limit: u32,
+    ) -> Result<Vec<Driver>, Error> {
+        const READ: &str = "SELECT id, subject, profile, approved, on_duty, offered, accepted, idle_since, updated_at
+             FROM drivers WHERE updated_at >= $1 AND (updated_at > $2 OR (updated_at = $2 AND id > $3))
+             ORDER BY updated_at, id LIMIT $4";
+        let (at, id) = after.map_or((since.micros() - 1, Uuid::nil()), |(at, id)| (at.micros(), id.uuid()));
+        let rows: Vec<Row> = each_engine!(&self.db, |pool| {
+            sqlx::query_as(READ)
+                .bind(since.micros())
+                .bind(at)
+                .bind(id)
+                .bind(i64::from(limit))
+                .fetch_all(pool)
+                .await
+                .map_err(sql::Error::from)
+        })?;
+        Ok(rows.into_iter().map(Driver::from).collect())
+    }
+}

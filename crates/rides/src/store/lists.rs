@@ -1,0 +1,192 @@
+//! Reading rides: one, a page, those that wait, those that are due.
+
+use sqlx::types::Uuid;
+use tessera_kernel::Timestamp;
+use tessera_store::each_engine;
+use tessera_store::sql;
+
+use super::Store;
+use super::steps::read_ride;
+use crate::Error;
+use crate::domain::ids::{DriverId, RideId};
+use crate::domain::ride::Ride;
+
+/// Whose rides are listed.
+#[derive(Clone, Copy, Debug)]
+pub enum RidesOf<'a> {
+    /// This rider's.
+    Rider(&'a str),
+    /// Those that this driver accepted.
+    Driver(DriverId),
+    /// All.
+    Everyone,
+}
+
+/// A page of rides, the one changed the longest ago first.
+#[derive(Clone, Copy, Debug)]
+pub struct Page {
+    /// What changed then or later.
+    pub since: Timestamp,
+    /// The last one seen.
+    pub after: Option<(Timestamp, RideId)>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// The line of an area.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// The H3 cell.
+    pub area: u64,
+    /// How many wait.
+    pub rides: u32,
+    /// Since when the first does.
+    pub since: Timestamp,
+}
+
+impl Store {
+    /// A ride.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn ride(&self, id: RideId) -> Result<Option<Ride>, Error> {
+        const READ: &str = "SELECT document FROM rides WHERE id = $1";
+        let document: Option<String> = each_engine!(&self.db, |pool| {
+            sqlx::query_scalar(READ).bind(id.uuid()).fetch_optional(pool).await.map_err(sql::Error::from)
+        })?;
+        document.map(|document| read(&document, id)).transpose()
+    }
+
+    /// What has happened to a ride: kind and ride, oldest first.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn history(&self, id: RideId) -> Result<Vec<(String, Ride)>, Error> {
+        const READ: &str = "SELECT kind, document FROM ride_events WHERE ride_id = $1 ORDER BY version";
+        let rows: Vec<(String, String)> = each_engine!(&self.db, |pool| {
+            sqlx::query_as(READ).bind(id.uuid()).fetch_all(pool).await.map_err(sql::Error::from)
+        })?;
+        rows.into_iter().map(|(kind, document)| Ok((kind, read(&document, id)?))).collect()
+    }
+
+    /// A page of rides.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn rides(&self, of: RidesOf<'_>, page: Page) -> Result<Vec<Ride>, Error> {
+        const ALL: &str = "SELECT document FROM rides
+             WHERE updated_at >= $1 AND (updated_at > $2 OR (updated_at = $2 AND id > $3)) ORDER BY updated_at, id LIMIT $4";
+        const RIDER: &str = "SELECT document FROM rides WHERE rider = $5
+             AND updated_at >= $1 AND (updated_at > $2 OR (updated_at = $2 AND id > $3)) ORDER BY updated_at, id LIMIT $4";
+        const DRIVER: &str = "SELECT document FROM rides WHERE driver_id = $5
+             AND updated_at >= $1 AND (updated_at > $2 OR (updated_at = $2 AND id > $3)) ORDER BY updated_at, id LIMIT $4";
+        let (since, limit) = (page.since.micros(), i64::from(page.limit));
+        let (at, id) = page.after.map_or((since - 1, Uuid::nil()), |(at, id)| (at.micros(), id.uuid()));
+        let documents: Vec<String> = each_engine!(&self.db, |pool| {
+            let read = match of {
+                RidesOf::Everyone => sqlx::query_scalar(ALL).bind(since).bind(at).bind(id).bind(limit),
+                RidesOf::Rider(rider) => {
+                    sqlx::query_scalar(RIDER).bind(since).bind(at).bind(id).bind(limit).bind(rider)
+                }
+                RidesOf::Driver(driver) => {
+                    sqlx::query_scalar(DRIVER).bind(since).bind(at).bind(id).bind(limit).bind(driver.uuid())
+                }
+            };
+            read.fetch_all(pool).await.map_err(sql::Error::from)
+        })?;
+        Ok(documents.iter().filter_map(|document| read_ride(document)).collect())
+    }
+
+    /// The lines: areas where somebody waits, who has waited longest first.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn lines(&self) -> Result<Vec<Waiting>, Error> {
+        const READ: &str = "SELECT area, COUNT(*), MIN(requested_at) FROM rides WHERE state = 'requested'
+             GROUP BY area ORDER BY 3, 1";
+        let rows: Vec<(i64, i64, i64)> =
+            each_engine!(&self.db, |pool| sqlx::query_as(READ).fetch_all(pool).await.map_err(sql::Error::from))?;
+        let waiting = |(area, rides, since): (i64, i64, i64)| Waiting {
+            area: area.cast_unsigned(),
+            rides: u32::try_from(rides).unwrap_or(u32::MAX),
+            since: Timestamp::from_micros(since),
+        };
+        Ok(rows.into_iter().map(waiting).collect())
+    }
+
+    /// Who waits in an area, in the order of the line.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn waiting(&self, area: u64, limit: u32) -> Result<Vec<Ride>, Error> {
+        const READ: &str = "SELECT document FROM rides WHERE state = 'requested' AND area = $1
+             ORDER BY requested_at, id LIMIT $2";
+        let documents: Vec<String> = each_engine!(&self.db, |pool| {
+            sqlx::query_scalar(READ)
+                .bind(area.cast_signed())
+                .bind(i64::from(limit))
+                .fetch_all(pool)
+                .await
+                .map_err(sql::Error::from)
+        })?;
+        Ok(documents.iter().filter_map(|document| read_ride(document)).collect())
+    }
+
+    /// Estimates and offers whose time is over.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<Ride>, Error> {
+        const READ: &str =
+            "SELECT document FROM rides WHERE due_at IS NOT NULL AND due_at <= $1 ORDER BY due_at LIMIT $2";
+        let documents: Vec<String> = each_engine!(&self.db, |pool| {
+            sqlx::query_scalar(READ)
+                .bind(now.micros())
+                .bind(i64::from(limit))
+                .fetch_all(pool)
+                .await
+                .map_err(sql::Error::from)
+        })?;
+        Ok(documents.iter().filter_map(|document| read_ride(document)).collect())
+    }
+
+    /// Who was asked for a ride already.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn asked(&self, ride: RideId) -> Result<Vec<DriverId>, Error> {
+        const READ: &str = "SELECT driver_id FROM offers WHERE ride_id = $1";
+        let ids: Vec<Uuid> = each_engine!(&self.db, |pool| {
+            sqlx::query_scalar(READ).bind(ride.uuid()).fetch_all(pool).await.map_err(sql::Error::from)
+        })?;
+        Ok(ids.into_iter().map(Into::into).collect())
+    }
+
+    /// What a driver is asked for or drives.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn ride_of_driver(&self, driver: DriverId) -> Result<Option<Ride>, Error> {
+        const READ: &str = "SELECT r.document FROM bindings b JOIN rides r ON r.id = b.ride_id WHERE b.driver_id = $1";
+        let document: Option<String> = each_engine!(&self.db, |pool| {
+            sqlx::query_scalar(READ).bind(driver.uuid()).fetch_optional(pool).await.map_err(sql::Error::from)
+        })?;
+        Ok(document.and_then(|document| read_ride(&document)))
+    }
+
+    /// Every driver who is asked or drives.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn bound_drivers(&self) -> Result<Vec<DriverId>, Error> {
+        const READ: &str = "SELECT driver_id FROM bindings";
+        let ids: Vec<Uuid> =
+            each_engine!(&self.db, |pool| sqlx::query_scalar(READ).fetch_all(pool).await.map_err(sql::Error::from))?;
+        Ok(ids.into_iter().map(Into::into).collect())
+    }
+}
+
+fn read(document: &str, id: RideId) -> Result<Ride, Error> {
+    serde_json::from_str(document)
+        .map_err(|error| Error::Corrupt { what: format!("ride `{id}`"), reason: error.to_string() })
+}

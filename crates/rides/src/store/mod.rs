@@ -1,0 +1,132 @@
+//! What rides remember. One method is one atomic step; every write goes through the process's one batching writer.
+
+mod batch;
+mod drivers;
+mod lists;
+mod schema;
+mod steps;
+
+use std::sync::{Arc, OnceLock};
+
+use tessera_kernel::Clock;
+use tessera_store::claims::{self, SqlClaims};
+use tessera_store::sql::{Db, Migration};
+use tessera_store::writer::{self, Limits, Writer};
+
+use crate::Error;
+use crate::domain::fare::Tariff;
+use crate::domain::ride::Ride;
+use batch::{Batch, What};
+
+pub use batch::Write;
+pub use drivers::{Driver, DriverEdit, Profile};
+pub use lists::{Page, RidesOf, Waiting};
+pub use steps::{Step, Stepped};
+
+/// Is told of each ride that has changed.
+type Listener = Box<dyn Fn(&Ride) + Send + Sync>;
+
+/// The steps of the schema, the claims' table among them.
+pub fn migrations() -> Vec<Migration> {
+    schema::STEPS.iter().copied().chain([claims::migration(2)]).collect()
+}
+
+/// The database of rides. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    db: Db,
+    clock: Arc<dyn Clock>,
+    writer: Writer<Batch>,
+    listener: Arc<OnceLock<Listener>>,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("db", &self.db).finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// Opens the database and brings its schema up to date.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn open(
+        url: &str,
+        clock: Arc<dyn Clock>,
+        tariff: Tariff,
+        metrics: writer::Metrics,
+    ) -> Result<Self, Error> {
+        let db = Db::open(url, "rides", &migrations()).await?;
+        let writer = Writer::start(&db, Batch::new(tariff), Arc::clone(&clock), Limits::default(), metrics);
+        Ok(Self { db, clock, writer, listener: Arc::default() })
+    }
+
+    /// Has committed changes of rides told to `listener`; the first one stays.
+    pub fn on_change(&self, listener: impl Fn(&Ride) + Send + Sync + 'static) {
+        // A second listener would be a fault of ours, and the first one suffices.
+        let _ = self.listener.set(Box::new(listener));
+    }
+
+    /// The claims on drivers and areas, as rows of this database.
+    pub fn claims(&self) -> Arc<dyn claims::Claims> {
+        Arc::new(SqlClaims::new(self.db.clone(), self.writer.clone(), Arc::clone(&self.clock)))
+    }
+
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn ping(&self) -> Result<(), Error> {
+        Ok(self.db.ping().await?)
+    }
+
+    /// Answers what waits and closes the database.
+    pub async fn close(&self) {
+        self.writer.close().await;
+        self.db.close().await;
+    }
+
+    /// Keeps a new estimate.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn insert(&self, ride: Ride) -> Result<(), Error> {
+        match self.writer.submit(Write::Insert(Box::new(ride))).await? {
+            What::Inserted => Ok(()),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Takes a ride a step further, if its state allows it.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn step(&self, step: Step) -> Result<Stepped, Error> {
+        match self.writer.submit(Write::Step(Box::new(step))).await? {
+            What::Stepped(stepped) => {
+                if let (Stepped::Done(ride), Some(listener)) = (&*stepped, self.listener.get()) {
+                    listener(ride);
+                }
+                Ok(*stepped)
+            }
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Changes a driver's row, made with the first change.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn edit_driver(&self, edit: DriverEdit) -> Result<Driver, Error> {
+        match self.writer.submit(Write::Driver(Box::new(edit))).await? {
+            What::Driver(driver) => Ok(*driver),
+            _ => Err(unexpected()),
+        }
+    }
+}
+
+/// An answer to another question: a fault of ours.
+fn unexpected() -> Error {
+    tessera_store::Error::Unexpected { what: "another write's answer".to_owned() }.into()
+}

@@ -1,0 +1,65 @@
+-- Rides, and who drives them.
+CREATE TABLE drivers (
+    id BLOB PRIMARY KEY,
+    subject TEXT NOT NULL UNIQUE,
+    -- Vehicle, plate, seats, as JSON.
+    profile TEXT NOT NULL,
+    approved INTEGER NOT NULL,
+    on_duty INTEGER NOT NULL,
+    -- Of the last claim under which an offer was made: one with a lower token is too late.
+    token INTEGER NOT NULL,
+    offered INTEGER NOT NULL,
+    accepted INTEGER NOT NULL,
+    -- Since when the driver has had nothing to do.
+    idle_since INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL
+);
+CREATE INDEX drivers_updated ON drivers (updated_at, id);
+CREATE TABLE rides (
+    id BLOB PRIMARY KEY,
+    rider TEXT NOT NULL,
+    state TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    area INTEGER NOT NULL,
+    driver_id BLOB,
+    requested_at INTEGER,
+    -- When the state ends by itself: an estimate, an offer.
+    due_at INTEGER,
+    -- The whole ride, as JSON.
+    document TEXT NOT NULL,
+    updated_at INTEGER NOT NULL
+);
+CREATE INDEX rides_updated ON rides (updated_at, id);
+CREATE INDEX rides_of_rider ON rides (rider, updated_at, id);
+CREATE INDEX rides_of_driver ON rides (driver_id, updated_at, id) WHERE driver_id IS NOT NULL;
+CREATE INDEX rides_waiting ON rides (area, requested_at, id) WHERE state = 'requested';
+CREATE INDEX rides_due ON rides (due_at) WHERE due_at IS NOT NULL;
+-- A driver who is asked or drives. Both keys are what a double match breaks on.
+CREATE TABLE bindings (
+    driver_id BLOB PRIMARY KEY REFERENCES drivers (id),
+    ride_id BLOB NOT NULL UNIQUE REFERENCES rides (id),
+    offer_id BLOB NOT NULL,
+    token INTEGER NOT NULL
+);
+-- Every offer that was made. No driver is asked twice for one ride.
+CREATE TABLE offers (
+    id BLOB PRIMARY KEY,
+    ride_id BLOB NOT NULL REFERENCES rides (id),
+    number INTEGER NOT NULL,
+    driver_id BLOB NOT NULL REFERENCES drivers (id),
+    token INTEGER NOT NULL,
+    made_at INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL,
+    UNIQUE (ride_id, number),
+    UNIQUE (ride_id, driver_id)
+);
+-- The history of a ride: append only.
+CREATE TABLE ride_events (
+    ride_id BLOB NOT NULL REFERENCES rides (id),
+    version INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    -- The ride after it, as JSON.
+    document TEXT NOT NULL,
+    PRIMARY KEY (ride_id, version)
+);

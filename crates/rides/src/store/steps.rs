@@ -1,0 +1,345 @@
+//! Rides and the steps that they take: each under the lock of its ride and of the drivers that it names.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use sqlx::types::Uuid;
+use tessera_kernel::Timestamp;
+use tessera_store::rows::{Json, RowsSql};
+use tessera_store::rows_sql;
+use tessera_store::sql::{self, Tx};
+
+use crate::domain::fare::Tariff;
+use crate::domain::ids::{DriverId, RideId};
+use crate::domain::ride::{Command, Refused, Ride, State};
+
+/// A step of a ride.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// Which.
+    pub ride: RideId,
+    /// What happens.
+    pub command: Command,
+    /// The rider whose it must be, where a rider asks.
+    pub rider: Option<Arc<str>>,
+}
+
+/// What came of a [`Step`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Stepped {
+    /// The ride after it.
+    Done(Ride),
+    /// Why not, and the ride as it is.
+    Refused(Refused, Ride),
+    /// The driver has an offer or a ride already, or an offer under a later claim.
+    DriverBound(Ride),
+    /// There is no such ride, or it is another's.
+    Missing,
+}
+
+/// A driver's row, as far as steps need it.
+struct Bound {
+    /// Which ride the driver is asked for or drives.
+    ride: Option<RideId>,
+    token: i64,
+}
+
+/// Keeps new estimates.
+pub(super) async fn insert(tx: &mut Tx<'_>, new: &[&Ride]) -> Result<(), sql::Error> {
+    if new.is_empty() {
+        return Ok(());
+    }
+    write_rides(tx, new.iter().copied()).await?;
+    write_events(tx, new.iter().map(|ride| (*ride, "estimated"))).await
+}
+
+/// Takes the steps, in their order.
+pub(super) async fn apply(tx: &mut Tx<'_>, tariff: &Tariff, steps: &[&Step]) -> Result<Vec<Stepped>, sql::Error> {
+    if steps.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut rides = lock_rides(tx, steps.iter().map(|step| step.ride).collect()).await?;
+    let named = steps.iter().filter_map(|step| driver_of(&step.command));
+    let drivers: BTreeSet<DriverId> = named.chain(rides.values().filter_map(bound_driver)).collect();
+    let mut drivers = lock_drivers(tx, &drivers).await?;
+    let now = tx.now().await?;
+    let mut stepped = Vec::with_capacity(steps.len());
+    let (mut events, mut freed, mut bound, mut offers) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for step in steps {
+        let known = rides.get(&step.ride).filter(|ride| step.rider.as_ref().is_none_or(|rider| *ride.rider == **rider));
+        let Some(ride) = known else {
+            stepped.push(Stepped::Missing);
+            continue;
+        };
+        let next = match ride.after(&step.command, tariff, now) {
+            Ok(next) => next,
+            Err(refused) => {
+                stepped.push(Stepped::Refused(refused, ride.clone()));
+                continue;
+            }
+        };
+        if let Command::Offer(offer) = &step.command {
+            let driver =
+                drivers.get_mut(&offer.driver).filter(|known| known.ride.is_none() && known.token < offer.token);
+            let Some(driver) = driver else {
+                stepped.push(Stepped::DriverBound(ride.clone()));
+                continue;
+            };
+            *driver = Bound { ride: Some(ride.id), token: offer.token };
+            bound.push((offer.driver, ride.id, offer.id.uuid(), offer.token));
+            // The driver may have been let go in this very batch.
+            freed.retain(|driver| *driver != offer.driver);
+            offers.extend(next.offer.clone().map(|offer| (ride.id, offer)));
+        }
+        if let (Some(driver), None) = (bound_driver(ride), bound_driver(&next)) {
+            if let Some(known) = drivers.get_mut(&driver) {
+                known.ride = None;
+            }
+            bound.retain(|(bound, ..)| *bound != driver);
+            freed.push(driver);
+        }
+        events.push((next.clone(), step.command.event()));
+        rides.insert(next.id, next.clone());
+        stepped.push(Stepped::Done(next));
+    }
+    let changed: BTreeSet<RideId> = events.iter().map(|(ride, _)| ride.id).collect();
+    unbind(tx, &freed, now).await?;
+    write_rides(tx, changed.iter().filter_map(|id| rides.get(id))).await?;
+    bind(tx, &bound).await?;
+    write_offers(tx, &offers, now).await?;
+    count_answers(tx, steps, &stepped).await?;
+    write_events(tx, events.iter().map(|(ride, kind)| (ride, *kind))).await?;
+    Ok(stepped)
+}
+
+/// Who is asked for a ride or drives it.
+fn bound_driver(ride: &Ride) -> Option<DriverId> {
+    match ride.state {
+        State::Offered => ride.offer.as_ref().map(|offer| offer.driver),
+        state if state.has_driver() => ride.driver,
+        _ => None,
+    }
+}
+
+fn driver_of(command: &Command) -> Option<DriverId> {
+    match command {
+        Command::Offer(offer) => Some(offer.driver),
+        _ => None,
+    }
+}
+
+async fn lock_rides(tx: &mut Tx<'_>, ids: BTreeSet<RideId>) -> Result<HashMap<RideId, Ride>, sql::Error> {
+    const READ: &str = "SELECT document FROM rides WHERE id IN (SELECT unhex(value) FROM json_each($1))";
+    const LOCK: &str = "SELECT document FROM rides WHERE id = ANY($1) ORDER BY id FOR UPDATE";
+    let ids: Vec<Uuid> = ids.into_iter().map(RideId::uuid).collect();
+    let documents: Vec<String> = match tx {
+        Tx::Sqlite { transaction, .. } => {
+            sqlx::query_scalar(READ).bind(Json::ids(&ids)).fetch_all(&mut **transaction).await?
+        }
+        Tx::Postgres { transaction } => sqlx::query_scalar(LOCK).bind(&ids).fetch_all(&mut **transaction).await?,
+    };
+    Ok(documents.iter().filter_map(|document| read_ride(document)).map(|ride| (ride.id, ride)).collect())
+}
+
+/// A ride as it was written.
+pub(super) fn read_ride(document: &str) -> Option<Ride> {
+    serde_json::from_str(document).ok()
+}
+
+async fn lock_drivers(tx: &mut Tx<'_>, ids: &BTreeSet<DriverId>) -> Result<HashMap<DriverId, Bound>, sql::Error> {
+    const READ: &str = "SELECT d.id, d.token, b.ride_id FROM drivers d LEFT JOIN bindings b ON b.driver_id = d.id
+         WHERE d.id IN (SELECT unhex(value) FROM json_each($1))";
+    const LOCK: &str = "SELECT id FROM drivers WHERE id = ANY($1) ORDER BY id FOR UPDATE";
+    const LOCKED: &str = "SELECT d.id, d.token, b.ride_id FROM drivers d LEFT JOIN bindings b ON b.driver_id = d.id
+         WHERE d.id = ANY($1)";
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.uuid()).collect();
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows: Vec<(Uuid, i64, Option<Uuid>)> = match tx {
+        Tx::Sqlite { transaction, .. } => {
+            sqlx::query_as(READ).bind(Json::ids(&ids)).fetch_all(&mut **transaction).await?
+        }
+        Tx::Postgres { transaction } => {
+            // What is bound is read after the lock, by a statement of its own.
+            sqlx::query(LOCK).bind(&ids).execute(&mut **transaction).await?;
+            sqlx::query_as(LOCKED).bind(&ids).fetch_all(&mut **transaction).await?
+        }
+    };
+    let bound = |(id, token, ride): (Uuid, i64, Option<Uuid>)| (id.into(), Bound { ride: ride.map(Into::into), token });
+    Ok(rows.into_iter().map(bound).collect())
+}
+
+async fn write_rides<'a>(tx: &mut Tx<'_>, rides: impl Iterator<Item = &'a Ride>) -> Result<(), sql::Error> {
+    const WRITE: RowsSql = rows_sql!(
+        "INSERT INTO rides (id, rider, state, version, area, driver_id, requested_at, due_at, document, updated_at)
+         SELECT " id(0) ", " text(1) ", " text(2) ", " int(3) ", " int(4) ", " id(5) ", " int(6) ", " int(7) ", " text(8)
+         ", " int(9) " FROM " rows " WHERE TRUE
+         ON CONFLICT (id) DO UPDATE SET state = excluded.state, version = excluded.version,
+             driver_id = excluded.driver_id, requested_at = excluded.requested_at, due_at = excluded.due_at,
+             document = excluded.document, updated_at = excluded.updated_at"
+    );
+    let mut json = Json::array(4, 1_000);
+    let mut any = false;
+    for ride in rides {
+        any = true;
+        json.row(|row| {
+            row.id(ride.id.uuid());
+            row.text(&ride.rider);
+            row.text(ride.state.as_str());
+            row.number(i64::from(ride.version));
+            row.number(ride.area.cast_signed());
+            match ride.driver {
+                Some(driver) => row.id(driver.uuid()),
+                None => row.null(),
+            }
+            match ride.requested_at {
+                Some(at) => row.number(at.micros()),
+                None => row.null(),
+            }
+            match due_at(ride) {
+                Some(at) => row.number(at.micros()),
+                None => row.null(),
+            }
+            // A ride is plain data, which always serialises.
+            row.text(&serde_json::to_string(ride).unwrap_or_default());
+            row.number(ride.updated_at.micros());
+        });
+    }
+    if any {
+        WRITE.execute(tx, json.end()).await?;
+    }
+    Ok(())
+}
+
+/// When something happens to the ride without anybody's doing.
+fn due_at(ride: &Ride) -> Option<Timestamp> {
+    match ride.state {
+        State::Estimated => Some(ride.estimate.expires_at),
+        State::Offered => ride.offer.as_ref().map(|offer| offer.expires_at),
+        _ => None,
+    }
+}
+
+async fn write_events<'a>(
+    tx: &mut Tx<'_>,
+    events: impl Iterator<Item = (&'a Ride, &'static str)>,
+) -> Result<(), sql::Error> {
+    const WRITE: RowsSql = rows_sql!(
+        "INSERT INTO ride_events (ride_id, version, kind, at, document)
+         SELECT " id(0) ", " int(1) ", " text(2) ", " int(3) ", " text(4) " FROM " rows " WHERE TRUE"
+    );
+    let mut json = Json::array(4, 1_000);
+    let mut any = false;
+    for (ride, kind) in events {
+        any = true;
+        json.row(|row| {
+            row.id(ride.id.uuid());
+            row.number(i64::from(ride.version));
+            row.text(kind);
+            row.number(ride.updated_at.micros());
+            row.text(&serde_json::to_string(ride).unwrap_or_default());
+        });
+    }
+    if any {
+        WRITE.execute(tx, json.end()).await?;
+    }
+    Ok(())
+}
+
+async fn unbind(tx: &mut Tx<'_>, drivers: &[DriverId], now: Timestamp) -> Result<(), sql::Error> {
+    const UNBIND: RowsSql = rows_sql!("DELETE FROM bindings WHERE driver_id IN (SELECT " id(0) " FROM " rows ")");
+    const IDLE: RowsSql = rows_sql!(
+        "UPDATE drivers SET idle_since = r.now FROM (SELECT " id(0) " AS id, " int(1) " AS now FROM " rows ") r
+         WHERE drivers.id = r.id"
+    );
+    if drivers.is_empty() {
+        return Ok(());
+    }
+    let mut json = Json::array(drivers.len(), 60);
+    for driver in drivers {
+        json.row(|row| {
+            row.id(driver.uuid());
+            row.number(now.micros());
+        });
+    }
+    let rows = json.end();
+    UNBIND.execute(tx, rows.clone()).await?;
+    IDLE.execute(tx, rows).await?;
+    Ok(())
+}
+
+async fn bind(tx: &mut Tx<'_>, bound: &[(DriverId, RideId, Uuid, i64)]) -> Result<(), sql::Error> {
+    const BIND: RowsSql = rows_sql!(
+        "INSERT INTO bindings (driver_id, ride_id, offer_id, token)
+         SELECT " id(0) ", " id(1) ", " id(2) ", " int(3) " FROM " rows " WHERE TRUE"
+    );
+    const COUNT: RowsSql = rows_sql!(
+        "UPDATE drivers SET offered = offered + 1, token = r.token
+         FROM (SELECT " id(0) " AS id, " int(3) " AS token FROM " rows ") r WHERE drivers.id = r.id"
+    );
+    if bound.is_empty() {
+        return Ok(());
+    }
+    let mut json = Json::array(bound.len(), 130);
+    for (driver, ride, offer, token) in bound {
+        json.row(|row| {
+            row.id(driver.uuid());
+            row.id(ride.uuid());
+            row.id(*offer);
+            row.number(*token);
+        });
+    }
+    let rows = json.end();
+    BIND.execute(tx, rows.clone()).await?;
+    COUNT.execute(tx, rows).await?;
+    Ok(())
+}
+
+async fn write_offers(
+    tx: &mut Tx<'_>,
+    offers: &[(RideId, crate::domain::ride::Offer)],
+    now: Timestamp,
+) -> Result<(), sql::Error> {
+    const WRITE: RowsSql = rows_sql!(
+        "INSERT INTO offers (id, ride_id, number, driver_id, token, made_at, expires_at)
+         SELECT " id(0) ", " id(1) ", " int(2) ", " id(3) ", " int(4) ", " int(5) ", " int(6) " FROM " rows " WHERE TRUE"
+    );
+    if offers.is_empty() {
+        return Ok(());
+    }
+    let mut json = Json::array(offers.len(), 190);
+    for (ride, offer) in offers {
+        json.row(|row| {
+            row.id(offer.id.uuid());
+            row.id(ride.uuid());
+            row.number(i64::from(offer.number));
+            row.id(offer.driver.uuid());
+            row.number(offer.token);
+            row.number(now.micros());
+            row.number(offer.expires_at.micros());
+        });
+    }
+    WRITE.execute(tx, json.end()).await?;
+    Ok(())
+}
+
+/// Counts who says yes: what the acceptance rate of the scores is made of.
+async fn count_answers(tx: &mut Tx<'_>, steps: &[&Step], stepped: &[Stepped]) -> Result<(), sql::Error> {
+    const COUNT: RowsSql =
+        rows_sql!("UPDATE drivers SET accepted = accepted + 1 WHERE id IN (SELECT " id(0) " FROM " rows ")");
+    let yes = steps.iter().zip(stepped).filter_map(|(step, stepped)| match (&step.command, stepped) {
+        (Command::Accept { driver, .. }, Stepped::Done(_)) => Some(*driver),
+        _ => None,
+    });
+    let mut json = Json::array(1, 36);
+    let mut any = false;
+    for driver in yes {
+        any = true;
+        json.row(|row| row.id(driver.uuid()));
+    }
+    if any {
+        COUNT.execute(tx, json.end()).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,119 @@
+//! The API over its router: roles, bad input, the document.
+
+use ::http::{Request, StatusCode};
+use axum::body::Body;
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use tessera_rides::config::Config;
+use tessera_rides::http;
+use tessera_testkit::sql::Databases;
+use tower::ServiceExt;
+
+use crate::support::{Town, place};
+
+/// Asks as somebody with a role.
+async fn ask(town: &Town, role: &str, method: &str, path: &str, body: Value) -> (StatusCode, Value) {
+    let hour = std::time::Duration::from_secs(3_600);
+    let token = town.app.keys().sign_token(&format!("{role}-1"), &[role.to_owned()], hour).unwrap();
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("authorization", format!("Bearer {token}"))
+        .header("content-type", "application/json")
+        .body(if body.is_null() { Body::empty() } else { Body::from(body.to_string()) })
+        .unwrap();
+    let response = http::router(town.app.clone()).oneshot(request).await.unwrap();
+    let status = response.status();
+    let bytes = response.into_body().collect().await.unwrap().to_bytes();
+    (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
+}
+
+fn wish() -> Value {
+    json!({ "pickup": place(0.0, 0.0), "destination": place(0.02, 0.0) })
+}
+
+#[tokio::test]
+async fn the_query_says_what_the_body_does() {
+    let town = Town::still(&Databases::sqlite().fresh(), Config::default()).await;
+    let (status, body) = ask(&town, "rider", "POST", "/fare-estimate", wish()).await;
+    assert_eq!(status, StatusCode::OK, "{body}");
+    let query = "/fare-estimate?pickupLocation=41.15,-8.61&destination=41.17,-8.61";
+    let (status, same) = ask(&town, "rider", "POST", query, Value::Null).await;
+    assert_eq!(status, StatusCode::OK, "{same}");
+    for key in ["estimated_price", "distance_m", "duration_s", "route", "surge", "expires_at"] {
+        assert_eq!(same[key], body[key], "{key}");
+        assert!(!same[key].is_null(), "{key}");
+    }
+}
+
+#[tokio::test]
+async fn bad_input_is_named() {
+    let town = Town::still(&Databases::sqlite().fresh(), Config::default()).await;
+    let far = json!({ "pickup": place(0.0, 0.0), "destination": { "lat": 48.0, "lng": 2.0 } });
+    let near = json!({ "pickup": place(0.0, 0.0), "destination": place(0.0, 0.0001) });
+    let outside = json!({ "pickup": { "lat": 91, "lng": 0 }, "destination": place(0.0, 0.0) });
+    for (body, word) in [(far, "km apart"), (near, "m apart"), (outside, "latitude 91"), (json!([]), "pickup")] {
+        let (status, body) = ask(&town, "rider", "POST", "/fare-estimate", body).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST);
+        assert_eq!(body["code"], "rides.bad_request");
+        assert!(body["detail"].as_str().unwrap().contains(word), "{body}");
+    }
+    let (_, body) = ask(&town, "rider", "POST", "/fare-estimate?pickup=here&destination=1,2", Value::Null).await;
+    assert!(body["detail"].as_str().unwrap().contains("`here`"), "{body}");
+    let unknown = json!({ "ride_id": format!("ride_{:032x}", 7) });
+    let (status, _) = ask(&town, "rider", "PATCH", "/ride/request", unknown).await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+    let (status, _) = ask(&town, "driver", "POST", "/fare-estimate", wish()).await;
+    assert_eq!(status, StatusCode::FORBIDDEN, "drivers ask for no estimates");
+    let (status, _) = ask(&town, "rider", "GET", "/drivers", Value::Null).await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
+async fn positions_are_taken_from_their_driver_only() {
+    let town = Town::still(&Databases::sqlite().fresh(), Config::default()).await;
+    let driver = town.driver("driver-1", place(0.0, 0.0)).await;
+    town.passes(5);
+    let one = json!({ "lat": 41.1501, "lng": -8.61, "heading": 10 });
+    let (status, body) = ask(&town, "driver", "POST", "/drivers/location/update", one.clone()).await;
+    assert_eq!(status, StatusCode::OK, "{body}");
+    assert_eq!((&body["next_update_ms"], &body["updates"]), (&json!(20_000), &json!([20_000])));
+    let (_, body) = ask(&town, "driver", "POST", "/drivers/location/update", one).await;
+    assert_eq!((&body["next_update_ms"], &body["updates"]), (&Value::Null, &json!(["stale"])));
+    let foreign = json!([{ "driver_id": format!("driver_{:032x}", 7), "lat": 41.15, "lng": -8.61 }]);
+    let (status, _) = ask(&town, "driver", "POST", "/drivers/location/update", foreign.clone()).await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    let (status, body) = ask(&town, "edge", "POST", "/drivers/location/update", foreign).await;
+    assert_eq!((status, &body["updates"]), (StatusCode::OK, &json!(["off_duty"])));
+    let (_, me) = ask(&town, "driver", "GET", "/drivers/me", Value::Null).await;
+    assert_eq!((&me["id"], &me["place"]["lat"]), (&json!(driver), &json!(41.1501)));
+}
+
+#[tokio::test]
+async fn the_code_is_for_the_rider_alone() {
+    let town = Town::still(&Databases::sqlite().fresh(), Config::default()).await;
+    let (_, estimate) = ask(&town, "rider", "POST", "/fare-estimate", wish()).await;
+    let (status, ride) = ask(&town, "rider", "PATCH", "/ride/request", json!({ "rideId": estimate["ride_id"] })).await;
+    assert_eq!((status, &ride["state"]), (StatusCode::OK, &json!("requested")));
+    assert_eq!(ride["code"].as_str().unwrap().len(), 4);
+    let path = format!("/rides/{}", ride["ride_id"].as_str().unwrap());
+    let (_, seen) = ask(&town, "operator", "GET", &path, Value::Null).await;
+    assert_eq!((&seen["state"], seen.get("code")), (&json!("requested"), None));
+    assert_eq!(seen["history"].as_array().unwrap().len(), 2);
+    let (_, list) = ask(&town, "operator", "GET", "/rides?limit=1", Value::Null).await;
+    assert_eq!(list["items"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn the_document_is_what_the_code_says() {
+    let document = serde_json::to_string_pretty(&http::openapi()).unwrap() + "\n";
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/openapi/rides.json");
+    if std::env::var("INSTA_UPDATE").is_ok_and(|update| update == "always") {
+        std::fs::write(path, &document).unwrap();
+    }
+    let written = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(
+        written == document,
+        "docs/openapi/rides.json is not what the code says; run the test with INSTA_UPDATE=always"
+    );
+}

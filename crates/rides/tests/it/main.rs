@@ -1,0 +1,7 @@
+//! Rides against real databases: use cases, races and the API. One test binary, since each link is heavy.
+#![expect(clippy::unwrap_used, reason = "in a test it is the assertion")]
+
+mod api;
+mod matching;
+mod support;
+mod trips;

@@ -1,0 +1,85 @@
+//! A town without a map: drivers along a street, riders who want to go north.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tessera_kernel::{Clock, Ids, ManualClock, Place, RandomIds, SystemClock, Timestamp};
+use tessera_rides::app::{App, Parts, Shift, Wish, driver_of};
+use tessera_rides::config::Config;
+use tessera_rides::domain::ids::{DriverId, OfferId};
+use tessera_rides::domain::ride::Ride;
+use tessera_rides::locations::Index;
+use tessera_rides::routes::Crow;
+use tessera_rides::store::{Profile, Store};
+use tessera_service::Keys;
+use tessera_store::writer::Metrics;
+
+pub const NOON: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
+
+/// A process of the service on a database.
+pub struct Town {
+    pub app: App,
+    /// Where time is moved by hand: on SQLite, which goes by it.
+    pub clock: Option<Arc<ManualClock>>,
+}
+
+pub fn place(up: f64, right: f64) -> Place {
+    Place::from_degrees(41.15 + up, -8.61 + right).unwrap()
+}
+
+impl Town {
+    /// A process whose time is moved by hand.
+    pub async fn still(url: &str, config: Config) -> Self {
+        let clock = Arc::new(ManualClock::at(NOON));
+        let app = app(url, config, Arc::clone(&clock) as Arc<dyn Clock>).await;
+        Self { app, clock: Some(clock) }
+    }
+
+    /// A process in real time.
+    pub async fn live(url: &str, config: Config) -> Self {
+        Self { app: app(url, config, Arc::new(SystemClock)).await, clock: None }
+    }
+
+    pub fn passes(&self, seconds: u64) {
+        self.clock.as_ref().unwrap().advance(Duration::from_secs(seconds));
+    }
+
+    /// A driver with a profile that an operator approved, on duty at a place.
+    pub async fn driver(&self, name: &str, at: Place) -> DriverId {
+        let subject: Arc<str> = name.into();
+        let profile = Profile { name: name.into(), vehicle: "white Dacia".into(), plate: "AA-00-AA".into(), seats: 4 };
+        let driver = self.app.set_profile(&subject, profile).await.unwrap();
+        self.app.approve(driver.id, true).await.unwrap();
+        self.app.shift(&subject, Shift::On(at)).await.unwrap();
+        assert_eq!(driver.id, driver_of(name));
+        driver.id
+    }
+
+    /// A ride that was requested.
+    pub async fn request(&self, rider: &str, pickup: Place) -> Ride {
+        let wish = Wish { pickup, destination: Place::from_degrees(pickup.lat() + 0.02, pickup.lng()).unwrap() };
+        let ride = self.app.estimate(rider, wish).await.unwrap();
+        self.app.request(&rider.into(), ride.id).await.unwrap()
+    }
+}
+
+async fn app(url: &str, config: Config, clock: Arc<dyn Clock>) -> App {
+    let store = Store::open(url, Arc::clone(&clock), config.tariff.clone(), Metrics::default()).await.unwrap();
+    let ids: Arc<dyn Ids> = Arc::new(RandomIds);
+    App::new(Parts {
+        claims: store.claims(),
+        store,
+        index: Arc::new(Index::new(config.intervals.clone(), clock.now())),
+        routes: Arc::new(Crow),
+        keys: Keys::ephemeral(Arc::clone(&clock)).unwrap(),
+        config,
+        clock,
+        ids,
+    })
+}
+
+/// The offer that is open.
+pub fn open(ride: &Ride) -> (DriverId, OfferId) {
+    let offer = ride.offer.as_ref().unwrap();
+    (offer.driver, offer.id)
+}

@@ -1,0 +1,159 @@
+//! A ride from the estimate to its end, on both databases.
+
+use tessera_rides::Error;
+use tessera_rides::app::{Asker, StatusChange, Wish};
+use tessera_rides::config::Config;
+use tessera_rides::domain::ride::State;
+use tessera_rides::jobs::due;
+use tessera_rides::jobs::matcher::Matcher;
+use tessera_testkit::sql::Databases;
+
+use crate::support::{Town, open, place};
+
+async fn contract(databases: &Databases) {
+    let town = async || Town::live(&databases.fresh(), Config::default()).await;
+    a_trip_goes_to_its_end(&town().await).await;
+    a_denial_goes_to_the_next_driver_and_never_back(&town().await).await;
+    cancelling_frees_the_driver(&town().await).await;
+    what_is_anothers_is_not_there(&town().await).await;
+    a_driver_needs_an_approval(&town().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sqlite_keeps_the_contract() {
+    contract(&Databases::sqlite()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn postgres_keeps_the_contract() {
+    contract(&Databases::postgres()).await;
+}
+
+async fn a_trip_goes_to_its_end(town: &Town) {
+    let (app, mut matcher) = (&town.app, Matcher::new(town.app.clone()));
+    let driver = town.driver("dora", place(0.0, 0.001)).await;
+    let ride = town.request("ana", place(0.0, 0.0)).await;
+    assert_eq!((ride.state, ride.offers), (State::Requested, 0));
+    assert!(ride.estimate.pickup_s.is_some() && ride.estimate.price.amount >= 300);
+    matcher.round().await.unwrap();
+    let asker = Asker::Driver(driver);
+    let offered = app.ride(ride.id, &asker).await.unwrap();
+    let (asked, offer) = open(&offered);
+    assert_eq!((offered.state, asked), (State::Offered, driver));
+    let accepted = app.respond(driver, ride.id, offer, true).await.unwrap();
+    assert_eq!((accepted.state, accepted.driver), (State::Accepted, Some(driver)));
+    assert_eq!(app.respond(driver, ride.id, offer, true).await.unwrap(), accepted, "the same again");
+    // Nobody else is asked meanwhile, and the driver for nothing else.
+    let other = town.request("bob", place(0.0, 0.0)).await;
+    matcher.round().await.unwrap();
+    assert_eq!(app.store.ride(other.id).await.unwrap().unwrap().state, State::Requested);
+    app.set_status(driver, ride.id, StatusChange::Arrived).await.unwrap();
+    let wrong = app.set_status(driver, ride.id, StatusChange::PickedUp("abcd".into())).await;
+    assert!(matches!(wrong, Err(Error::WrongCode { .. })), "{wrong:?}");
+    let code = StatusChange::PickedUp(ride.code.clone());
+    app.set_status(driver, ride.id, code).await.unwrap();
+    let late = app.cancel(&Asker::Rider("ana".into()), ride.id, String::new(), false).await;
+    assert!(matches!(late, Err(Error::NotNow { state: State::PickedUpRider, .. })), "{late:?}");
+    let done = app.set_status(driver, ride.id, StatusChange::Completed).await.unwrap();
+    assert_eq!(done.state, State::Completed);
+    let kinds: Vec<String> = app.store.history(ride.id).await.unwrap().into_iter().map(|(kind, _)| kind).collect();
+    let expected = ["estimated", "requested", "offered", "accepted", "arrived", "picked_up_rider", "completed"];
+    assert_eq!(kinds, expected);
+    // The driver is free for who waited.
+    matcher.round().await.unwrap();
+    let next = app.store.ride(other.id).await.unwrap().unwrap();
+    assert_eq!((next.state, open(&next).0), (State::Offered, driver));
+}
+
+async fn a_denial_goes_to_the_next_driver_and_never_back(town: &Town) {
+    let (app, mut matcher) = (&town.app, Matcher::new(town.app.clone()));
+    let near = town.driver("near", place(0.0, 0.001)).await;
+    let far = town.driver("far", place(0.0, 0.01)).await;
+    let ride = town.request("ana", place(0.0, 0.0)).await.id;
+    for driver in [near, far] {
+        matcher.round().await.unwrap();
+        let (asked, offer) = open(&app.store.ride(ride).await.unwrap().unwrap());
+        assert_eq!(asked, driver);
+        let stranger = app.respond(if driver == near { far } else { near }, ride, offer, true).await;
+        assert!(matches!(stranger, Err(Error::Forbidden { .. } | Error::OfferOver { .. })), "{stranger:?}");
+        app.respond(driver, ride, offer, false).await.unwrap();
+        let again = app.respond(driver, ride, offer, true).await;
+        assert!(matches!(again, Err(Error::OfferOver { .. })), "{again:?}");
+    }
+    matcher.round().await.unwrap();
+    let ride = app.store.ride(ride).await.unwrap().unwrap();
+    assert_eq!((ride.state, ride.offers), (State::Requested, 2), "both were asked");
+}
+
+async fn cancelling_frees_the_driver(town: &Town) {
+    let (app, mut matcher) = (&town.app, Matcher::new(town.app.clone()));
+    let driver = town.driver("dora", place(0.0, 0.001)).await;
+    let first = town.request("ana", place(0.0, 0.0)).await.id;
+    matcher.round().await.unwrap();
+    let rider = Asker::Rider("ana".into());
+    let cancelled = app.cancel(&rider, first, "found a bus".into(), false).await.unwrap();
+    assert_eq!((cancelled.state, cancelled.cancellation.as_ref().unwrap().fee.amount), (State::Cancelled, 0));
+    assert_eq!(app.cancel(&rider, first, String::new(), false).await.unwrap(), cancelled, "the same again");
+    let second = town.request("bob", place(0.0, 0.0)).await.id;
+    matcher.round().await.unwrap();
+    let (asked, offer) = open(&app.store.ride(second).await.unwrap().unwrap());
+    assert_eq!(asked, driver);
+    app.respond(driver, second, offer, true).await.unwrap();
+    // A driver who gives up gives the ride back, and is not asked for it again.
+    let back = app.cancel(&Asker::Driver(driver), second, "a flat tyre".into(), false).await.unwrap();
+    assert_eq!((back.state, back.driver), (State::Requested, None));
+    matcher.round().await.unwrap();
+    assert_eq!(app.store.ride(second).await.unwrap().unwrap().state, State::Requested);
+}
+
+async fn what_is_anothers_is_not_there(town: &Town) {
+    let app = &town.app;
+    let ride = town.request("ana", place(0.0, 0.0)).await.id;
+    for stranger in [Asker::Rider("bob".into()), Asker::Driver(tessera_rides::app::driver_of("dora"))] {
+        assert!(matches!(app.ride(ride, &stranger).await, Err(Error::NotFound { .. })));
+    }
+    assert!(matches!(app.request(&"bob".into(), ride).await, Err(Error::NotFound { .. })));
+    assert!(app.ride(ride, &Asker::Operator).await.is_ok());
+}
+
+async fn a_driver_needs_an_approval(town: &Town) {
+    let app = &town.app;
+    let on = tessera_rides::app::Shift::On(place(0.0, 0.0));
+    let refused = app.shift(&"eve".into(), on).await;
+    assert!(matches!(refused, Err(Error::NotReady { .. })), "{refused:?}");
+    let driver = town.driver("dora", place(0.0, 0.0)).await;
+    app.approve(driver, false).await.unwrap();
+    assert!(app.index.get(driver).is_none(), "the shift is over");
+    assert!(matches!(app.shift(&"dora".into(), on).await, Err(Error::NotReady { .. })));
+}
+
+/// Silence counts as denial, estimates expire, a search ends: by a clock that is moved by hand.
+#[tokio::test]
+async fn time_moves_rides_on() {
+    let databases = Databases::sqlite();
+    let town = Town::still(&databases.fresh(), Config::default()).await;
+    let (app, mut matcher) = (&town.app, Matcher::new(town.app.clone()));
+    let wish = Wish { pickup: place(0.0, 0.0), destination: place(0.02, 0.0) };
+    let estimate = app.estimate("ana", wish).await.unwrap();
+    town.passes(300);
+    let late = app.request(&"ana".into(), estimate.id).await;
+    let Err(Error::EstimateExpired { fresh: Some(fresh), .. }) = late else { panic!("{late:?}") };
+    assert_ne!(fresh.id, estimate.id);
+    due::round(app).await.unwrap();
+    assert_eq!(app.store.ride(estimate.id).await.unwrap().unwrap().state, State::Expired);
+    let ride = app.request(&"ana".into(), fresh.id).await.unwrap().id;
+    let silent = town.driver("silent", place(0.0, 0.001)).await;
+    matcher.round().await.unwrap();
+    let (asked, offer) = open(&app.store.ride(ride).await.unwrap().unwrap());
+    assert_eq!(asked, silent);
+    town.passes(15);
+    due::round(app).await.unwrap();
+    assert_eq!(app.store.ride(ride).await.unwrap().unwrap().state, State::Requested);
+    let late = app.respond(silent, ride, offer, true).await;
+    assert!(matches!(late, Err(Error::OfferOver { .. })), "{late:?}");
+    matcher.round().await.unwrap();
+    assert_eq!(app.store.ride(ride).await.unwrap().unwrap().state, State::Requested, "the search is not over");
+    town.passes(60);
+    matcher.round().await.unwrap();
+    assert_eq!(app.store.ride(ride).await.unwrap().unwrap().state, State::NoDriver);
+}
