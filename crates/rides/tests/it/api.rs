@@ -34,7 +34,8 @@ fn wish() -> Value {
 
 #[tokio::test]
 async fn the_query_says_what_the_body_does() {
-    let town = Town::still(&Databases::sqlite().fresh(), Config::default()).await;
+    let databases = Databases::sqlite();
+    let town = Town::still(&databases.fresh(), Config::default()).await;
     let (status, body) = ask(&town, "rider", "POST", "/fare-estimate", wish()).await;
     assert_eq!(status, StatusCode::OK, "{body}");
     let query = "/fare-estimate?pickupLocation=41.15,-8.61&destination=41.17,-8.61";
@@ -48,7 +49,8 @@ async fn the_query_says_what_the_body_does() {
 
 #[tokio::test]
 async fn bad_input_is_named() {
-    let town = Town::still(&Databases::sqlite().fresh(), Config::default()).await;
+    let databases = Databases::sqlite();
+    let town = Town::still(&databases.fresh(), Config::default()).await;
     let far = json!({ "pickup": place(0.0, 0.0), "destination": { "lat": 48.0, "lng": 2.0 } });
     let near = json!({ "pickup": place(0.0, 0.0), "destination": place(0.0, 0.0001) });
     let outside = json!({ "pickup": { "lat": 91, "lng": 0 }, "destination": place(0.0, 0.0) });
@@ -71,7 +73,8 @@ async fn bad_input_is_named() {
 
 #[tokio::test]
 async fn positions_are_taken_from_their_driver_only() {
-    let town = Town::still(&Databases::sqlite().fresh(), Config::default()).await;
+    let databases = Databases::sqlite();
+    let town = Town::still(&databases.fresh(), Config::default()).await;
     let driver = town.driver("driver-1", place(0.0, 0.0)).await;
     town.passes(5);
     let one = json!({ "lat": 41.1501, "lng": -8.61, "heading": 10 });
@@ -91,7 +94,8 @@ async fn positions_are_taken_from_their_driver_only() {
 
 #[tokio::test]
 async fn the_code_is_for_the_rider_alone() {
-    let town = Town::still(&Databases::sqlite().fresh(), Config::default()).await;
+    let databases = Databases::sqlite();
+    let town = Town::still(&databases.fresh(), Config::default()).await;
     let (_, estimate) = ask(&town, "rider", "POST", "/fare-estimate", wish()).await;
     let (status, ride) = ask(&town, "rider", "PATCH", "/ride/request", json!({ "rideId": estimate["ride_id"] })).await;
     assert_eq!((status, &ride["state"]), (StatusCode::OK, &json!("requested")));
