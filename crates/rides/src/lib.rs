@@ -109,12 +109,11 @@ pub async fn build(config: &config::Config, deps: &Deps) -> Result<Vec<Component
     Ok(vec![Component::new("rides-api", "/rides").router(http::router(app)).openapi(http::openapi()), jobs])
 }
 
-/// The engine of routes, and the network where it is ours.
-fn open_routes(
-    config: &config::Config,
-    deps: &Deps,
-    client: &reqwest::Client,
-) -> Result<(Arc<dyn Routes>, Option<Arc<Road>>), BuildError> {
+/// The engine of routes, and the same as what it is where the network is ours.
+type Engine = (Arc<dyn Routes>, Option<Arc<Road>>);
+
+/// Opens what the settings name.
+fn open_routes(config: &config::Config, deps: &Deps, client: &reqwest::Client) -> Result<Engine, BuildError> {
     let refused = |key: &'static str, value: &str, reason: String| BuildError::Setting {
         key,
         value: format!("`{value}`"),

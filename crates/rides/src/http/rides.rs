@@ -16,7 +16,7 @@ use crate::domain::ids::{OfferId, RideId};
 use crate::store::{self, RidesOf};
 
 /// Who asks, by the most that its token lets it be.
-pub(super) fn asker(identity: &Identity) -> Result<Asker, Problem> {
+pub(super) fn asker(identity: &Identity) -> Result<Asker, tessera_service::Error> {
     identity.require(&["rider", "driver", "operator"])?;
     Ok(if identity.is("operator") {
         Asker::Operator
