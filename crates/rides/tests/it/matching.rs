@@ -98,7 +98,8 @@ async fn unfinished(town: &Town, rides: &[RideId]) -> usize {
         let ride = town.app.store.ride(*ride).await.unwrap().unwrap();
         // Who was denied by everybody waits on: no driver is asked twice.
         let asked = town.app.store.asked(ride.id).await.unwrap().len();
-        count += usize::from(!ride.state.is_final() && !(ride.state == State::Requested && asked >= 8));
+        let waits_in_vain = ride.state == State::Requested && asked >= 8;
+        count += usize::from(!ride.state.is_final() && !waits_in_vain);
     }
     count
 }
@@ -124,7 +125,7 @@ async fn drive(town: &Town, driver: DriverId, turn: &mut usize) {
                 _ => drop(app.respond(driver, ride.id, offer, true).await),
             }
         }
-        State::Accepted if *turn % 7 == 0 => {
+        State::Accepted if turn.is_multiple_of(7) => {
             let _ = app.cancel(&Asker::Driver(driver), ride.id, "a flat tyre".into(), false).await;
         }
         State::Accepted => drop(app.set_status(driver, ride.id, StatusChange::Arrived).await),
