@@ -28,8 +28,9 @@ const MAX_CONNECTIONS: u32 = 8;
 /// How long to wait for a free connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a transaction may wait for its own process. One that is put to sleep half way would keep others from the rows
-/// that it has locked for as long as it sleeps; between two statements of one that is awake lie microseconds.
-const IDLE_IN_TRANSACTION: &str = "3s";
+/// that it has locked for as long as it sleeps; between two statements of one that is awake lie microseconds, on a
+/// machine that is overloaded seconds.
+const IDLE_IN_TRANSACTION: &str = "15s";
 /// What each SQLite connection keeps in memory, at the most. Its own 2 MiB make a batch that inserts a thousand random keys
 /// read its index from the file again and again.
 const SQLITE_CACHE_KIB: u32 = 64 * 1_024;
