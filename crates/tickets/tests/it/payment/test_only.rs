@@ -185,7 +185,7 @@ async fn who_administers_reads_the_ledger() {
     let rest = get("admin", &rest).await.1;
     let told = |payment: &serde_json::Value| {
         let amount = |what: &str| payment[what]["amount"].as_i64().unwrap();
-        (payment["status"].as_str().unwrap().to_owned(), amount("amount"), amount("captured"), amount("refunded"))
+        (payment["state"].as_str().unwrap().to_owned(), amount("amount"), amount("captured"), amount("refunded"))
     };
     assert_eq!(told(&first["items"][0]), ("captured".to_owned(), 4_500, 4_500, 0));
     assert_eq!(told(&rest["items"][0]), ("declined".to_owned(), 4_500, 0, 0));
