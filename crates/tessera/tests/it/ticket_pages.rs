@@ -118,7 +118,7 @@ fn as_texts<'a>(settings: &'a [(&'static str, String)]) -> Vec<(&'a str, &'a str
 
 /// Types into the field that the stand-in's script has put into the frame.
 fn type_card(desk: &Desk, number: &str) {
-    let field = "document.querySelector('.card-frame').contentDocument.querySelector('#stand-in-number')";
+    let field = "document.querySelector('.card-frame')?.contentDocument?.querySelector('#stand-in-number')";
     desk.browser.wait_until(field);
     let typed = format!("const field = {field}; field.value = arguments[0]; field.oninput();");
     desk.browser.run(&typed, &[number.into()]);
