@@ -100,6 +100,24 @@ fn kill_and_resume(seed: u64) -> u32 {
     resumed
 }
 
+/// The store's own name of a file that is not complete is not listed, so a folder with nothing else is not seen.
+#[test]
+fn a_run_killed_in_its_first_write_leaves_nothing() {
+    let shop = Shop::open(Options { orders: 10, products: 3, ..Options::default() });
+    let scratch = ScratchDir::new();
+    let yaml = shop_yaml(shop.base(), scratch.file("lake").to_str().unwrap());
+    let file = scratch.write("shop.yaml", &yaml);
+    let progress = scratch.file("lake/shop/_tessera/progress");
+    let killed = progress.join("run_01a1fdf36b747272bcc520ab529174f8");
+    std::fs::create_dir_all(&killed).unwrap();
+    std::fs::write(killed.join("000000000001.json#1"), "{").unwrap();
+    let ended = finish(&file, &["--run-type", "backfill"], &[]);
+    assert_eq!(ended.code(), Some(0), "{}", ended.stderr);
+    assert_all_there(&shop, &yaml);
+    let left = files_below(&progress);
+    assert!(left.is_empty(), "{left:?}");
+}
+
 /// Waits until a file below the folder appears that the test accepts.
 pub fn wait_for_file(folder: &Path, accept: impl Fn(&Path) -> bool) {
     for _ in 0..6_000 {

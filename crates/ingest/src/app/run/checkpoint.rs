@@ -166,6 +166,10 @@ impl Unfinished {
         let listed = lake.objects().list("_tessera/progress").await?;
         let mut runs: Vec<String> =
             listed.iter().filter_map(|listed| Some(listed.path.split('/').nth(2)?.to_owned())).collect();
+        // One that was killed in its very first write left a part of a file, which is not listed.
+        let folders = lake.objects().local_path("_tessera/progress").and_then(|local| std::fs::read_dir(local).ok());
+        runs.extend(folders.into_iter().flatten().filter_map(|folder| folder.ok()?.file_name().into_string().ok()));
+        runs.sort_unstable();
         runs.dedup();
         let mut found = None;
         for run in runs {
