@@ -139,6 +139,27 @@ impl Db {
         }
     }
 
+    /// Until when nothing can change any more that is not seen by a statement from now on, microseconds: lists by the time of
+    /// change end there, so that who goes on from their end misses nothing.
+    ///
+    /// On PostgreSQL a change is stamped by the server's clock while its transaction runs, and seen only when that has
+    /// ended: a later stamp may be seen first. No transaction stamps before it begins. One that runs for a minute is none
+    /// of ours, whose writes have deadlines. On SQLite stamps are taken under the write lock.
+    ///
+    /// # Errors
+    /// Those of the server.
+    pub async fn settled_until(&self) -> Result<i64, Error> {
+        const OLDEST: &str =
+            "SELECT (extract(epoch FROM LEAST(clock_timestamp(), min(xact_start))) * 1000000)::BIGINT - 1
+            FROM pg_stat_activity
+            WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
+                AND xact_start > clock_timestamp() - INTERVAL '1 minute'";
+        match self {
+            Self::Sqlite(_) => Ok(i64::MAX),
+            Self::Postgres(pool) => Ok(sqlx::query_scalar(OLDEST).fetch_one(pool).await?),
+        }
+    }
+
     /// Whether all share one connection, as they do on a database in memory.
     pub(crate) fn has_one_connection(&self) -> bool {
         each_engine!(self, |pool| pool.options().get_max_connections() == 1)

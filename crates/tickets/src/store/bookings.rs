@@ -487,7 +487,7 @@ impl Store {
         };
         let (at, id) = page.after.map_or((i64::MIN, Uuid::nil()), |(at, ticket)| (at, ticket.uuid()));
         let since = page.updated_since.map_or(i64::MIN, Timestamp::micros);
-        let settled = self.settled_until().await?;
+        let settled = self.db.settled_until().await?;
         let (above, up_to) = page.event.map_or((Uuid::nil(), Uuid::max()), tickets_of);
         let rows: Vec<BookingRow> = each_engine!(&self.db, |pool| {
             let list = sqlx::query_as(list).bind(at).bind(id).bind(since).bind(above).bind(up_to);

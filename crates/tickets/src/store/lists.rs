@@ -6,7 +6,7 @@ use sqlx::FromRow;
 use sqlx::types::Uuid;
 use tessera_kernel::{Currency, Timestamp};
 use tessera_store::rows::RowsSql;
-use tessera_store::sql::{self, Db};
+use tessera_store::sql;
 use tessera_store::{each_engine, rows_sql};
 
 use super::Store;
@@ -132,27 +132,6 @@ impl Listed {
 }
 
 impl Store {
-    /// Until when nothing can change any more that is not seen by a statement from now on, microseconds: lists end there,
-    /// so that who goes on from their end misses nothing.
-    ///
-    /// On PostgreSQL a change is stamped by the server's clock while its transaction runs, and seen only when that has
-    /// ended: a later stamp may be seen first. No transaction stamps before it begins. One that runs for a minute is none
-    /// of ours, whose writes have deadlines. On SQLite stamps are taken under the write lock.
-    ///
-    /// # Errors
-    /// Those of the database.
-    pub(super) async fn settled_until(&self) -> Result<i64, Error> {
-        const OLDEST: &str =
-            "SELECT (extract(epoch FROM LEAST(clock_timestamp(), min(xact_start))) * 1000000)::BIGINT - 1
-            FROM pg_stat_activity
-            WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
-                AND xact_start > clock_timestamp() - INTERVAL '1 minute'";
-        match &self.db {
-            Db::Sqlite(_) => Ok(i64::MAX),
-            Db::Postgres(pool) => Ok(sqlx::query_scalar(OLDEST).fetch_one(pool).await.map_err(sql::Error::from)?),
-        }
-    }
-
     /// Events, the one changed the longest ago first.
     ///
     /// # Errors
@@ -170,7 +149,7 @@ impl Store {
              JOIN performers p ON p.id = b.performer_id ORDER BY b.event_id, b.position"
         );
         let (at, id) = listed.begin();
-        let settled = self.settled_until().await?;
+        let settled = self.db.settled_until().await?;
         let (others, organiser, all) = match viewer {
             Viewer::Public => (true, "", false),
             Viewer::Organiser(subject) => (true, subject, false),
@@ -212,7 +191,7 @@ impl Store {
                 AND ($5 OR organiser = $6) AND updated_at <= $8
              ORDER BY updated_at, id LIMIT $7";
         let (at, id) = listed.begin();
-        let settled = self.settled_until().await?;
+        let settled = self.db.settled_until().await?;
         let rows: Vec<VenueRow> = each_engine!(&self.db, |pool| {
             let list =
                 sqlx::query_as(VENUES).bind(at).bind(id).bind(listed.since()).bind(listed.updated_since.is_some());
@@ -233,7 +212,7 @@ impl Store {
                 AND ($5 OR organiser = $6) AND updated_at <= $8
              ORDER BY updated_at, id LIMIT $7";
         let (at, id) = listed.begin();
-        let settled = self.settled_until().await?;
+        let settled = self.db.settled_until().await?;
         let rows: Vec<PerformerRow> = each_engine!(&self.db, |pool| {
             let list = sqlx::query_as(PERFORMERS).bind(at).bind(id).bind(listed.since());
             let list = list.bind(listed.updated_since.is_some()).bind(owner.is_none()).bind(owner.unwrap_or_default());

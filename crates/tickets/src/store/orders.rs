@@ -396,7 +396,7 @@ impl Store {
             InOrder::NewestFirst => listed.after.unwrap_or((i64::MAX, Uuid::max())),
         };
         let settled = match order {
-            InOrder::OfChange => self.settled_until().await?,
+            InOrder::OfChange => self.db.settled_until().await?,
             // For people, who want to see what they did just now.
             InOrder::NewestFirst => i64::MAX,
         };

@@ -214,7 +214,7 @@ impl Store {
                 AND (deleted_at IS NULL OR $6)
              ORDER BY updated_at, id LIMIT $7";
         let (at, id) = listed.begin();
-        let settled = self.settled_until().await?;
+        let settled = self.db.settled_until().await?;
         let rows: Vec<PromoRow> = each_engine!(&self.db, |pool| {
             let list = sqlx::query_as(LIST).bind(event.uuid()).bind(at).bind(id).bind(listed.since()).bind(settled);
             list.bind(listed.updated_since.is_some()).bind(listed.limit).fetch_all(pool).await
