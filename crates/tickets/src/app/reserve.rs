@@ -81,7 +81,7 @@ impl App {
         if event.status == crate::domain::event::Status::Draft {
             return Err(Error::NotFound { what: "event", id: event.id.to_string() });
         }
-        let hash = wish.fingerprint();
+        let hash = wish.fingerprint(event.id);
         let refused = match self.try_reserve(request, wish, id, hash, &live, &event).await {
             Ok(hold) => return Ok(self.view_hold(hold, &live)),
             Err(refused) => refused,
@@ -248,10 +248,12 @@ impl Wish {
         seats.iter().any(|seat| self.tickets.contains(&TicketId::new(event, *seat)))
     }
 
-    fn fingerprint(&self) -> [u8; 16] {
+    /// `event`: that of the wish, whoever named it.
+    fn fingerprint(&self, event: EventId) -> [u8; 16] {
         let mut tickets = self.tickets.clone();
         tickets.sort_unstable();
         let mut parts: Vec<Vec<u8>> = tickets.iter().map(|ticket| ticket.uuid().as_bytes().to_vec()).collect();
+        parts.push(event.uuid().as_bytes().to_vec());
         parts.push(format!("{:?}", self.best).into_bytes());
         parts.push(format!("{:?}", self.areas).into_bytes());
         fingerprint(parts)

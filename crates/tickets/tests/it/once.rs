@@ -5,9 +5,10 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tessera_kernel::SystemClock;
 use tessera_testkit::sql::Databases;
+use tessera_tickets::domain::ids::EventId;
 
 use crate::house::House;
-use crate::support::tickets;
+use crate::support::{details, plan, publish, tickets, tomorrow};
 
 struct Houses {
     one: House,
@@ -45,6 +46,7 @@ impl Houses {
 }
 
 async fn contract(databases: &Databases) {
+    a_hold_is_of_its_event(databases).await;
     seats_are_given_back_once(databases).await;
     tickets_are_passed_on_once(databases).await;
     money_goes_back_once(databases).await;
@@ -60,6 +62,16 @@ async fn on_sqlite() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn on_postgres() {
     contract(&Databases::postgres()).await;
+}
+
+async fn a_hold_is_of_its_event(databases: &Databases) {
+    let houses = Houses::open(databases).await;
+    let other = publish(&houses.one.url, &plan(2, 10), &details(20), tomorrow()).await;
+    let path = "/booking/reserve";
+    let two = |event: EventId| json!({ "event": event, "quantity": 2, "best_available": true });
+    houses.once(path, "fan ana", "h", &two(houses.one.event)).await;
+    houses.reused(path, "fan ana", "h", &two(other)).await;
+    houses.once(path, "fan ana", "h2", &two(other)).await;
 }
 
 async fn seats_are_given_back_once(databases: &Databases) {
