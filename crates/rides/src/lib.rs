@@ -26,7 +26,7 @@ use tessera_store::claims::{Claims, RedisClaims};
 use tessera_store::redis::Redis;
 use tessera_store::writer;
 
-use crate::locations::{Duty, Index};
+use crate::locations::{Index, Refusals};
 use crate::network::Network;
 use crate::routes::{Crow, Osrm, Road, Routes};
 
@@ -79,6 +79,8 @@ pub async fn build(config: &config::Config, deps: &Deps) -> Result<Vec<Component
     let client = tessera_service::client::build()
         .map_err(|error| Error::Setting { reason: format!("no HTTP client can be made: {error}") })?;
     let (routes, road) = open_routes(config, deps, &client)?;
+    let refusals = Refusals::default();
+    deps.metrics.register(|registry| refusals.register(registry));
     let index = Arc::new(Index::new(config.intervals.clone(), deps.clock.now()));
     let app = app::App::new(app::Parts {
         store,
@@ -89,10 +91,9 @@ pub async fn build(config: &config::Config, deps: &Deps) -> Result<Vec<Component
         config: config.clone(),
         clock: Arc::clone(&deps.clock),
         ids: Arc::clone(&deps.ids),
+        refusals,
     });
-    for driver in app.store.bound_drivers().await? {
-        app.index.set_duty(driver, Duty::Busy);
-    }
+    app.resume().await?;
     let (matching, ending, counting, closing) = (app.clone(), app.clone(), app.clone(), app.clone());
     let mut jobs = Component::new("rides-matcher", "/rides")
         .task(Task::new("match", move |stop| jobs::matcher::run(matching, stop)))

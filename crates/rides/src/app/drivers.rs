@@ -1,14 +1,20 @@
 //! Drivers: profile, shift, positions.
 
+use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
-use tessera_kernel::Place;
+use tessera_kernel::{Place, Timestamp};
 
+use super::rides::not_now;
 use super::{App, driver_of};
 use crate::Error;
 use crate::domain::ids::DriverId;
 use crate::locations::{Duty, Refusal, Report};
 use crate::store::{Driver, DriverEdit, Profile};
+
+/// A place that a report says first is taken as if it had been known for so long: the report itself must be newer.
+const FIRST: Duration = Duration::from_millis(100);
 
 /// A shift begins at a place, or ends.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -38,11 +44,12 @@ impl App {
     /// A driver writes a profile, which an operator must approve.
     ///
     /// # Errors
-    /// [`Error::BadRequest`], those of the database.
+    /// [`Error::BadRequest`], [`Error::NotNow`] during a ride, those of the database.
     pub async fn set_profile(&self, subject: &Arc<str>, profile: Profile) -> Result<Driver, Error> {
         profile.check().map_err(|reason| Error::BadRequest { reason })?;
         let id = driver_of(subject);
-        self.index.leave(id);
+        self.has_no_ride(id).await?;
+        self.forget(id);
         self.edit(id, Some(Arc::clone(subject)), |edit| {
             edit.profile = Some(profile);
             edit.on_duty = Some(false);
@@ -64,7 +71,7 @@ impl App {
             });
         }
         if !approved {
-            self.index.leave(id);
+            self.forget(id);
         }
         self.edit(id, None, |edit| {
             edit.approved = Some(approved);
@@ -76,7 +83,8 @@ impl App {
     /// A shift begins or ends.
     ///
     /// # Errors
-    /// [`Error::NotReady`] where no operator has approved the profile, those of the database.
+    /// [`Error::NotReady`] where no operator has approved the profile, [`Error::NotNow`] for an end during a ride, those of
+    /// the database.
     pub async fn shift(&self, subject: &Arc<str>, shift: Shift) -> Result<Driver, Error> {
         let driver = self.driver(subject).await?;
         match shift {
@@ -89,14 +97,15 @@ impl App {
                     return Err(Error::NotReady { driver: driver.id, reason: reason.into() });
                 }
                 let driver = self.edit(driver.id, None, |edit| edit.on_duty = Some(true)).await?;
-                self.index.enter(driver.id, place, self.clock.now());
                 let busy = self.store.ride_of_driver(driver.id).await?.is_some();
-                self.index.set_duty(driver.id, if busy { Duty::Busy } else { Duty::Free });
+                self.returning().remove(&driver.id);
+                self.index.enter(driver.id, place, if busy { Duty::Busy } else { Duty::Free }, self.clock.now());
                 self.wake.notify_one();
                 Ok(driver)
             }
             Shift::Off => {
-                self.index.leave(driver.id);
+                self.has_no_ride(driver.id).await?;
+                self.forget(driver.id);
                 self.edit(driver.id, None, |edit| edit.on_duty = Some(false)).await
             }
         }
@@ -105,7 +114,46 @@ impl App {
     /// Takes reports, each on its own.
     pub fn locate(&self, reports: &[Report]) -> Vec<Update> {
         let now = self.clock.now();
-        reports.iter().map(|report| Ok(self.index.report(report, now)?.as_millis() as u32)).collect()
+        reports.iter().map(|report| self.locate_one(report, now)).collect()
+    }
+
+    fn locate_one(&self, report: &Report, now: Timestamp) -> Update {
+        let mut taken = self.index.report(report, now);
+        if taken == Err(Refusal::OffDuty)
+            && let Some(duty) = self.returning().remove(&report.driver)
+        {
+            // The shift began before this process did.
+            self.index.enter(report.driver, report.place, duty, report.at.minus(FIRST));
+            taken = self.index.report(report, now);
+        }
+        if let Err(refusal) = taken {
+            self.refusals.count(refusal);
+        }
+        Ok(taken?.as_millis() as u32)
+    }
+
+    /// Notes who is on duty since before this process began: their next report says where they are.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn resume(&self) -> Result<(), Error> {
+        let bound: HashSet<DriverId> = self.store.bound_drivers().await?.into_iter().collect();
+        let on_duty = self.store.drivers_on_duty().await?.into_iter();
+        let duty = |driver| if bound.contains(&driver) { Duty::Busy } else { Duty::Free };
+        *self.returning() = on_duty.map(|driver| (driver, duty(driver))).collect();
+        Ok(())
+    }
+
+    async fn has_no_ride(&self, driver: DriverId) -> Result<(), Error> {
+        match self.store.ride_of_driver(driver).await? {
+            Some(ride) => Err(not_now(&ride, "answer it, finish it or give it back before the shift ends")),
+            None => Ok(()),
+        }
+    }
+
+    fn forget(&self, driver: DriverId) {
+        self.returning().remove(&driver);
+        self.index.leave(driver);
     }
 
     async fn edit(

@@ -85,8 +85,7 @@ impl App {
             created_at: now,
             updated_at: now,
         };
-        self.store.insert(ride.clone()).await?;
-        Ok(ride)
+        self.store.insert(ride).await
     }
 
     /// Until the nearest free driver could be there, seconds; a hint, so that a fault of the engine is none of the estimate's.

@@ -33,12 +33,11 @@ impl Hub {
         watched.entry(id).or_insert_with(|| broadcast::channel(BEHIND).0).subscribe()
     }
 
-    /// Tells those whom a change of a ride concerns: who watches it, and the driver who was asked last.
-    pub fn tell(&self, ride: &Ride) {
+    /// Tells those whom a change of a ride concerns: who watches it, and a driver.
+    pub fn tell(&self, ride: &Ride, driver: Option<DriverId>) {
         let watched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let driver = ride.offer.as_ref().map(|offer| offer.driver.uuid());
         let mut told: Option<Arc<Ride>> = None;
-        for id in [Some(ride.id.uuid()), driver].into_iter().flatten() {
+        for id in [Some(ride.id.uuid()), driver.map(DriverId::uuid)].into_iter().flatten() {
             if let Some(sender) = watched.get(&id) {
                 let ride = told.get_or_insert_with(|| Arc::new(ride.clone()));
                 // Nobody listening is no fault.

@@ -6,7 +6,7 @@ mod hub;
 mod rides;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::extract::FromRef;
@@ -18,7 +18,8 @@ use tessera_store::claims::Claims;
 use crate::config::Config;
 use crate::domain::fare::Surge;
 use crate::domain::ids::DriverId;
-use crate::locations::Index;
+use crate::domain::ride::{Ride, State};
+use crate::locations::{Duty, Index, Refusals};
 use crate::routes::Routes;
 use crate::store::Store;
 
@@ -58,6 +59,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// New ids.
     pub ids: Arc<dyn Ids>,
+    /// Counts positions that changed nothing.
+    pub refusals: Refusals,
 }
 
 /// Rides. Cheap to clone.
@@ -76,10 +79,13 @@ pub struct Inner {
     pub(crate) config: Config,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ids: Arc<dyn Ids>,
+    pub(crate) refusals: Refusals,
     pub(crate) hub: Hub,
     /// Wakes the matcher.
     pub(crate) wake: tokio::sync::Notify,
     demand: Mutex<HashMap<u64, Demand>>,
+    /// Drivers on duty since before this process began, whose positions it does not know yet.
+    returning: Mutex<HashMap<DriverId, Duty>>,
 }
 
 impl std::ops::Deref for App {
@@ -96,10 +102,38 @@ impl FromRef<App> for Keys {
     }
 }
 
+impl Inner {
+    /// A ride has changed: who is bound to it is busy, who was is free, and those who watch are told.
+    fn changed(&self, ride: &Ride, freed: Option<DriverId>) {
+        let bound = ride.bound_driver();
+        if let Some(driver) = bound {
+            self.set_duty(driver, Duty::Busy);
+        }
+        if let Some(driver) = freed {
+            self.set_duty(driver, Duty::Free);
+        }
+        self.hub.tell(ride, bound.or(freed));
+        if ride.state == State::Requested || freed.is_some() {
+            self.wake.notify_one();
+        }
+    }
+
+    pub(crate) fn returning(&self) -> MutexGuard<'_, HashMap<DriverId, Duty>> {
+        self.returning.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_duty(&self, driver: DriverId, duty: Duty) {
+        if let Some(known) = self.returning().get_mut(&driver) {
+            *known = duty;
+        }
+        self.index.set_duty(driver, duty);
+    }
+}
+
 impl App {
     /// Puts the parts together; changes of rides are told to those who watch from now on.
     pub fn new(parts: Parts) -> Self {
-        let Parts { store, claims, index, routes, keys, config, clock, ids } = parts;
+        let Parts { store, claims, index, routes, keys, config, clock, ids, refusals } = parts;
         let app = Self(Arc::new(Inner {
             store,
             claims,
@@ -109,14 +143,16 @@ impl App {
             config,
             clock,
             ids,
+            refusals,
             hub: Hub::default(),
             wake: tokio::sync::Notify::new(),
             demand: Mutex::default(),
+            returning: Mutex::default(),
         }));
         let told = Arc::downgrade(&app.0);
-        app.store.on_change(move |ride| {
+        app.store.on_change(move |ride, freed| {
             if let Some(app) = told.upgrade() {
-                app.hub.tell(ride);
+                app.changed(ride, freed);
             }
         });
         app

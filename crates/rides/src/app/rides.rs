@@ -5,8 +5,7 @@ use std::sync::Arc;
 use super::{App, Wish};
 use crate::Error;
 use crate::domain::ids::{DriverId, OfferId, RideId};
-use crate::domain::ride::{Command, Party, Refused, Ride, State};
-use crate::locations::Duty;
+use crate::domain::ride::{Command, Party, Refused, Ride};
 use crate::store::{Step, Stepped};
 
 /// Who asks.
@@ -41,11 +40,7 @@ impl App {
         let ride = self.store.ride(id).await?.ok_or_else(missing)?;
         let concerned = match asker {
             Asker::Rider(subject) => *ride.rider == **subject,
-            Asker::Driver(driver) => {
-                let asked =
-                    ride.state == State::Offered && ride.offer.as_ref().is_some_and(|offer| offer.driver == *driver);
-                ride.driver == Some(*driver) || asked
-            }
+            Asker::Driver(driver) => ride.driver == Some(*driver) || ride.bound_driver() == Some(*driver),
             Asker::Operator => true,
         };
         if concerned { Ok(ride) } else { Err(missing()) }
@@ -63,25 +58,17 @@ impl App {
                 let fresh = Box::new(self.estimate(subject, wish).await?);
                 Err(Error::EstimateExpired { ride, fresh: Some(fresh) })
             }
-            taken => {
-                self.wake.notify_one();
-                taken
-            }
+            taken => taken,
         }
     }
 
-    /// A driver's answer to an offer. The same again gives the ride as it is.
+    /// A driver's answer to an offer. An acceptance again gives the ride as it is, a denial again is refused.
     ///
     /// # Errors
     /// [`Error::OfferOver`] where it is answered, lapsed or another's; [`Error::NotFound`]; those of the database.
     pub async fn respond(&self, driver: DriverId, id: RideId, offer: OfferId, accept: bool) -> Result<Ride, Error> {
         let command = if accept { Command::Accept { driver, offer } } else { Command::Deny { driver, offer } };
-        let ride = self.take(id, command, None).await?;
-        if !accept {
-            self.index.set_duty(driver, Duty::Free);
-            self.wake.notify_one();
-        }
-        Ok(ride)
+        self.take(id, command, None).await
     }
 
     /// What a driver says about a ride. The same again gives the ride as it is.
@@ -89,18 +76,12 @@ impl App {
     /// # Errors
     /// [`Error::NotNow`], [`Error::WrongCode`], [`Error::Forbidden`], [`Error::NotFound`], those of the database.
     pub async fn set_status(&self, driver: DriverId, id: RideId, change: StatusChange) -> Result<Ride, Error> {
-        let done = change == StatusChange::Completed;
         let command = match change {
             StatusChange::Arrived => Command::Arrive(driver),
             StatusChange::PickedUp(code) => Command::PickUp { driver, code },
             StatusChange::Completed => Command::Complete(driver),
         };
-        let ride = self.take(id, command, None).await?;
-        if done {
-            self.index.set_duty(driver, Duty::Free);
-            self.wake.notify_one();
-        }
-        Ok(ride)
+        self.take(id, command, None).await
     }
 
     /// Ends a ride. A driver gives it back instead, unless the rider did not come.
@@ -114,19 +95,14 @@ impl App {
             Asker::Driver(driver) => (Command::Cancel { by: Party::Driver, driver: Some(*driver), reason }, None),
             Asker::Operator => (Command::Cancel { by: Party::Operator, driver: None, reason }, None),
         };
-        let ride = self.take(id, command, rider).await?;
-        if let Some(offer) = &ride.offer {
-            self.index.set_duty(offer.driver, Duty::Free);
-        }
-        self.wake.notify_one();
-        Ok(ride)
+        self.take(id, command, rider).await
     }
 
     /// Takes a step, and says in the product's words why not.
     async fn take(&self, id: RideId, command: Command, rider: Option<&Arc<str>>) -> Result<Ride, Error> {
         let step = Step { ride: id, command, rider: rider.cloned() };
         match self.store.step(step).await? {
-            Stepped::Done(ride) | Stepped::Refused(Refused::Already, ride) => Ok(ride),
+            Stepped::Done(ride, _) | Stepped::Refused(Refused::Already, ride) => Ok(ride),
             Stepped::Missing => Err(Error::NotFound { what: "ride", id: id.to_string() }),
             Stepped::DriverBound(ride) => Err(not_now(&ride, "the driver has another offer or ride")),
             Stepped::Refused(refused, ride) => Err(match refused {
@@ -141,6 +117,6 @@ impl App {
     }
 }
 
-fn not_now(ride: &Ride, reason: &str) -> Error {
+pub(super) fn not_now(ride: &Ride, reason: &str) -> Error {
     Error::NotNow { ride: ride.id, state: ride.state, reason: reason.to_owned() }
 }

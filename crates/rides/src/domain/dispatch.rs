@@ -6,12 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::ids::DriverId;
 
-/// The rules of matching. Times in seconds, distances in metres.
+/// The rules of matching: who has waited longest chooses first. Times in seconds, distances in metres.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Matching {
-    /// How rides and drivers are brought together.
-    pub policy: Policy,
     /// How long a driver has to answer.
     pub offer_s: u32,
     /// After how long the rider is told that nobody was found.
@@ -30,14 +28,11 @@ pub struct Matching {
     pub acceptance_s: u32,
     /// What an hour without work is worth, seconds of way.
     pub idle_hour_s: u32,
-    /// `balanced`: over how long requests are collected, milliseconds.
-    pub window_ms: u32,
 }
 
 impl Default for Matching {
     fn default() -> Self {
         Self {
-            policy: Policy::Fifo,
             offer_s: 15,
             search_s: 60,
             keep_place: false,
@@ -47,17 +42,8 @@ impl Default for Matching {
             candidates: 10,
             acceptance_s: 60,
             idle_hour_s: 60,
-            window_ms: 2_000,
         }
     }
-}
-
-/// How rides and drivers are brought together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Policy {
-    /// Who has waited longest chooses first.
-    Fifo,
 }
 
 impl Matching {

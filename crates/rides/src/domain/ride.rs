@@ -8,6 +8,8 @@
 //!                                                  a rider who does not come: arrived → cancelled
 //! ```
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use tessera_kernel::{Money, Place, Timestamp};
 
@@ -116,6 +118,21 @@ pub struct Offer {
     pub eta_s: u32,
 }
 
+/// A driver whom the matcher wants to ask.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewOffer {
+    /// Its id.
+    pub id: OfferId,
+    /// Who is asked.
+    pub driver: DriverId,
+    /// Of the claim on the driver.
+    pub token: i64,
+    /// How long the driver has to answer.
+    pub window: Duration,
+    /// To the pickup, seconds by road.
+    pub eta_s: u32,
+}
+
 /// What was estimated, and booked with the request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Estimate {
@@ -199,7 +216,7 @@ pub enum Command {
     /// The rider books the estimate.
     Request,
     /// The matcher asks a driver.
-    Offer(Offer),
+    Offer(NewOffer),
     /// A driver says yes to an offer.
     Accept {
         /// Who.
@@ -243,8 +260,8 @@ pub enum Command {
     NoShow(DriverId),
     /// The price holds no longer.
     Expire,
-    /// Nobody was found in time.
-    GiveUp,
+    /// Nobody was found in this time.
+    GiveUp(Duration),
 }
 
 impl Command {
@@ -261,7 +278,7 @@ impl Command {
             Self::Complete(_) => "completed",
             Self::Cancel { .. } | Self::NoShow(_) => "cancelled",
             Self::Expire => "expired",
-            Self::GiveUp => "no_driver",
+            Self::GiveUp(_) => "no_driver",
         }
     }
 }
@@ -281,7 +298,7 @@ pub enum Refused {
     Expired,
     /// Not what the rider's code is.
     WrongCode,
-    /// Not yet: the rider may still come.
+    /// Not yet: the rider may still come, a driver may still be found.
     TooEarly,
 }
 
@@ -303,10 +320,17 @@ impl Ride {
             }
             (Command::Request, State::Expired) => return Err(Refused::Expired),
             (Command::Request, State::Requested | State::Offered | State::Accepted) => return Err(Refused::Already),
-            (Command::Offer(offer), State::Requested) => {
+            (Command::Offer(new), State::Requested) => {
                 next.state = State::Offered;
                 next.offers += 1;
-                next.offer = Some(Offer { number: next.offers, ..offer.clone() });
+                next.offer = Some(Offer {
+                    id: new.id,
+                    number: next.offers,
+                    driver: new.driver,
+                    token: new.token,
+                    expires_at: now.plus(new.window),
+                    eta_s: new.eta_s,
+                });
             }
             (Command::Accept { driver, offer }, State::Offered) => {
                 let open = self.open_offer(*driver, *offer)?;
@@ -372,14 +396,14 @@ impl Ride {
                 Command::Cancel { by, reason, .. },
                 State::Estimated | State::Requested | State::Offered | State::Accepted | State::Arrived,
             ) => {
-                let driving = self.accepted_at.map(|accepted| seconds_between(accepted, now));
+                let driving = self.accepted_at.map(|accepted| now.since(accepted).as_secs());
                 let fee = tariff.cancellation(driving.filter(|_| *by == Party::Rider));
                 next.state = State::Cancelled;
                 next.cancellation = Some(Cancellation { by: *by, reason: reason.clone(), fee });
             }
             (Command::NoShow(driver), State::Arrived) => {
                 self.driven_by(*driver)?;
-                let since = self.arrived_at.map_or(0, |arrived| seconds_between(arrived, now));
+                let since = self.arrived_at.map_or(0, |arrived| now.since(arrived).as_secs());
                 if since < u64::from(tariff.no_show_after_s) {
                     return Err(Refused::TooEarly);
                 }
@@ -393,7 +417,13 @@ impl Ride {
                 return Err(if same { Refused::Already } else { Refused::State });
             }
             (Command::Expire, State::Estimated) if now >= self.estimate.expires_at => next.state = State::Expired,
-            (Command::GiveUp, State::Requested) => next.state = State::NoDriver,
+            (Command::GiveUp(after), State::Requested) => {
+                let searched = self.searching_since.map_or(0, |since| now.since(since).as_secs());
+                if searched < after.as_secs() {
+                    return Err(Refused::TooEarly);
+                }
+                next.state = State::NoDriver;
+            }
             _ => return Err(Refused::State),
         }
         if next.state.is_final() {
@@ -404,6 +434,23 @@ impl Ride {
         Ok(next)
     }
 
+    /// Who is asked for it or drives it.
+    pub fn bound_driver(&self) -> Option<DriverId> {
+        match self.state {
+            State::Offered => self.offer.as_ref().map(|offer| offer.driver),
+            state if state.has_driver() => self.driver,
+            _ => None,
+        }
+    }
+
+    /// The same, made at `now`: the estimate holds as long from then on.
+    pub fn made_at(mut self, now: Timestamp) -> Self {
+        let holds = self.estimate.expires_at.since(self.created_at);
+        self.estimate.expires_at = now.plus(holds);
+        (self.created_at, self.updated_at) = (now, now);
+        self
+    }
+
     fn open_offer(&self, driver: DriverId, offer: OfferId) -> Result<&Offer, Refused> {
         let open = self.offer.as_ref().filter(|open| open.id == offer).ok_or(Refused::OfferOver)?;
         if open.driver == driver { Ok(open) } else { Err(Refused::NotYours) }
@@ -412,10 +459,6 @@ impl Ride {
     fn driven_by(&self, driver: DriverId) -> Result<(), Refused> {
         if self.driver == Some(driver) { Ok(()) } else { Err(Refused::NotYours) }
     }
-}
-
-fn seconds_between(from: Timestamp, to: Timestamp) -> u64 {
-    u64::try_from((to.micros() - from.micros()) / 1_000_000).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -8,8 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::Error;
 use crate::app::App;
 use crate::domain::ride::{Command, State};
-use crate::locations::Duty;
-use crate::store::{Step, Stepped};
+use crate::store::Step;
 
 /// How often it looks.
 const EVERY: Duration = Duration::from_millis(250);
@@ -39,17 +38,6 @@ pub async fn round(app: &App) -> Result<(), Error> {
         };
         Some(app.store.step(Step { ride: ride.id, command, rider: None }))
     });
-    let mut lapsed = false;
-    for stepped in futures::future::join_all(steps).await {
-        if let Stepped::Done(ride) = stepped?
-            && let (State::Requested, Some(offer)) = (ride.state, &ride.offer)
-        {
-            app.index.set_duty(offer.driver, Duty::Free);
-            lapsed = true;
-        }
-    }
-    if lapsed {
-        app.wake.notify_one();
-    }
+    futures::future::try_join_all(steps).await?;
     Ok(())
 }

@@ -5,7 +5,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use tessera_kernel::{Place, Timestamp, Uuid};
+use tessera_kernel::{Place, Uuid};
 use tessera_store::claims::{Acquire, Acquired, Claim};
 use tokio_util::sync::CancellationToken;
 
@@ -13,8 +13,8 @@ use crate::Error;
 use crate::app::App;
 use crate::domain::dispatch::Candidate;
 use crate::domain::ids::{DriverId, OfferId};
-use crate::domain::ride::{Command, Offer, Ride};
-use crate::locations::Duty;
+use crate::domain::ride::{Command, NewOffer, Ride};
+use crate::routes::{Crow, Routes};
 use crate::store::{Step, Stepped};
 
 /// How often it looks where nothing wakes it.
@@ -87,7 +87,10 @@ impl Matcher {
         for line in lines {
             if self.own(line.area).await? {
                 for ride in self.app.store.waiting(line.area, ROUND).await? {
-                    self.find_driver(&ride).await?;
+                    // One that cannot be matched now does not keep the others.
+                    if let Err(error) = self.find_driver(&ride).await {
+                        tracing::warn!(ride.id = %ride.id, error = &error as &dyn std::error::Error, "a ride waits on");
+                    }
                 }
             }
         }
@@ -130,35 +133,42 @@ impl Matcher {
     async fn find_driver(&self, ride: &Ride) -> Result<(), Error> {
         let (app, rules) = (&self.app, &self.app.config.matching);
         let now = app.clock.now();
-        let waited = passed(ride.searching_since, now);
+        let waited = ride.searching_since.map_or(Duration::ZERO, |since| now.since(since));
         let asked: HashSet<DriverId> = app.store.asked(ride.id).await?.into_iter().collect();
         let pickup = ride.estimate.pickup;
         let near = app
             .index
             .nearest(pickup, rules.candidates as usize, rules.radius(waited), now, |driver| !asked.contains(&driver));
         let places: Vec<Place> = near.iter().map(|near| near.place).collect();
-        let times = app.routes.table(&places, pickup).await?;
+        let times = match app.routes.table(&places, pickup).await {
+            Ok(times) => times,
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "drivers are compared by straight lines");
+                Crow.table(&places, pickup).await?
+            }
+        };
         let ids: Vec<DriverId> = near.iter().map(|near| near.driver).collect();
         let rows: HashMap<DriverId, _> =
             app.store.drivers(&ids).await?.into_iter().map(|driver| (driver.id, driver)).collect();
         let candidates = near.iter().zip(times).filter_map(|(near, eta_s)| {
             let row = rows.get(&near.driver).filter(|row| row.approved && row.on_duty)?;
-            let idle = passed(Some(row.idle_since), now);
+            let idle = now.since(row.idle_since);
             Some(Candidate { driver: near.driver, eta_s: eta_s?, offered: row.offered, accepted: row.accepted, idle })
         });
         for candidate in rules.ranked(candidates.collect()) {
-            if self.ask(ride, &candidate, now).await? {
+            if self.ask(ride, &candidate).await? {
                 return Ok(());
             }
         }
-        if waited >= Duration::from_secs(u64::from(rules.search_s)) && !rules.keep_place {
-            app.store.step(Step { ride: ride.id, command: Command::GiveUp, rider: None }).await?;
+        let most = Duration::from_secs(u64::from(rules.search_s));
+        if waited >= most && !rules.keep_place {
+            app.store.step(Step { ride: ride.id, command: Command::GiveUp(most), rider: None }).await?;
         }
         Ok(())
     }
 
     /// Offers a ride to a driver. Whether the ride needs no other one now.
-    async fn ask(&self, ride: &Ride, candidate: &Candidate, now: Timestamp) -> Result<bool, Error> {
+    async fn ask(&self, ride: &Ride, candidate: &Candidate) -> Result<bool, Error> {
         let app = &self.app;
         let window = Duration::from_secs(u64::from(app.config.matching.offer_s));
         let id = OfferId::from(app.ids.next());
@@ -170,34 +180,13 @@ impl Matcher {
             longest: LONGEST,
         };
         let Acquired::Claim(claim) = app.claims.acquire(wish).await? else { return Ok(false) };
-        let offer = Offer {
-            id,
-            number: 0,
-            driver: candidate.driver,
-            token: claim.token,
-            expires_at: now.plus(window),
-            eta_s: candidate.eta_s.round() as u32,
-        };
+        let eta_s = candidate.eta_s.round() as u32;
+        let offer = NewOffer { id, driver: candidate.driver, token: claim.token, window, eta_s };
         let step = Step { ride: ride.id, command: Command::Offer(offer), rider: None };
         let stepped = app.store.step(step).await?;
         // From here on the row is the truth; the claim was for the choice.
         app.claims.release(claim).await?;
-        match stepped {
-            Stepped::Done(_) => {
-                app.index.set_duty(candidate.driver, Duty::Busy);
-                Ok(true)
-            }
-            Stepped::DriverBound(_) => {
-                app.index.set_duty(candidate.driver, Duty::Busy);
-                Ok(false)
-            }
-            // Cancelled meanwhile, or another matcher was faster.
-            Stepped::Refused(..) | Stepped::Missing => Ok(true),
-        }
+        // Where it is refused, the ride was cancelled meanwhile, or another matcher was faster.
+        Ok(!matches!(stepped, Stepped::DriverBound(_)))
     }
-}
-
-fn passed(since: Option<Timestamp>, now: Timestamp) -> Duration {
-    let micros = since.map_or(0, |since| now.micros() - since.micros());
-    Duration::from_micros(u64::try_from(micros).unwrap_or(0))
 }

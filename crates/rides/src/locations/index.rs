@@ -105,14 +105,13 @@ impl Index {
     }
 
     /// A driver comes on duty at a place, or is already and is moved there whatever lies between.
-    pub fn enter(&self, driver: DriverId, place: Place, now: Timestamp) {
+    pub fn enter(&self, driver: DriverId, place: Place, duty: Duty, now: Timestamp) {
         let key = Key::of(driver);
         let mut table = self.table(key);
         let at = self.ticks(now);
-        let record = match self.find(&table, key) {
-            Some(cell) => self.take(&mut table, key, cell),
-            None => None,
-        };
+        if let Some(cell) = self.find(&table, key) {
+            self.take(&mut table, key, cell);
+        }
         let record = Record {
             driver: key.id,
             place,
@@ -120,7 +119,7 @@ impl Index {
             standing: at,
             heading: NO_HEADING,
             interval: ticks_of(self.intervals.next(false, u32::MAX, Duration::ZERO)),
-            duty: record.map_or(Duty::Free, |record| record.duty),
+            duty,
         };
         self.put(&mut table, key, cell_of(place), record);
     }
@@ -292,7 +291,6 @@ impl Index {
             heading: (record.heading != NO_HEADING).then_some(record.heading),
             at: Timestamp::from_micros(self.epoch.micros() + i64::from(record.at) * TICK_MS * 1_000),
             duty: record.duty,
-            interval_ms: u32::from(record.interval) * TICK_MS as u32,
         }
     }
 

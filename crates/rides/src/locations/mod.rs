@@ -1,12 +1,14 @@
 //! Where drivers are now: the latest position, heading and time of each, and who is nearest.
 
 mod index;
+mod refusals;
 
 use tessera_kernel::{Place, Timestamp};
 
 use crate::domain::ids::DriverId;
 
 pub use index::Index;
+pub use refusals::Refusals;
 
 /// What a driver's phone says.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -47,9 +49,6 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Every refusal.
-    pub const ALL: [Self; 5] = [Self::OffDuty, Self::Stale, Self::Past, Self::Future, Self::Jump];
-
     /// Its stable name, in answers and in metrics.
     pub const fn code(self) -> &'static str {
         match self {
@@ -67,7 +66,7 @@ impl Refusal {
 pub struct Located {
     /// Who.
     pub driver: DriverId,
-    /// Where; `None` until the first report of a shift.
+    /// Where.
     pub place: Place,
     /// Where to, degrees clockwise from north.
     pub heading: Option<u16>,
@@ -75,8 +74,6 @@ pub struct Located {
     pub at: Timestamp,
     /// Free or busy.
     pub duty: Duty,
-    /// When the next report is due, milliseconds after `at`.
-    pub interval_ms: u32,
 }
 
 /// A driver near a place.

@@ -45,8 +45,6 @@ pub struct Imported {
     pub ways: usize,
     /// Stretches left out, since they lead nowhere from which one can return.
     pub unreachable: usize,
-    /// Points of ways that the extract does not hold.
-    pub missing: usize,
 }
 
 /// A way for cars.
@@ -112,7 +110,6 @@ fn build<R: Read + Send>(name: &str, open: impl Fn() -> Result<R, String>) -> Re
             _ => {}
         })
         .map_err(|error| unreadable(error.to_string()))?;
-    let missing = uses.len() - places.len();
     let cut = cut(&ways, &uses, &places);
     let all = cut.edges.len();
     let (junctions, edges) = largest_piece(cut.junctions, cut.edges);
@@ -121,7 +118,7 @@ fn build<R: Read + Send>(name: &str, open: impl Fn() -> Result<R, String>) -> Re
     }
     let unreachable = all - edges.len();
     let network = Network::prepare(ATTRIBUTION.to_owned(), junctions, edges, cut.shapes);
-    Ok(Imported { network, ways: ways.len(), unreachable, missing })
+    Ok(Imported { network, ways: ways.len(), unreachable })
 }
 
 /// The way as a road, if cars may use it.

@@ -112,24 +112,6 @@ impl Network {
         self.edges.len()
     }
 
-    /// The roads as lines with their classes, each once whatever its directions: what a map draws.
-    pub fn lines(&self) -> impl Iterator<Item = (RoadClass, &[Place])> {
-        self.edges
-            .iter()
-            .enumerate()
-            .filter(|(number, edge)| !edge.against || !self.has_twin(*number))
-            .map(|(_, edge)| (edge.class, &self.shapes[edge.shape as usize..(edge.shape + edge.points) as usize]))
-    }
-
-    /// South-west and north-east corners; `None` where it is empty.
-    pub fn bounds(&self) -> Option<(Place, Place)> {
-        let lats = || self.shapes.iter().map(|place| place.lat_e7());
-        let lngs = || self.shapes.iter().map(|place| place.lng_e7());
-        let south_west = Place::from_e7(lats().min()?, lngs().min()?).ok()?;
-        let north_east = Place::from_e7(lats().max()?, lngs().max()?).ok()?;
-        Some((south_west, north_east))
-    }
-
     /// The points of an edge in the direction of travel.
     fn points(&self, edge: Edge) -> impl DoubleEndedIterator<Item = Place> + Clone + '_ {
         let points = &self.shapes[edge.shape as usize..(edge.shape + edge.points) as usize];

@@ -27,8 +27,8 @@ pub enum Write {
 pub enum What {
     /// To [`Write::Claims`].
     Claims(claims::Answer),
-    /// To [`Write::Insert`].
-    Inserted,
+    /// To [`Write::Insert`]: the ride as it was kept.
+    Inserted(Box<Ride>),
     /// To [`Write::Step`].
     Stepped(Box<Stepped>),
     /// To [`Write::Driver`].
@@ -59,13 +59,13 @@ impl Apply for Batch {
         let taken: Vec<_> = pick(writes, |write| if let Write::Step(step) = write { Some(&**step) } else { None });
         let edits: Vec<_> = pick(writes, |write| if let Write::Driver(edit) = write { Some(&**edit) } else { None });
         let mut claimed = claims::apply(tx, &claimed).await?.into_iter();
-        steps::insert(tx, &new).await?;
+        let mut inserted = steps::insert(tx, &new).await?.into_iter();
         let mut stepped = steps::apply(tx, &self.tariff, &taken).await?.into_iter();
         let mut edited = drivers::apply(tx, &edits).await?.into_iter();
         let answers = writes.iter().map_while(|write| {
             Some(match write {
                 Write::Claims(_) => What::Claims(claimed.next()?),
-                Write::Insert(_) => What::Inserted,
+                Write::Insert(_) => What::Inserted(Box::new(inserted.next()?)),
                 Write::Step(_) => What::Stepped(Box::new(stepped.next()?)),
                 Write::Driver(_) => What::Driver(Box::new(edited.next()?)),
             })

@@ -189,14 +189,16 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<Driver>, Error> {
         const READ: &str = "SELECT id, subject, profile, approved, on_duty, offered, accepted, idle_since, updated_at
-             FROM drivers WHERE updated_at >= $1 AND (updated_at > $2 OR (updated_at = $2 AND id > $3))
-             ORDER BY updated_at, id LIMIT $4";
+             FROM drivers WHERE updated_at >= $1 AND (updated_at, id) > ($2, $3) AND updated_at <= $4
+             ORDER BY updated_at, id LIMIT $5";
         let (at, id) = after.map_or((since.micros() - 1, Uuid::nil()), |(at, id)| (at.micros(), id.uuid()));
+        let settled = self.db.settled_until().await?;
         let rows: Vec<Row> = each_engine!(&self.db, |pool| {
             sqlx::query_as(READ)
                 .bind(since.micros())
                 .bind(at)
                 .bind(id)
+                .bind(settled)
                 .bind(i64::from(limit))
                 .fetch_all(pool)
                 .await

@@ -75,22 +75,20 @@ impl Store {
     /// Those of the database.
     pub async fn rides(&self, of: RidesOf<'_>, page: Page) -> Result<Vec<Ride>, Error> {
         const ALL: &str = "SELECT document FROM rides
-             WHERE updated_at >= $1 AND (updated_at > $2 OR (updated_at = $2 AND id > $3)) ORDER BY updated_at, id LIMIT $4";
-        const RIDER: &str = "SELECT document FROM rides WHERE rider = $5
-             AND updated_at >= $1 AND (updated_at > $2 OR (updated_at = $2 AND id > $3)) ORDER BY updated_at, id LIMIT $4";
-        const DRIVER: &str = "SELECT document FROM rides WHERE driver_id = $5
-             AND updated_at >= $1 AND (updated_at > $2 OR (updated_at = $2 AND id > $3)) ORDER BY updated_at, id LIMIT $4";
+             WHERE updated_at >= $1 AND (updated_at, id) > ($2, $3) AND updated_at <= $4 ORDER BY updated_at, id LIMIT $5";
+        const RIDER: &str = "SELECT document FROM rides WHERE rider = $6
+             AND updated_at >= $1 AND (updated_at, id) > ($2, $3) AND updated_at <= $4 ORDER BY updated_at, id LIMIT $5";
+        const DRIVER: &str = "SELECT document FROM rides WHERE driver_id = $6
+             AND updated_at >= $1 AND (updated_at, id) > ($2, $3) AND updated_at <= $4 ORDER BY updated_at, id LIMIT $5";
         let (since, limit) = (page.since.micros(), i64::from(page.limit));
         let (at, id) = page.after.map_or((since - 1, Uuid::nil()), |(at, id)| (at.micros(), id.uuid()));
+        let settled = self.db.settled_until().await?;
         let documents: Vec<String> = each_engine!(&self.db, |pool| {
+            let page = |sql| sqlx::query_scalar(sql).bind(since).bind(at).bind(id).bind(settled).bind(limit);
             let read = match of {
-                RidesOf::Everyone => sqlx::query_scalar(ALL).bind(since).bind(at).bind(id).bind(limit),
-                RidesOf::Rider(rider) => {
-                    sqlx::query_scalar(RIDER).bind(since).bind(at).bind(id).bind(limit).bind(rider)
-                }
-                RidesOf::Driver(driver) => {
-                    sqlx::query_scalar(DRIVER).bind(since).bind(at).bind(id).bind(limit).bind(driver.uuid())
-                }
+                RidesOf::Everyone => page(ALL),
+                RidesOf::Rider(rider) => page(RIDER).bind(rider),
+                RidesOf::Driver(driver) => page(DRIVER).bind(driver.uuid()),
             };
             read.fetch_all(pool).await.map_err(sql::Error::from)
         })?;
@@ -172,6 +170,17 @@ impl Store {
             sqlx::query_scalar(READ).bind(driver.uuid()).fetch_optional(pool).await.map_err(sql::Error::from)
         })?;
         Ok(document.and_then(|document| read_ride(&document)))
+    }
+
+    /// Every driver on duty.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn drivers_on_duty(&self) -> Result<Vec<DriverId>, Error> {
+        const READ: &str = "SELECT id FROM drivers WHERE on_duty = 1";
+        let ids: Vec<Uuid> =
+            each_engine!(&self.db, |pool| sqlx::query_scalar(READ).fetch_all(pool).await.map_err(sql::Error::from))?;
+        Ok(ids.into_iter().map(Into::into).collect())
     }
 
     /// Every driver who is asked or drives.

@@ -15,6 +15,7 @@ use tessera_store::writer::{self, Limits, Writer};
 
 use crate::Error;
 use crate::domain::fare::Tariff;
+use crate::domain::ids::DriverId;
 use crate::domain::ride::Ride;
 use batch::{Batch, What};
 
@@ -23,8 +24,8 @@ pub use drivers::{Driver, DriverEdit, Profile};
 pub use lists::{Page, RidesOf, Waiting};
 pub use steps::{Step, Stepped};
 
-/// Is told of each ride that has changed.
-type Listener = Box<dyn Fn(&Ride) + Send + Sync>;
+/// Is told of each ride that has changed, and of the driver who has nothing to do with it any more.
+type Listener = Box<dyn Fn(&Ride, Option<DriverId>) + Send + Sync>;
 
 /// The steps of the schema, the claims' table among them.
 pub fn migrations() -> Vec<Migration> {
@@ -63,7 +64,7 @@ impl Store {
     }
 
     /// Has committed changes of rides told to `listener`; the first one stays.
-    pub fn on_change(&self, listener: impl Fn(&Ride) + Send + Sync + 'static) {
+    pub fn on_change(&self, listener: impl Fn(&Ride, Option<DriverId>) + Send + Sync + 'static) {
         // A second listener would be a fault of ours, and the first one suffices.
         let _ = self.listener.set(Box::new(listener));
     }
@@ -87,13 +88,13 @@ impl Store {
         self.db.close().await;
     }
 
-    /// Keeps a new estimate.
+    /// Keeps a new estimate, made now by the store's clock, and gives it as it was kept.
     ///
     /// # Errors
     /// Those of the database.
-    pub async fn insert(&self, ride: Ride) -> Result<(), Error> {
+    pub async fn insert(&self, ride: Ride) -> Result<Ride, Error> {
         match self.writer.submit(Write::Insert(Box::new(ride))).await? {
-            What::Inserted => Ok(()),
+            What::Inserted(ride) => Ok(*ride),
             _ => Err(unexpected()),
         }
     }
@@ -105,8 +106,8 @@ impl Store {
     pub async fn step(&self, step: Step) -> Result<Stepped, Error> {
         match self.writer.submit(Write::Step(Box::new(step))).await? {
             What::Stepped(stepped) => {
-                if let (Stepped::Done(ride), Some(listener)) = (&*stepped, self.listener.get()) {
-                    listener(ride);
+                if let (Stepped::Done(ride, freed), Some(listener)) = (&*stepped, self.listener.get()) {
+                    listener(ride, *freed);
                 }
                 Ok(*stepped)
             }

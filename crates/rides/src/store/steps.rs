@@ -1,6 +1,6 @@
 //! Rides and the steps that they take: each under the lock of its ride and of the drivers that it names.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use sqlx::types::Uuid;
@@ -27,11 +27,11 @@ pub struct Step {
 /// What came of a [`Step`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum Stepped {
-    /// The ride after it.
-    Done(Ride),
+    /// The ride after it, and the driver who has nothing to do with it any more.
+    Done(Ride, Option<DriverId>),
     /// Why not, and the ride as it is.
     Refused(Refused, Ride),
-    /// The driver has an offer or a ride already, or an offer under a later claim.
+    /// The driver has an offer or a ride already, was asked for this one before, or under a later claim.
     DriverBound(Ride),
     /// There is no such ride, or it is another's.
     Missing,
@@ -44,13 +44,16 @@ struct Bound {
     token: i64,
 }
 
-/// Keeps new estimates.
-pub(super) async fn insert(tx: &mut Tx<'_>, new: &[&Ride]) -> Result<(), sql::Error> {
+/// Keeps new estimates, made now by the store's clock.
+pub(super) async fn insert(tx: &mut Tx<'_>, new: &[&Ride]) -> Result<Vec<Ride>, sql::Error> {
     if new.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
-    write_rides(tx, new.iter().copied()).await?;
-    write_events(tx, new.iter().map(|ride| (*ride, "estimated"))).await
+    let now = tx.now().await?;
+    let made: Vec<Ride> = new.iter().map(|ride| (*ride).clone().made_at(now)).collect();
+    write_rides(tx, made.iter()).await?;
+    write_events(tx, made.iter().map(|ride| (ride, "estimated"))).await?;
+    Ok(made)
 }
 
 /// Takes the steps, in their order.
@@ -59,9 +62,12 @@ pub(super) async fn apply(tx: &mut Tx<'_>, tariff: &Tariff, steps: &[&Step]) -> 
         return Ok(Vec::new());
     }
     let mut rides = lock_rides(tx, steps.iter().map(|step| step.ride).collect()).await?;
-    let named = steps.iter().filter_map(|step| driver_of(&step.command));
-    let drivers: BTreeSet<DriverId> = named.chain(rides.values().filter_map(bound_driver)).collect();
+    let wanted: Vec<(RideId, DriverId)> =
+        steps.iter().filter_map(|step| Some((step.ride, wanted(&step.command)?))).collect();
+    let drivers =
+        wanted.iter().map(|(_, driver)| *driver).chain(rides.values().filter_map(Ride::bound_driver)).collect();
     let mut drivers = lock_drivers(tx, &drivers).await?;
+    let mut asked = asked_before(tx, &wanted).await?;
     let now = tx.now().await?;
     let mut stepped = Vec::with_capacity(steps.len());
     let (mut events, mut freed, mut bound, mut offers) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
@@ -79,19 +85,18 @@ pub(super) async fn apply(tx: &mut Tx<'_>, tariff: &Tariff, steps: &[&Step]) -> 
             }
         };
         if let Command::Offer(offer) = &step.command {
-            let driver =
-                drivers.get_mut(&offer.driver).filter(|known| known.ride.is_none() && known.token < offer.token);
+            let free = |known: &&mut Bound| known.ride.is_none() && known.token < offer.token;
+            let driver = drivers.get_mut(&offer.driver).filter(free).filter(|_| asked.insert((ride.id, offer.driver)));
             let Some(driver) = driver else {
                 stepped.push(Stepped::DriverBound(ride.clone()));
                 continue;
             };
             *driver = Bound { ride: Some(ride.id), token: offer.token };
             bound.push((offer.driver, ride.id, offer.id.uuid(), offer.token));
-            // The driver may have been let go in this very batch.
-            freed.retain(|driver| *driver != offer.driver);
             offers.extend(next.offer.clone().map(|offer| (ride.id, offer)));
         }
-        if let (Some(driver), None) = (bound_driver(ride), bound_driver(&next)) {
+        let let_go = ride.bound_driver().filter(|_| next.bound_driver().is_none());
+        if let Some(driver) = let_go {
             if let Some(known) = drivers.get_mut(&driver) {
                 known.ride = None;
             }
@@ -100,7 +105,7 @@ pub(super) async fn apply(tx: &mut Tx<'_>, tariff: &Tariff, steps: &[&Step]) -> 
         }
         events.push((next.clone(), step.command.event()));
         rides.insert(next.id, next.clone());
-        stepped.push(Stepped::Done(next));
+        stepped.push(Stepped::Done(next, let_go));
     }
     let changed: BTreeSet<RideId> = events.iter().map(|(ride, _)| ride.id).collect();
     unbind(tx, &freed, now).await?;
@@ -112,20 +117,34 @@ pub(super) async fn apply(tx: &mut Tx<'_>, tariff: &Tariff, steps: &[&Step]) -> 
     Ok(stepped)
 }
 
-/// Who is asked for a ride or drives it.
-fn bound_driver(ride: &Ride) -> Option<DriverId> {
-    match ride.state {
-        State::Offered => ride.offer.as_ref().map(|offer| offer.driver),
-        state if state.has_driver() => ride.driver,
-        _ => None,
-    }
-}
-
-fn driver_of(command: &Command) -> Option<DriverId> {
+/// Whom a command wants to ask.
+fn wanted(command: &Command) -> Option<DriverId> {
     match command {
         Command::Offer(offer) => Some(offer.driver),
         _ => None,
     }
+}
+
+/// Which of these drivers were asked for these rides already.
+async fn asked_before(
+    tx: &mut Tx<'_>,
+    wanted: &[(RideId, DriverId)],
+) -> Result<HashSet<(RideId, DriverId)>, sql::Error> {
+    const ASKED: RowsSql = rows_sql!(
+        "SELECT o.ride_id, o.driver_id FROM " rows " JOIN offers o ON o.ride_id = " id(0) " AND o.driver_id = " id(1)
+    );
+    if wanted.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let mut json = Json::array(wanted.len(), 72);
+    for (ride, driver) in wanted {
+        json.row(|row| {
+            row.id(ride.uuid());
+            row.id(driver.uuid());
+        });
+    }
+    let rows: Vec<(Uuid, Uuid)> = ASKED.fetch(tx, json.end()).await?;
+    Ok(rows.into_iter().map(|(ride, driver)| (ride.into(), driver.into())).collect())
 }
 
 async fn lock_rides(tx: &mut Tx<'_>, ids: BTreeSet<RideId>) -> Result<HashMap<RideId, Ride>, sql::Error> {
@@ -329,7 +348,7 @@ async fn count_answers(tx: &mut Tx<'_>, steps: &[&Step], stepped: &[Stepped]) ->
     const COUNT: RowsSql =
         rows_sql!("UPDATE drivers SET accepted = accepted + 1 WHERE id IN (SELECT " id(0) " FROM " rows ")");
     let yes = steps.iter().zip(stepped).filter_map(|(step, stepped)| match (&step.command, stepped) {
-        (Command::Accept { driver, .. }, Stepped::Done(_)) => Some(*driver),
+        (Command::Accept { driver, .. }, Stepped::Done(..)) => Some(*driver),
         _ => None,
     });
     let mut json = Json::array(1, 36);

@@ -146,11 +146,7 @@ async fn check(town: &Town, rides: &[RideId]) {
         let mut bound: Option<DriverId> = None;
         for (n, (kind, ride)) in history.iter().enumerate() {
             assert_eq!(ride.version as usize, n + 1, "no event is lost");
-            let now = match ride.state {
-                State::Offered => Some(open(ride).0),
-                state if state.has_driver() => ride.driver,
-                _ => None,
-            };
+            let now = ride.bound_driver();
             if kind == "offered" {
                 *asked.entry(open(ride).0).or_default() += 1;
             }

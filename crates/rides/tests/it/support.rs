@@ -8,8 +8,8 @@ use tessera_rides::app::{App, Parts, Shift, Wish, driver_of};
 use tessera_rides::config::Config;
 use tessera_rides::domain::ids::{DriverId, OfferId};
 use tessera_rides::domain::ride::Ride;
-use tessera_rides::locations::Index;
-use tessera_rides::routes::Crow;
+use tessera_rides::locations::{Index, Refusals};
+use tessera_rides::routes::{Crow, Routes};
 use tessera_rides::store::{Profile, Store};
 use tessera_service::Keys;
 use tessera_store::writer::Metrics;
@@ -31,13 +31,18 @@ impl Town {
     /// A process whose time is moved by hand.
     pub async fn still(url: &str, config: Config) -> Self {
         let clock = Arc::new(ManualClock::at(NOON));
-        let app = app(url, config, Arc::clone(&clock) as Arc<dyn Clock>).await;
+        Self::still_with(url, config, Arc::new(Crow), clock).await
+    }
+
+    /// The same with another engine of routes, or at the hour of another process.
+    pub async fn still_with(url: &str, config: Config, routes: Arc<dyn Routes>, clock: Arc<ManualClock>) -> Self {
+        let app = app(url, config, routes, Arc::clone(&clock) as Arc<dyn Clock>).await;
         Self { app, clock: Some(clock) }
     }
 
     /// A process in real time.
     pub async fn live(url: &str, config: Config) -> Self {
-        Self { app: app(url, config, Arc::new(SystemClock)).await, clock: None }
+        Self { app: app(url, config, Arc::new(Crow), Arc::new(SystemClock)).await, clock: None }
     }
 
     pub fn passes(&self, seconds: u64) {
@@ -63,18 +68,19 @@ impl Town {
     }
 }
 
-async fn app(url: &str, config: Config, clock: Arc<dyn Clock>) -> App {
+async fn app(url: &str, config: Config, routes: Arc<dyn Routes>, clock: Arc<dyn Clock>) -> App {
     let store = Store::open(url, Arc::clone(&clock), config.tariff.clone(), Metrics::default()).await.unwrap();
     let ids: Arc<dyn Ids> = Arc::new(RandomIds);
     App::new(Parts {
         claims: store.claims(),
         store,
         index: Arc::new(Index::new(config.intervals.clone(), clock.now())),
-        routes: Arc::new(Crow),
+        routes,
         keys: Keys::ephemeral(Arc::clone(&clock)).unwrap(),
         config,
         clock,
         ids,
+        refusals: Refusals::default(),
     })
 }
 

@@ -1,14 +1,22 @@
 //! A ride from the estimate to its end, on both databases.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use tessera_kernel::{Ids, RandomIds};
 use tessera_rides::Error;
-use tessera_rides::app::{Asker, StatusChange, Wish};
+use tessera_rides::app::{Asker, Shift, StatusChange, Wish};
 use tessera_rides::config::Config;
-use tessera_rides::domain::ride::State;
+use tessera_rides::domain::ids::OfferId;
+use tessera_rides::domain::ride::{Command, NewOffer, State};
 use tessera_rides::jobs::due;
 use tessera_rides::jobs::matcher::Matcher;
+use tessera_rides::locations::{Duty, Refusal, Report};
+use tessera_rides::routes::Osrm;
+use tessera_rides::store::{Step, Stepped};
 use tessera_testkit::sql::Databases;
 
-use crate::support::{Town, open, place};
+use crate::support::{NOON, Town, open, place};
 
 async fn contract(databases: &Databases) {
     let town = async || Town::live(&databases.fresh(), Config::default()).await;
@@ -17,6 +25,9 @@ async fn contract(databases: &Databases) {
     cancelling_frees_the_driver(&town().await).await;
     what_is_anothers_is_not_there(&town().await).await;
     a_driver_needs_an_approval(&town().await).await;
+    nobody_is_asked_twice_whatever_a_matcher_believes(&town().await).await;
+    who_drives_another_is_not_freed_by_an_old_offer(&town().await).await;
+    a_shift_does_not_end_within_a_ride(&town().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -118,13 +129,90 @@ async fn what_is_anothers_is_not_there(town: &Town) {
 
 async fn a_driver_needs_an_approval(town: &Town) {
     let app = &town.app;
-    let on = tessera_rides::app::Shift::On(place(0.0, 0.0));
+    let on = Shift::On(place(0.0, 0.0));
     let refused = app.shift(&"eve".into(), on).await;
     assert!(matches!(refused, Err(Error::NotReady { .. })), "{refused:?}");
     let driver = town.driver("dora", place(0.0, 0.0)).await;
     app.approve(driver, false).await.unwrap();
     assert!(app.index.get(driver).is_none(), "the shift is over");
     assert!(matches!(app.shift(&"dora".into(), on).await, Err(Error::NotReady { .. })));
+}
+
+async fn nobody_is_asked_twice_whatever_a_matcher_believes(town: &Town) {
+    let (app, mut matcher) = (&town.app, Matcher::new(town.app.clone()));
+    let driver = town.driver("dora", place(0.0, 0.001)).await;
+    let ride = town.request("ana", place(0.0, 0.0)).await.id;
+    matcher.round().await.unwrap();
+    let (_, offer) = open(&app.store.ride(ride).await.unwrap().unwrap());
+    app.respond(driver, ride, offer, false).await.unwrap();
+    let window = Duration::from_secs(15);
+    let id = OfferId::from(RandomIds.next());
+    let command = Command::Offer(NewOffer { id, driver, token: i64::MAX, window, eta_s: 1 });
+    let stepped = app.store.step(Step { ride, command, rider: None }).await.unwrap();
+    assert!(matches!(stepped, Stepped::DriverBound(_)), "{stepped:?}");
+}
+
+async fn who_drives_another_is_not_freed_by_an_old_offer(town: &Town) {
+    let (app, mut matcher) = (&town.app, Matcher::new(town.app.clone()));
+    let driver = town.driver("dora", place(0.0, 0.001)).await;
+    let (first, second) =
+        (town.request("ana", place(0.0, 0.0)).await.id, town.request("bob", place(0.0, 0.0)).await.id);
+    matcher.round().await.unwrap();
+    let (_, offer) = open(&app.store.ride(first).await.unwrap().unwrap());
+    app.respond(driver, first, offer, false).await.unwrap();
+    matcher.round().await.unwrap();
+    assert_eq!(open(&app.store.ride(second).await.unwrap().unwrap()).0, driver);
+    app.cancel(&Asker::Rider("ana".into()), first, String::new(), false).await.unwrap();
+    assert_eq!(app.index.get(driver).unwrap().duty, Duty::Busy);
+}
+
+async fn a_shift_does_not_end_within_a_ride(town: &Town) {
+    let (app, mut matcher) = (&town.app, Matcher::new(town.app.clone()));
+    let driver = town.driver("dora", place(0.0, 0.001)).await;
+    let ride = town.request("ana", place(0.0, 0.0)).await.id;
+    matcher.round().await.unwrap();
+    let refused = app.shift(&"dora".into(), Shift::Off).await;
+    assert!(matches!(refused, Err(Error::NotNow { .. })), "{refused:?}");
+    app.cancel(&Asker::Rider("ana".into()), ride, String::new(), false).await.unwrap();
+    assert!(!app.shift(&"dora".into(), Shift::Off).await.unwrap().on_duty);
+    assert!(app.index.get(driver).is_none());
+}
+
+/// The positions of a process are gone with it; shifts are not.
+#[tokio::test]
+async fn a_shift_outlives_the_process() {
+    let databases = Databases::sqlite();
+    let url = databases.fresh();
+    let town = Town::still(&url, Config::default()).await;
+    let (busy, free) = (town.driver("busy", place(0.0, 0.0)).await, town.driver("free", place(0.0, 0.01)).await);
+    town.request("ana", place(0.0, 0.0)).await;
+    Matcher::new(town.app.clone()).round().await.unwrap();
+    let off = town.driver("off", place(0.0, 0.0)).await;
+    town.app.shift(&"off".into(), Shift::Off).await.unwrap();
+    let next = Town::still(&url, Config::default()).await;
+    next.app.resume().await.unwrap();
+    let report = |driver| Report { driver, place: place(0.0, 0.0), heading: None, at: NOON };
+    let taken = next.app.locate(&[report(busy), report(free), report(off)]);
+    assert!(taken[0].is_ok() && taken[1].is_ok() && taken[2] == Err(Refusal::OffDuty), "{taken:?}");
+    let duty = |driver| next.app.index.get(driver).map(|located| located.duty);
+    assert_eq!((duty(busy), duty(free), duty(off)), (Some(Duty::Busy), Some(Duty::Free), None));
+}
+
+/// Without the engine, drivers are compared by straight lines and rides go on.
+#[tokio::test]
+async fn matching_goes_on_without_the_engine_of_routes() {
+    let databases = Databases::sqlite();
+    let url = databases.fresh();
+    let town = Town::still(&url, Config::default()).await;
+    let ride = town.request("ana", place(0.0, 0.0)).await.id;
+    let away = Arc::new(Osrm::new(tessera_service::client::build().unwrap(), "http://127.0.0.1:1"));
+    let clock = Arc::clone(town.clock.as_ref().unwrap());
+    let cut_off = Town::still_with(&url, Config::default(), away, clock).await;
+    let driver = cut_off.driver("dora", place(0.0, 0.001)).await;
+    Matcher::new(cut_off.app.clone()).round().await.unwrap();
+    assert_eq!(open(&cut_off.app.store.ride(ride).await.unwrap().unwrap()).0, driver);
+    let wish = Wish { pickup: place(0.0, 0.0), destination: place(0.02, 0.0) };
+    assert!(matches!(cut_off.app.estimate("bob", wish).await, Err(Error::Routes { .. })));
 }
 
 /// Silence counts as denial, estimates expire, a search ends: by a clock that is moved by hand.

@@ -58,15 +58,10 @@ fn tariff() -> Tariff {
     Tariff::default()
 }
 
+/// Made 10 s after noon, as all that is made by [`through`].
 fn offer(n: u128, to: u128, expires: u64) -> Command {
-    Command::Offer(Offer {
-        id: offer_id(n),
-        number: 0,
-        driver: driver(to),
-        token: 7,
-        expires_at: at(expires),
-        eta_s: 60,
-    })
+    let window = Duration::from_secs(expires - 10);
+    Command::Offer(NewOffer { id: offer_id(n), driver: driver(to), token: 7, window, eta_s: 60 })
 }
 
 fn accept(n: u128, by: u128) -> Command {
@@ -111,7 +106,7 @@ fn only_the_open_offer_counts_and_only_its_driver() {
     );
     let again = offered.after(&Command::Lapse { offer: offer_id(1) }, &tariff(), at(30)).unwrap();
     assert_eq!(again.after(&accept(1, 9), &tariff(), at(31)), Err(Refused::OfferOver));
-    let second = again.after(&offer(2, 8, 60), &tariff(), at(31)).unwrap();
+    let second = again.after(&offer(2, 8, 40), &tariff(), at(31)).unwrap();
     assert_eq!((second.offers, second.offer.as_ref().map(|offer| offer.number)), (2, Some(2)));
     assert_eq!(second.after(&deny(1, 9), &tariff(), at(32)), Err(Refused::OfferOver));
 }
@@ -134,6 +129,16 @@ fn an_estimate_does_not_hold_for_ever() {
     assert_eq!(ride().after(&Command::Expire, &tariff(), at(299)), Err(Refused::State));
     let expired = ride().after(&Command::Expire, &tariff(), at(300)).unwrap();
     assert_eq!(expired.after(&Command::Request, &tariff(), at(301)), Err(Refused::Expired));
+}
+
+#[test]
+fn a_search_is_not_given_up_early_and_an_estimate_begins_when_it_is_kept() {
+    let requested = through(&[Command::Request]);
+    let give_up = Command::GiveUp(Duration::from_secs(60));
+    assert_eq!(requested.after(&give_up, &tariff(), at(69)), Err(Refused::TooEarly));
+    assert_eq!(requested.after(&give_up, &tariff(), at(70)).unwrap().state, State::NoDriver);
+    let kept = ride().made_at(at(1_000));
+    assert_eq!((kept.created_at, kept.estimate.expires_at), (at(1_000), at(1_300)));
 }
 
 #[test]
@@ -186,7 +191,7 @@ fn any_command() -> impl Strategy<Value = Command> {
         who.prop_map(|by| cancel(Party::Driver, Some(driver(by)))),
         Just(cancel(Party::Rider, None)),
         Just(Command::Expire),
-        Just(Command::GiveUp),
+        (0u64..60).prop_map(|after| Command::GiveUp(Duration::from_secs(after))),
     ]
 }
 
@@ -207,6 +212,7 @@ proptest! {
                 Err(_) => continue,
             }
             prop_assert_eq!(ride.driver.is_some() && !ride.state.is_final(), ride.state.has_driver());
+            prop_assert_eq!(ride.bound_driver().is_some(), ride.state.has_driver() || ride.state == State::Offered);
             prop_assert_eq!(ride.state.is_final(), ride.ended_at.is_some());
             if let Some(offer) = &ride.offer {
                 prop_assert_eq!(offer.number, ride.offers);
