@@ -89,7 +89,7 @@ fn document() -> serde_json::Value {
         "type": "object",
         "required": ["as"],
         "properties": {
-            "as": { "type": "string", "enum": ["fan", "organiser", "door"] },
+            "as": { "type": "string", "enum": ["fan", "organiser", "door", "rider", "driver", "operator"] },
             "name": { "type": "string", "description": "tells several people apart" },
         },
     });
