@@ -143,16 +143,17 @@ impl Db {
     /// change end there, so that who goes on from their end misses nothing.
     ///
     /// On PostgreSQL a change is stamped by the server's clock while its transaction runs, and seen only when that has
-    /// ended: a later stamp may be seen first. No transaction stamps before it begins. One that runs for a minute is none
-    /// of ours, whose writes have deadlines. On SQLite stamps are taken under the write lock.
+    /// ended: a later stamp may be seen first. No transaction stamps before it begins, and one that this look does not see
+    /// begins after it. One that runs for a minute is none of ours, whose writes have deadlines; nor is that of another
+    /// application. The server must show them (`track_activities`, as by default; all processes as one role). On SQLite stamps are taken under the write lock.
     ///
     /// # Errors
     /// Those of the server.
     pub async fn settled_until(&self) -> Result<i64, Error> {
         const OLDEST: &str =
-            "SELECT (extract(epoch FROM LEAST(clock_timestamp(), min(xact_start))) * 1000000)::BIGINT - 1
+            "SELECT (extract(epoch FROM LEAST(statement_timestamp(), min(xact_start))) * 1000000)::BIGINT - 1
             FROM pg_stat_activity
-            WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
+            WHERE datname = current_database() AND application_name = 'tessera' AND pid <> pg_backend_pid()
                 AND xact_start > clock_timestamp() - INTERVAL '1 minute'";
         match self {
             Self::Sqlite(_) => Ok(i64::MAX),

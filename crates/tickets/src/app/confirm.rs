@@ -23,8 +23,48 @@ use crate::store::{
     Unreturnable,
 };
 
+/// How often an order is begun that stands behind one that is not made.
+const MAX_BEGINNINGS: usize = 3;
 /// Steps that one settling takes at the most: look up, book, capture, look up, void or refund, look up.
 const MAX_STEPS: usize = 8;
+
+/// What a buyer wants to pay for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Payable {
+    /// A hold.
+    Hold(HoldId),
+    /// The buyer's hold that keeps this ticket.
+    Ticket(TicketId),
+}
+
+impl From<HoldId> for Payable {
+    fn from(hold: HoldId) -> Self {
+        Self::Hold(hold)
+    }
+}
+
+/// A request to pay, as it was sent.
+struct Wish<'a> {
+    request: &'a Request,
+    what: Payable,
+    method: &'a Method,
+    promo: Option<String>,
+}
+
+impl Wish<'_> {
+    fn fingerprint(&self) -> [u8; 16] {
+        let what = match self.what {
+            Payable::Hold(hold) => hold.to_string(),
+            Payable::Ticket(ticket) => ticket.to_string(),
+        };
+        let (method, promo) = (self.method.fingerprint(), self.promo.as_deref().unwrap_or(""));
+        fingerprint([what.as_str(), method.as_str(), promo])
+    }
+
+    fn order(&self) -> OrderId {
+        OrderId::from(self.request.id("order"))
+    }
+}
 
 /// How a purchase stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +78,8 @@ pub struct Purchase {
 }
 
 impl App {
-    /// Pays for a hold and books its seats. The same request again gives the same order, as it stands by then.
+    /// Pays for a hold and books its seats. The same request again gives the same order, as it stands by then, whatever has
+    /// become of hold, event and promotion code.
     ///
     /// # Errors
     /// [`Error::PaymentDeclined`], with which the hold stays; [`Error::PaymentUnknown`], [`Error::SeatsGone`]: the order
@@ -47,39 +88,26 @@ impl App {
     pub async fn confirm(
         &self,
         request: &Request,
-        hold: HoldId,
+        what: impl Into<Payable>,
         method: Method,
         promo: Option<&str>,
     ) -> Result<Purchase, Error> {
-        let new = self.new_order(request, hold, &method, promo).await?;
-        let (id, attempt, request_hash) = (new.id, new.attempt, new.request_hash);
-        let order = match self.store.begin_order(new).await? {
-            Begun::Made(order) => order,
-            Begun::Again(_) => return self.show_purchase(id).await,
-            Begun::KeyReused => return Err(Error::KeyReused { key: request.key.clone() }),
-            Begun::NoHold => return Err(no_hold(hold)),
-            Begun::Over(over) => {
-                return Err(Error::HoldOver { hold, reason: format!("it ended at {}", over.expires_at) });
-            }
-            Begun::PromoSpent => {
-                let code = promo.unwrap_or_default();
-                let reason = format!("promotion code `{code}` is used up or does not count now; pay without it");
-                return Err(Error::NotNow { reason });
-            }
-            Begun::InOrder(other) => {
-                // The same request, a moment ago: the hold is paid under this very order.
-                if let Some(own) = self.store.find_order(id).await? {
-                    return match own.request_hash == request_hash {
-                        true => self.show_purchase(id).await,
-                        false => Err(Error::KeyReused { key: request.key.clone() }),
-                    };
-                }
-                let by = other.map_or_else(|| "another order".to_owned(), |other| format!("order `{other}`"));
-                return Err(Error::NotNow { reason: format!("hold `{hold}` is paid by {by}; ask for that instead") });
+        let promo = promo.map(normal_code).transpose()?;
+        let wish = Wish { request, what: what.into(), method: &method, promo };
+        let (order, attempt) = match self.begin(&wish).await {
+            Ok(Some(begun)) => begun,
+            Ok(None) => return self.show_purchase(wish.order()).await,
+            // A retry of what was answered meets its own order.
+            Err(refused) => {
+                return match self.store.find_order(wish.order()).await? {
+                    Some(own) if own.request_hash == wish.fingerprint() => self.show_purchase(own.id).await,
+                    Some(_) => Err(Error::KeyReused { key: request.key.clone() }),
+                    None => Err(refused),
+                };
             }
         };
         // On a task of its own: a buyer that hangs up does not stop it half way.
-        let app = self.clone();
+        let (app, id) = (self.clone(), order.id);
         let paying = tokio::spawn(async move { app.pay(order, attempt, method).await });
         match paying.await {
             Ok(paid) => paid,
@@ -87,33 +115,63 @@ impl App {
         }
     }
 
-    async fn new_order(
-        &self,
-        request: &Request,
-        id: HoldId,
-        method: &Method,
-        promo: Option<&str>,
-    ) -> Result<NewOrder, Error> {
+    /// Stores the order and its first attempt; nothing where the same request did so before.
+    async fn begin(&self, wish: &Wish<'_>) -> Result<Option<(OrderRecord, AttemptId)>, Error> {
+        let hold = match wish.what {
+            Payable::Hold(hold) => hold,
+            Payable::Ticket(ticket) => {
+                let hold = self.store.hold_of_ticket(&wish.request.subject, ticket).await?;
+                hold.ok_or_else(|| Error::NotFound { what: "hold of ticket", id: ticket.to_string() })?.id
+            }
+        };
+        let new = self.new_order(wish, hold).await?;
+        let attempt = new.attempt;
+        for _ in 0..MAX_BEGINNINGS {
+            match self.store.begin_order(new.clone()).await? {
+                Begun::Made(order) => return Ok(Some((order, attempt))),
+                Begun::Again(_) => return Ok(None),
+                Begun::KeyReused => return Err(Error::KeyReused { key: wish.request.key.clone() }),
+                Begun::NoHold => return Err(no_hold(hold)),
+                Begun::Over(over) => {
+                    return Err(Error::HoldOver { hold, reason: format!("it ended at {}", over.expires_at) });
+                }
+                Begun::PromoSpent => {
+                    let code = wish.promo.as_deref().unwrap_or_default();
+                    let reason = format!("promotion code `{code}` is used up or does not count now; pay without it");
+                    return Err(Error::NotNow { reason });
+                }
+                // It stood behind an order that was not made after all.
+                Begun::InOrder(Some(other)) if self.store.find_order(other).await?.is_none() => {}
+                Begun::InOrder(other) => {
+                    let by = other.map_or_else(|| "another order".to_owned(), |other| format!("order `{other}`"));
+                    let reason = format!("hold `{hold}` is paid by {by}; ask for that instead");
+                    return Err(Error::NotNow { reason });
+                }
+            }
+        }
+        Err(Error::NotNow { reason: format!("hold `{hold}` is wanted by several requests at once; try again") })
+    }
+
+    async fn new_order(&self, wish: &Wish<'_>, id: HoldId) -> Result<NewOrder, Error> {
+        let request = wish.request;
         let hold = self.hold_as_made(&request.subject, id).await?;
         let event = self.live.event(hold.event).await?.event();
         if event.status == EventStatus::Cancelled {
             return Err(Error::NotOnSale { event: event.id, reason: "it was cancelled".into() });
         }
-        let promo = match promo {
-            Some(code) => Some(self.store.promo(hold.event, &normal_code(code)?).await?),
+        let promo = match &wish.promo {
+            Some(code) => Some(self.store.promo(hold.event, code).await?),
             None => None,
         };
         let prices: Vec<i64> = hold.seats.iter().map(|priced| priced.price).collect();
         let whole = Money::new(prices.iter().sum(), event.currency);
         let discounted = promo.as_ref().map(|promo| spread(&prices, promo.apply(whole).amount));
-        let code = promo.as_ref().map_or("", |promo| promo.code.as_str());
-        let request_hash = fingerprint([id.to_string().as_bytes(), method.fingerprint().as_bytes(), code.as_bytes()]);
         let extended = match &self.claims {
             Some(claims) => Some(claims.extend(hold.claim(), self.payment_window).await?),
             None => None,
         };
         Ok(NewOrder {
-            id: OrderId::from(request.id("order")),
+            id: wish.order(),
             hold: id,
             subject: Arc::clone(&request.subject),
             prices: discounted,
@@ -122,7 +180,7 @@ impl App {
             attempt: self.attempt(),
             provider: self.payments.name(),
             window: self.payment_window,
-            request_hash,
+            request_hash: wish.fingerprint(),
             extended,
         })
     }

@@ -132,8 +132,9 @@ impl App {
         let mut verdicts: Vec<Option<Verdict>> = Vec::with_capacity(shown.len());
         let (mut places, mut scans) = (Vec::new(), Vec::new());
         for (place, ShownTicket { shown, gate, at }) in shown.into_iter().enumerate() {
-            if gate.as_ref().is_some_and(|gate| gate.chars().count() > MAX_GATE_CHARS) {
-                let reason = format!("a gate's name has up to {MAX_GATE_CHARS} characters");
+            let unfit = |gate: &String| gate.chars().count() > MAX_GATE_CHARS || gate.contains(char::is_control);
+            if gate.as_ref().is_some_and(unfit) {
+                let reason = format!("a gate's name has up to {MAX_GATE_CHARS} characters and no control characters");
                 return Err(Error::BadRequest { reason });
             }
             let (ticket, serial) = match self.read_shown(shown) {

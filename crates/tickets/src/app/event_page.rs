@@ -158,7 +158,7 @@ impl Inner {
         if self.entries.contains_key(&key) || self.entries.keys().filter(|other| same(other)).count() < most {
             return;
         }
-        let over = |entry: &Entry| entry.page.as_ref().is_none_or(|(at, _)| now.since(*at) >= FRESH);
+        let over = |entry: &Entry| entry.page.as_ref().is_none_or(|(at, _)| age(*at, now) >= FRESH);
         self.entries.retain(|other, entry| !same(other) || !over(entry));
         if self.entries.keys().filter(|other| same(other)).count() >= most {
             self.entries.retain(|other, _| !same(other));
@@ -169,7 +169,9 @@ impl Inner {
 impl App {
     /// The page of an event, where it is in memory and fresh.
     pub fn fresh_page(&self, id: EventId, form: Form) -> Option<Arc<Page>> {
-        self.pages().inner().fresh((id, form), self.clock.now())
+        let page = self.pages().inner().fresh((id, form), self.clock.now())?;
+        self.pages().hits.fetch_add(1, Ordering::Relaxed);
+        Some(page)
     }
 
     /// The page of an event that everyone may see. `render` is only called where there is no fresh one.

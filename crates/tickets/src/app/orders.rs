@@ -1,5 +1,6 @@
 //! Orders as their buyers, and those who sell, see them.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use tessera_service::Identity;
@@ -11,8 +12,7 @@ use super::reserve::{TicketView, view_ticket};
 use super::tickets::{OwnedTicket, sells};
 use crate::Error;
 use crate::domain::event::Event;
-use crate::domain::ids::{HoldId, OrderId, TicketId};
-use crate::payment::Method;
+use crate::domain::ids::{OrderId, PromoId, TicketId};
 use crate::store::{Booked, Booking, InOrder, Listed, OrderRecord, OrdersOf, PricedSeat, Return};
 
 /// An order and what it is of.
@@ -30,37 +30,7 @@ pub struct OrderView {
     pub tickets: Vec<TicketView>,
 }
 
-/// What a buyer wants to pay for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Payable {
-    /// A hold.
-    Hold(HoldId),
-    /// The buyer's hold that keeps this ticket.
-    Ticket(TicketId),
-}
-
 impl App {
-    /// Pays for a hold; see [`App::confirm`].
-    ///
-    /// # Errors
-    /// As [`App::confirm`].
-    pub async fn buy(
-        &self,
-        request: &Request,
-        what: Payable,
-        method: Method,
-        promo: Option<&str>,
-    ) -> Result<Purchase, Error> {
-        let hold = match what {
-            Payable::Hold(hold) => hold,
-            Payable::Ticket(ticket) => {
-                let hold = self.store.hold_of_ticket(&request.subject, ticket).await?;
-                hold.ok_or_else(|| Error::NotFound { what: "hold of ticket", id: ticket.to_string() })?.id
-            }
-        };
-        self.confirm(request, hold, method, promo).await
-    }
-
     /// An order of the caller, or for an event that the caller sells.
     ///
     /// # Errors
@@ -88,9 +58,12 @@ impl App {
             () if identity.is("organiser") => OrdersOf::Organiser(&identity.subject),
             () => OrdersOf::Buyer(&identity.subject),
         };
-        let mut views = Vec::new();
-        for order in self.store.list_orders(whose, order, listed).await? {
-            views.push(self.view_order(order).await?);
+        let orders = self.store.list_orders(whose, order, listed).await?;
+        let codes: Vec<PromoId> = orders.iter().filter_map(|order| order.promo).collect();
+        let codes = self.store.promo_codes(&codes).await?;
+        let mut views = Vec::with_capacity(orders.len());
+        for order in orders {
+            views.push(self.view_order_with(order, &codes).await?);
         }
         Ok(views)
     }
@@ -206,13 +179,15 @@ impl App {
     /// # Errors
     /// Those of the database.
     pub async fn view_order(&self, order: OrderRecord) -> Result<OrderView, Error> {
+        let codes = self.store.promo_codes(order.promo.as_slice()).await?;
+        self.view_order_with(order, &codes).await
+    }
+
+    async fn view_order_with(&self, order: OrderRecord, codes: &HashMap<PromoId, String>) -> Result<OrderView, Error> {
         let live = self.live.event(order.event).await?;
         let event = live.event();
         let venue = self.venue_of_late(event.venue).await?.name.clone();
-        let promo = match order.promo {
-            Some(id) => self.store.promo_by_id(id).await.ok().map(|promo| promo.code),
-            None => None,
-        };
+        let promo = order.promo.and_then(|id| codes.get(&id).cloned());
         let tickets = order.seats.iter().map(|priced| view_ticket(&event, &live, *priced)).collect();
         Ok(OrderView { order, event, venue, promo, tickets })
     }

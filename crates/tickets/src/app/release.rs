@@ -27,10 +27,14 @@ impl App {
     }
 
     async fn release_hold(&self, subject: &Arc<str>, asked: Option<Asked>, id: HoldId) -> Result<u32, Error> {
+        // The row first decides whether it may be given back; only then is the claim let go.
+        let own = match &self.claims {
+            None => None,
+            Some(_) => self.store.find_hold(id).await?.filter(|hold| hold.subject == *subject),
+        };
         let freed = match &self.claims {
             None => None,
-            Some(claims) => match self.store.find_hold(id).await?.filter(|hold| hold.subject == *subject) {
-                // The row first decides whether it may be given back; only then is the claim let go.
+            Some(claims) => match &own {
                 Some(hold) => Some(claims.get(hold.event.uuid(), hold.claim().resources).await?.iter().all(
                     |state| matches!(state, tessera_store::claims::State::Held { token, .. } if *token == hold.token),
                 )),
@@ -40,7 +44,13 @@ impl App {
         let released =
             match self.store.release(ReleaseHold { hold: id, subject: Arc::clone(subject), freed, asked }).await? {
                 Once::Now(released) => released,
-                Once::Before(answered) => return answered.read(),
+                Once::Before(answered) => {
+                    // Who released it then may have ended before its claim was let go.
+                    if let (Some(claims), Some(hold)) = (&self.claims, own) {
+                        claims.release(hold.claim()).await?;
+                    }
+                    return answered.read();
+                }
             };
         match released {
             Released::Done(hold, count) => {

@@ -60,6 +60,11 @@ impl TicketId {
         Self::from(Uuid::from_u128(event.uuid().as_u128() | (u128::from(seat.0) + 1)))
     }
 
+    /// None of the event's has a greater id.
+    pub fn last_of(event: EventId) -> Self {
+        Self::new(event, SeatNumber(u32::MAX - 1))
+    }
+
     /// Of which event it is.
     pub fn event(self) -> EventId {
         EventId::from(Uuid::from_u128(self.uuid().as_u128() & !NUMBER_BITS))

@@ -368,7 +368,7 @@ impl Order {
             }
             _ => {}
         }
-        Ok(next.settled_if_nothing_is_owed())
+        Ok(next.ended_if_nothing_is_owed(State::Voided))
     }
 
     fn give_up(&self, now: Timestamp) -> Result<Self, Refusal> {
@@ -379,7 +379,7 @@ impl Order {
             }
             next.owe_all("timed_out", "the payment was not completed in time; nothing is charged");
         }
-        Ok(next.settled_if_nothing_is_owed())
+        Ok(next.ended_if_nothing_is_owed(State::Voided))
     }
 
     fn refund(&self, amount: i64) -> Result<Self, Refusal> {
@@ -391,21 +391,21 @@ impl Order {
             }
             State::Captured => {
                 let next = Self { state: State::RefundDue, keep: self.keep - amount, ..self.clone() };
-                Ok(next.settled_if_nothing_is_owed())
+                Ok(next.ended_if_nothing_is_owed(State::Refunded))
             }
             // What is not captured is let go as a whole.
             State::Booked if whole => {
                 let next = Self { state: State::RefundDue, keep: 0, ..self.clone() };
-                Ok(next.settled_if_nothing_is_owed())
+                Ok(next.ended_if_nothing_is_owed(State::Refunded))
             }
             _ => Err(not_now),
         }
     }
 
     /// An order of nothing has nothing to give back.
-    fn settled_if_nothing_is_owed(self) -> Self {
+    fn ended_if_nothing_is_owed(self, end: State) -> Self {
         match self.state {
-            State::RefundDue if self.total == 0 => Self { state: State::Refunded, ..self },
+            State::RefundDue if self.total == 0 => Self { state: end, ..self },
             _ => self,
         }
     }

@@ -17,7 +17,8 @@ use super::tickets::OwnedTicketBody;
 use super::wire::TicketBody;
 use crate::Error;
 use crate::app::App;
-use crate::app::orders::{OrderView, Payable};
+use crate::app::confirm::Payable;
+use crate::app::orders::OrderView;
 use crate::app::request::Request;
 use crate::domain::event::Status as EventStatus;
 use crate::domain::ids::{EventId, HoldId, OrderId, TicketId};
@@ -173,7 +174,7 @@ pub(super) async fn confirm(
     identity.require(&["fan"])?;
     let (what, method, promo) = body.read()?;
     let request = Request { subject: identity.subject.clone(), key };
-    let purchase = app.buy(&request, what, method, promo.as_deref()).await?;
+    let purchase = app.confirm(&request, what, method, promo.as_deref()).await?;
     let tickets = app.tickets_of(&identity, &purchase).await?;
     let tickets: Vec<OwnedTicketBody> = tickets.into_iter().map(Into::into).collect();
     let order = OrderBody::from(app.view_order(purchase.order).await?);

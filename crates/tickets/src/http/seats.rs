@@ -25,10 +25,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::domain::drawing::{Drawing, Outline};
-use crate::domain::event::PriceLevel;
+use crate::domain::event::{Event, PriceLevel};
 use crate::domain::ids::{EventId, SeatNumber};
+use crate::domain::inventory::Inventory;
 use crate::domain::plan::{Point, SeatPlan};
-use crate::seats::{LiveEvent, Tick};
+use crate::seats::Tick;
 
 /// How often a quiet stream says that it is there.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -96,8 +97,7 @@ struct AreaBody {
     level: u8,
 }
 
-fn plan_body(live: &LiveEvent) -> PlanBody {
-    let (event, inventory) = (live.event(), live.inventory());
+fn plan_body(event: &Event, plan: Option<&SeatPlan>, inventory: &Inventory) -> PlanBody {
     let tenth = |at: f64| (at * 10.0).round() / 10.0;
     let row =
         |row: &crate::domain::inventory::Row| RowBody { label: row.label.clone(), first: row.first, count: row.count };
@@ -105,7 +105,7 @@ fn plan_body(live: &LiveEvent) -> PlanBody {
     PlanBody {
         event: event.id,
         seats: inventory.len(),
-        size: live.plan().map_or((0.0, 0.0), |plan| (plan.size.width, plan.size.height)),
+        size: plan.map_or((0.0, 0.0), |plan| (plan.size.width, plan.size.height)),
         price_levels: event.details.price_levels.clone(),
         sections: inventory
             .sections()
@@ -135,7 +135,7 @@ fn plan_body(live: &LiveEvent) -> PlanBody {
                 level: area.level,
             })
             .collect(),
-        shapes: live.plan().map(|plan| shapes_of(&plan)).unwrap_or_default(),
+        shapes: plan.map(shapes_of).unwrap_or_default(),
     }
 }
 
@@ -183,8 +183,12 @@ pub(super) async fn plan(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let live = app.public_event(id).await?;
-    // Strings and numbers always serialise.
-    let (version, page) = live.plan_page(|live| serde_json::to_vec(&plan_body(live)).unwrap_or_default().into());
+    let (version, page) = live
+        .plan_page(|event, plan, inventory| {
+            // Strings and numbers always serialise.
+            serde_json::to_vec(&plan_body(event, plan, inventory)).unwrap_or_default().into()
+        })
+        .await?;
     let etag = format!("\"plan-{version}\"");
     let cache = [(CACHE_CONTROL, "public, max-age=60".to_owned()), (ETAG, etag.clone())];
     if headers.get(IF_NONE_MATCH).is_some_and(|given| given.as_bytes() == etag.as_bytes()) {

@@ -50,7 +50,8 @@ pub async fn run(app: App, stop: CancellationToken) -> Result<(), String> {
 }
 
 async fn round(app: &App, claims_from: &mut Uuid) -> Result<(), Error> {
-    sweep(app, app.clock.now()).await?;
+    // By the database's clock, as all that it looks at.
+    sweep(app, app.store.now().await?).await?;
     sweep_claims(app, claims_from).await?;
     Ok(())
 }

@@ -87,7 +87,7 @@ pub struct LiveEvent {
     /// Into which part the next watcher goes.
     next: AtomicUsize,
     snapshot: Mutex<Option<Arc<Snapshot>>>,
-    plan_page: Mutex<Option<(i64, Bytes)>>,
+    plan_page: tokio::sync::Mutex<Option<(i64, Bytes)>>,
 }
 
 /// How all seats stand.
@@ -192,7 +192,7 @@ impl Live {
             ticks,
             next,
             snapshot: Mutex::default(),
-            plan_page: Mutex::default(),
+            plan_page: tokio::sync::Mutex::default(),
         })
     }
 
@@ -377,18 +377,32 @@ impl LiveEvent {
         snapshot
     }
 
-    /// The page of the plan, rendered once for each version of the event.
-    pub fn plan_page(&self, render: impl FnOnce(&Self) -> Bytes) -> (i64, Bytes) {
-        let mut kept = self.plan_page.lock().unwrap_or_else(PoisonError::into_inner);
-        let version = self.event().version;
-        match kept.as_ref() {
-            Some((of, page)) if *of == version => (version, page.clone()),
-            _ => {
-                let page = render(self);
-                *kept = Some((version, page.clone()));
-                (version, page)
-            }
+    /// The page of the plan, rendered once for each version of the event, on a thread of its own: a stadium's takes some
+    /// tens of milliseconds.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`], where it could not be rendered.
+    pub async fn plan_page(
+        &self,
+        render: fn(&Event, Option<&SeatPlan>, &Inventory) -> Bytes,
+    ) -> Result<(i64, Bytes), Error> {
+        let mut kept = self.plan_page.lock().await;
+        let (event, plan, inventory) = {
+            let inner = self.inner();
+            (Arc::clone(&inner.event), inner.plan.clone(), Arc::clone(inner.states.inventory()))
+        };
+        let version = event.version;
+        if let Some((of, page)) = kept.as_ref()
+            && *of == version
+        {
+            return Ok((version, page.clone()));
         }
+        let id = event.id;
+        let rendered = tokio::task::spawn_blocking(move || render(&event, plan.as_deref(), &inventory)).await;
+        let page = rendered
+            .map_err(|error| Error::Corrupt { what: format!("the plan of event `{id}`"), reason: error.to_string() })?;
+        *kept = Some((version, page.clone()));
+        Ok((version, page))
     }
 
     fn is_watched(&self) -> bool {

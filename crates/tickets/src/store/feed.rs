@@ -15,7 +15,7 @@ use tessera_store::sql::{self, Db, Tx};
 use super::Store;
 use super::batch::Changes;
 use crate::Error;
-use crate::domain::ids::{EventId, SeatNumber, TicketId};
+use crate::domain::ids::{EventId, TicketId};
 use crate::seats::{Change, ChangeTo, delta};
 
 /// Where an event stands.
@@ -165,7 +165,7 @@ impl Store {
         const HOLDS: &str = "SELECT seats, expires_at FROM holds WHERE event_id = $1 AND state = 'active'
              ORDER BY token";
         const BOOKED: &str = "SELECT ticket_id FROM bookings WHERE ticket_id > $1 AND ticket_id <= $2";
-        let last = TicketId::new(event, SeatNumber(u32::MAX - 1)).uuid();
+        let last = TicketId::last_of(event).uuid();
         // The number first: what is committed in between is in the rows and comes again from the feed.
         let seq: Option<i64> =
             each_engine!(&self.db, |pool| { sqlx::query_scalar(SEQ).bind(event.uuid()).fetch_optional(pool).await })

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use super::Store;
 use crate::Error;
 use crate::domain::event::Details;
-use crate::domain::ids::EventId;
+use crate::domain::ids::{EventId, TicketId};
 use crate::search::{Change, Document, Performer, Venue};
 
 /// The channel on which PostgreSQL tells that the outbox has more.
@@ -184,7 +184,7 @@ impl Source {
         const EVENTS: RowsSql = rows_sql!(
             "SELECT e.id, e.name, e.kind, e.starts_at, e.currency, e.tickets, e.document,
                 v.id AS venue_id, v.name AS venue_name, v.city, v.country, v.lat_e7, v.lng_e7, v.timezone,
-                (SELECT count(*) FROM bookings b WHERE b.event_id = e.id) AS booked
+                (SELECT count(*) FROM bookings b WHERE b.ticket_id > " id(0) " AND b.ticket_id <= " id(1) ") AS booked
             FROM " rows " JOIN events e ON e.id = " id(0) " JOIN venues v ON v.id = e.venue_id
             WHERE e.status = 'published' AND e.deleted_at IS NULL"
         );
@@ -192,8 +192,15 @@ impl Source {
             "SELECT ep.event_id, p.id, p.name FROM " rows " JOIN event_performers ep ON ep.event_id = " id(0)
             " JOIN performers p ON p.id = ep.performer_id ORDER BY ep.event_id, ep.position"
         );
+        let mut spans = Json::array(events.len(), 80);
+        for event in events {
+            spans.row(|row| {
+                row.id(event.uuid());
+                row.id(TicketId::last_of(*event).uuid());
+            });
+        }
         let ids = as_rows(events.iter().map(|event| event.uuid()));
-        let found: Vec<Row> = EVENTS.fetch_from(&self.db, ids.clone()).await?;
+        let found: Vec<Row> = EVENTS.fetch_from(&self.db, spans.end()).await?;
         let playing: Vec<(Uuid, Uuid, String)> = PERFORMERS.fetch_from(&self.db, ids).await?;
         let mut performers: HashMap<Uuid, Vec<Performer>> = HashMap::new();
         for (event, id, name) in playing {

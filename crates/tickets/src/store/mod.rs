@@ -25,7 +25,7 @@ mod sweep;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
-use tessera_kernel::Clock;
+use tessera_kernel::{Clock, Timestamp};
 use tessera_store::claims::{self, SqlClaims};
 use tessera_store::lines;
 use tessera_store::sql::{Db, Migration};
@@ -105,6 +105,14 @@ impl Store {
     /// The claims on seats, as rows of this database.
     pub fn claims(&self) -> Arc<dyn claims::Claims> {
         Arc::new(SqlClaims::new(self.db.clone(), self.writer.clone(), Arc::clone(&self.clock)))
+    }
+
+    /// The moment by the database's clock.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn now(&self) -> Result<Timestamp, Error> {
+        Ok(self.db.now(&*self.clock).await?)
     }
 
     /// Whether the database answers.

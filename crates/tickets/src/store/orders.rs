@@ -431,9 +431,4 @@ impl Store {
                 .map_err(sql::Error::from)?;
         Ok(id.map(Into::into))
     }
-
-    /// The present moment by the database's clock.
-    async fn now(&self) -> Result<Timestamp, Error> {
-        Ok(self.db.now(&*self.clock).await?)
-    }
 }

@@ -1,6 +1,6 @@
 //! Promotion codes: as organisers keep them, and counted in the transaction of the orders that use them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use sqlx::FromRow;
 use sqlx::types::Uuid;
@@ -200,6 +200,22 @@ impl Store {
             each_engine!(&self.db, |pool| sqlx::query_as(READ).bind(id.uuid()).fetch_optional(pool).await)
                 .map_err(sql::Error::from)?;
         row.ok_or_else(|| Error::NotFound { what: "promotion code", id: id.to_string() })?.read()
+    }
+
+    /// What these codes are called, deleted ones too: who paid with one is told so.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn promo_codes(&self, ids: &[PromoId]) -> Result<HashMap<PromoId, String>, Error> {
+        const CODES: RowsSql = rows_sql!("SELECT id, code FROM promo_codes WHERE id " among(0));
+        if ids.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let ids: HashSet<PromoId> = ids.iter().copied().collect();
+        let mut rows = Json::array(ids.len(), 36);
+        ids.iter().for_each(|id| rows.row(|row| row.id(id.uuid())));
+        let rows: Vec<(Uuid, String)> = CODES.fetch_from(&self.db, rows.end()).await?;
+        Ok(rows.into_iter().map(|(id, code)| (id.into(), code)).collect())
     }
 
     /// The codes of an event, the one changed the longest ago first; a use is a change.

@@ -8,7 +8,7 @@ use tessera_store::sql;
 
 use super::Store;
 use crate::Error;
-use crate::domain::ids::{EventId, OrderId, SeatNumber, TicketId};
+use crate::domain::ids::{EventId, OrderId, TicketId};
 
 /// A ticket that was sold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub struct Sale {
     pub order: OrderId,
     /// Whose it is.
     pub subject: String,
-    /// What was paid for it before discounts, minor units.
+    /// What was paid for it, minor units.
     pub price: i64,
     /// When it was booked.
     pub booked_at: Timestamp,
@@ -80,7 +80,7 @@ impl Store {
         const SOLD: &str = "SELECT ticket_id, order_id, subject, price, booked_at, checked_in_at, gate FROM bookings
              WHERE ticket_id > $1 AND ticket_id <= $2 ORDER BY ticket_id LIMIT $3";
         let after = after.map_or(event.uuid(), TicketId::uuid);
-        let last = TicketId::new(event, SeatNumber(u32::MAX - 1)).uuid();
+        let last = TicketId::last_of(event).uuid();
         let rows: Vec<SaleRow> = each_engine!(&self.db, |pool| {
             sqlx::query_as(SOLD).bind(after).bind(last).bind(limit).fetch_all(pool).await
         })

@@ -131,6 +131,22 @@ async fn others_holds_and_forged_admissions() {
     }
 }
 
+/// PostgreSQL takes none of it, and would refuse all that is written in the same moment.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn control_characters_in_names() {
+    for databases in [Databases::sqlite(), Databases::postgres()] {
+        let house = House::open(&databases).await;
+        let mut wrong = Wrong::default();
+        house.buy("ana", &[0]).await;
+        let path = format!("/tickets/{}/transfer", tickets(house.event, &[0])[0]);
+        let said = house.write(&path, "fan ana", "t", &json!({ "to": "b\u{0}ben" })).await;
+        wrong.expect("a receiver with a NUL", said, 400, "tickets.bad_request", &["control"]);
+        let scan = json!({ "qr": "T1.x", "event": house.event, "gate": "N\u{0}rth" });
+        let said = house.write("/tickets/check-in", "door d", "g", &scan).await;
+        wrong.expect("a gate with a NUL", said, 400, "tickets.bad_request", &["control"]);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_that_is_over() {
     let clock = Arc::new(ManualClock::at(SystemClock.now()));

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tessera_kernel::SystemClock;
+use tessera_kernel::{Ids, Money, RandomIds, SystemClock};
 use tessera_testkit::sql::Databases;
+use tessera_tickets::domain::ids::AttemptId;
 use tessera_tickets::jobs::{cancel, settle};
-use tessera_tickets::payment::PaymentRef;
+use tessera_tickets::payment::{PaymentRef, Provider};
 
 use crate::house::{House, walk};
 use crate::support::tickets;
@@ -15,6 +16,7 @@ use crate::support::tickets;
 async fn contract(databases: &Databases) {
     everything_goes_back(&House::open(databases).await).await;
     whoever_dies_another_goes_on(&House::open(databases).await).await;
+    what_was_given_back_by_hand_is_not_asked_for_again(&House::open(databases).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -34,6 +36,20 @@ async fn cancellation(house: &House) -> Value {
 async fn scan(house: &House, code: &Value, key: &str) -> Value {
     let body = json!({ "qr": code, "event": house.event });
     house.write("/tickets/check-in", "door d", key, &body).await.1
+}
+
+async fn what_was_given_back_by_hand_is_not_asked_for_again(house: &House) {
+    let ana = house.buy("ana", &[0, 1]).await;
+    let order = house.app.store.find_order(ana.parse().unwrap()).await.unwrap().unwrap();
+    let (payment, some) = (order.payment.clone().unwrap(), Money::new(3_000, order.currency));
+    house.test.refund(AttemptId::from(RandomIds.next()), &payment, some).await.unwrap();
+    house.app.hear_of(&payment, None).await.unwrap();
+    assert_eq!(house.sums().await, (0, 9_000, 3_000));
+
+    house.done(&format!("/organiser/events/{}/cancel", house.event), "organiser org", Value::Null).await;
+    assert_eq!(cancel::round(&house.app).await.unwrap(), 1);
+    assert_eq!(house.sums().await, (0, 9_000, 9_000));
+    assert_eq!(house.get(&format!("/orders/{ana}"), "fan ana").await["state"], "refunded");
 }
 
 async fn everything_goes_back(house: &House) {

@@ -7,7 +7,7 @@ use tessera_kernel::SystemClock;
 use tessera_testkit::sql::Databases;
 use tessera_tickets::domain::ids::EventId;
 
-use crate::house::House;
+use crate::house::{GOOD, House, bearer};
 use crate::support::{details, plan, publish, tickets, tomorrow};
 
 struct Houses {
@@ -46,6 +46,7 @@ impl Houses {
 }
 
 async fn contract(databases: &Databases) {
+    a_retry_meets_its_order_whatever_came_since(databases).await;
     a_hold_is_of_its_event(databases).await;
     seats_are_given_back_once(databases).await;
     tickets_are_passed_on_once(databases).await;
@@ -72,6 +73,32 @@ async fn a_hold_is_of_its_event(databases: &Databases) {
     houses.once(path, "fan ana", "h", &two(houses.one.event)).await;
     houses.reused(path, "fan ana", "h", &two(other)).await;
     houses.once(path, "fan ana", "h2", &two(other)).await;
+}
+
+async fn a_retry_meets_its_order_whatever_came_since(databases: &Databases) {
+    let houses = Houses::open(databases).await;
+    let (one, org) = (&houses.one, "organiser org");
+    let codes = format!("/organiser/events/{}/promo-codes", one.event);
+    let half = json!({ "code": "HALF", "discount": { "basis_points": 5_000 } });
+    let half = one.done(&codes, org, half).await["id"].as_str().unwrap().to_owned();
+    one.hold("ana", &[0, 1]).await;
+    let card = json!({ "number": GOOD, "exp_month": 12, "exp_year": 2094, "cvc": "123" });
+    let path = "/booking/confirm";
+    let paid = |promo: &str| json!({ "ticket_id": tickets(one.event, &[1])[0], "payment_details": { "card": card }, "promo_code": promo });
+    let (status, bought) = one.write(path, "fan ana", "p", &paid("half")).await;
+    assert_eq!((status, &bought["order"]["state"]), (200, &json!("captured")), "{bought}");
+    // The hold is an order by now, the code is deleted, the event cancelled.
+    let token = bearer(&one.token(org));
+    let head = [("authorization", token.as_str()), ("idempotency-key", "gone")];
+    assert_eq!(one.send("DELETE", &format!("/organiser/promo-codes/{half}"), &head, None).await.0, 200);
+    one.done(&format!("/organiser/events/{}/cancel", one.event), org, Value::Null).await;
+    for house in [one, &houses.other] {
+        let (status, again) = house.write(path, "fan ana", "p", &paid("half")).await;
+        assert_eq!((status, &again["order"]["id"]), (200, &bought["order"]["id"]), "{again}");
+        assert_eq!(again["order"]["promo_code"], "HALF", "{again}");
+        assert_eq!(again["tickets"].as_array().unwrap().len(), 2, "{again}");
+    }
+    houses.reused(path, "fan ana", "p", &paid("none")).await;
 }
 
 async fn seats_are_given_back_once(databases: &Databases) {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use sqlx::PgPool;
 use tessera_kernel::{Ids, RandomIds, SystemClock};
+use tessera_service::Identity;
 use tessera_store::claims::{Claims, RedisClaims};
 use tessera_store::redis::Redis;
 use tessera_store::sql::Db;
@@ -12,11 +13,11 @@ use tessera_testkit::sql::Databases;
 use tessera_tickets::Error;
 use tessera_tickets::app::request::Request;
 use tessera_tickets::app::reserve::Wish;
-use tessera_tickets::domain::event::Rules;
+use tessera_tickets::domain::event::{Details, Rules};
 use tessera_tickets::domain::ids::{AttemptId, OrderId};
 use tessera_tickets::domain::order::State;
 use tessera_tickets::payment::{Card, Method};
-use tessera_tickets::store::{Begun, NewOrder, Once, ReleaseHold, Released};
+use tessera_tickets::store::{Begun, Hold, NewOrder, Once, ReleaseHold, Released};
 use tokio::time::sleep;
 
 use crate::support::{Process, details, hall, plan, publish, tickets, tomorrow};
@@ -128,15 +129,8 @@ async fn a_seat_that_is_being_booked_as_its_hold_lapses_is_held_by_nobody_else()
     }
 }
 
-/// Claims that are kept elsewhere do not decide between what comes in one batch.
-#[tokio::test]
-async fn a_hold_is_given_back_or_paid_not_both_in_one_batch_either() {
-    let databases = Databases::sqlite();
-    let (url, event) = hall(&databases).await;
-    let app = Process::new(&url, Arc::new(SystemClock)).start().await.0;
-    let wish = Wish { event: Some(event), tickets: tickets(event, &[1]), ..Wish::default() };
-    let hold = app.reserve(&request("ana", "1"), &wish).await.unwrap().hold;
-    let new = NewOrder {
+fn new_order(hold: &Hold) -> NewOrder {
+    NewOrder {
         id: OrderId::from(RandomIds.next()),
         hold: hold.id,
         subject: "ana".into(),
@@ -147,13 +141,69 @@ async fn a_hold_is_given_back_or_paid_not_both_in_one_batch_either() {
         provider: "test",
         window: Duration::from_secs(300),
         request_hash: [0; 16],
-        extended: Some(Some(hold.expires_at)),
-    };
+        extended: None,
+    }
+}
+
+/// Claims that are kept elsewhere do not decide between what comes in one batch.
+#[tokio::test]
+async fn a_hold_is_given_back_or_paid_not_both_in_one_batch_either() {
+    let databases = Databases::sqlite();
+    let (url, event) = hall(&databases).await;
+    let app = Process::new(&url, Arc::new(SystemClock)).start().await.0;
+    let wish = Wish { event: Some(event), tickets: tickets(event, &[1]), ..Wish::default() };
+    let hold = app.reserve(&request("ana", "1"), &wish).await.unwrap().hold;
+    let new = NewOrder { extended: Some(Some(hold.expires_at)), ..new_order(&hold) };
     let back = ReleaseHold { hold: hold.id, subject: "ana".into(), freed: Some(true), asked: None };
     // On this one thread both are handed in before the writer looks.
     let (begun, released) = tokio::join!(app.store.begin_order(new), app.store.release(back));
     match (begun.unwrap(), released.unwrap()) {
         (Begun::Over(_), Once::Now(Released::Done(_, 1))) | (Begun::Made(_), Once::Now(Released::InOrder)) => {}
         both => panic!("{both:?}"),
+    }
+}
+
+/// What is asked for behind something that comes to nothing is not told of an order that was never made.
+#[tokio::test]
+async fn a_hold_that_is_over_is_over_for_all_who_pay_at_once() {
+    let databases = Databases::sqlite();
+    let (url, event) = hall(&databases).await;
+    let app = Process::new(&url, Arc::new(SystemClock)).start().await.0;
+    let wish = Wish { event: Some(event), tickets: tickets(event, &[1]), ..Wish::default() };
+    let hold = app.reserve(&request("ana", "1"), &wish).await.unwrap().hold;
+    let new = || NewOrder { extended: Some(None), ..new_order(&hold) };
+    // On this one thread both are handed in before the writer looks.
+    let (one, other) = tokio::join!(app.store.begin_order(new()), app.store.begin_order(new()));
+    for begun in [one.unwrap(), other.unwrap()] {
+        assert!(matches!(begun, Begun::Over(_)), "{begun:?}");
+    }
+}
+
+/// A ticket that is just being passed on, or gone in with, does not go back at the same moment.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ticket_goes_back_as_it_is_when_the_money_does() {
+    const PASSED: &str = "UPDATE bookings SET subject = 'ben', serial = 2";
+    const USED: &str = "UPDATE bookings SET checked_in_at = 1";
+    let databases = Databases::postgres();
+    for change in [PASSED, USED] {
+        let url = databases.fresh();
+        let rules = Rules { refundable_until_h: Some(1), transferable: true, ..Rules::default() };
+        let event = publish(&url, &plan(2, 8), &Details { rules, ..details(16) }, tomorrow()).await;
+        let app = Process::new(&url, Arc::new(SystemClock)).start().await.0;
+        let wish = Wish { event: Some(event), tickets: tickets(event, &[1]), ..Wish::default() };
+        let hold = app.reserve(&request("ana", "1"), &wish).await.unwrap().hold.id;
+        let order = app.confirm(&request("ana", "2"), hold, card(GOOD), None).await.unwrap().order.id;
+        let pool = PgPool::connect(&url).await.unwrap();
+        let lock = in_the_way(&pool, change).await;
+        let ana = Identity { subject: "ana".into(), roles: ["fan".to_owned()].into(), expires_at: tomorrow() };
+        let other = app.clone();
+        let refunding =
+            tokio::spawn(async move { other.refund_order(&ana, "3".into(), order, None).await.map(|view| view.order) });
+        sleep(REACH).await;
+        lock.commit().await.unwrap();
+        let refused = refunding.await.unwrap();
+        assert!(refused.is_err(), "{change}: {refused:?}");
+        let still: i64 = sqlx::query_scalar("SELECT count(*) FROM tickets.bookings").fetch_one(&pool).await.unwrap();
+        assert_eq!(still, 1, "{change}");
     }
 }

@@ -78,7 +78,6 @@ impl Queues {
         self.0.rooms.write().unwrap_or_else(PoisonError::into_inner).remove(&event);
     }
 
-    /// Those that somebody watches.
     /// How many rooms are open, who waits in them, who is inside, and who arrives a second, as this process knew it a
     /// moment ago.
     pub(crate) fn crowd(&self) -> [i64; 4] {
@@ -94,6 +93,7 @@ impl Queues {
         crowd
     }
 
+    /// Those that somebody watches.
     pub(super) fn watched(&self) -> Vec<Arc<Room>> {
         let rooms = self.0.rooms.read().unwrap_or_else(PoisonError::into_inner);
         rooms.values().filter(|room| room.view.receiver_count() > 0).cloned().collect()

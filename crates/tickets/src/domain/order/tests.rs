@@ -135,7 +135,11 @@ fn an_order_of_nothing_takes_the_same_path() {
     assert_eq!(free(&bought).state, State::Captured);
     let returned = after(free(&bought), &[Event::Refund { amount: 0 }]);
     assert_eq!((returned.state, returned.has_seats()), (State::Refunded, false));
-    assert_eq!(free(&[AUTHORISED, Event::SeatsGone]).duty(), Duty::Nothing);
+    // What was never booked leaves nothing behind, as an order of something.
+    let gone = free(&[AUTHORISED, Event::SeatsGone]);
+    assert_eq!((gone.duty(), gone.state), (Duty::Nothing, State::Voided));
+    let late = free(&[]).after(&Event::GiveUp, at(600)).unwrap().unwrap();
+    assert_eq!((late.duty(), late.state), (Duty::Nothing, State::Voided));
 }
 
 #[test]
@@ -150,7 +154,7 @@ fn states_are_stored_by_name() {
 fn may_follow(from: State, to: State) -> bool {
     use State::*;
     match from {
-        Paying => matches!(to, Authorised | Failed | RefundDue | Refunded),
+        Paying => matches!(to, Authorised | Failed | RefundDue | Refunded | Voided),
         Authorised => matches!(to, Booked | Voided | RefundDue | Refunded),
         Booked => matches!(to, Captured | Voided | RefundDue | Refunded),
         Captured => matches!(to, RefundDue | Refunded),

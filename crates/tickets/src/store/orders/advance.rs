@@ -16,7 +16,7 @@ use super::super::promos;
 use super::super::seats;
 use super::{ATTEMPTS, Action, Attempt, AttemptRow, OpenOrder, OrderRecord, ids, read, read_attempts};
 use crate::domain::ids::{AttemptId, OrderId, PromoId, TicketId};
-use crate::domain::order::{Event, Refusal, State};
+use crate::domain::order::{Event, Refusal, Seen, State};
 use crate::payment::PaymentRef;
 use crate::seats::{Change, ChangeTo};
 
@@ -115,6 +115,16 @@ struct Plan {
     unused: Vec<PromoId>,
 }
 
+impl Plan {
+    /// An order that has come to nothing gives its promotion code back.
+    fn note_unused(&mut self, before: &OrderRecord, after: &OrderRecord) {
+        let nothing = |order: &OrderRecord| matches!(order.money.state, State::Failed | State::Voided);
+        if nothing(after) && !nothing(before) {
+            self.unused.extend(after.promo);
+        }
+    }
+}
+
 /// Applies all of the news in their order. `None` where there is no such order.
 pub async fn advance(
     tx: &mut Tx<'_>,
@@ -200,8 +210,13 @@ fn apply(
     if let Some(wish) = &news.returns {
         match returnable(wish, bookings) {
             Ok(tickets) => {
-                let amount = bookings.iter().filter(|booking| tickets.contains(&booking.ticket));
-                events.push(Event::Refund { amount: amount.map(|booking| booking.price).sum() });
+                let prices = bookings.iter().filter(|booking| tickets.contains(&booking.ticket));
+                // With the last of its tickets goes all that it keeps, which is less where some was given back at the provider.
+                let amount = match tickets.len() == bookings.len() {
+                    true => order.money.keep,
+                    false => prices.map(|booking| booking.price).sum(),
+                };
+                events.push(Event::Refund { amount });
                 returned = tickets;
             }
             Err(unreturnable) => return Outcome { unreturnable: Some(unreturnable), ..Outcome::default() },
@@ -241,10 +256,7 @@ fn apply(
     }
     bookings.retain(|booking| !returned.contains(&booking.ticket));
     plan.freed.extend(&returned);
-    let nothing = |order: &OrderRecord| matches!(order.money.state, State::Failed | State::Voided);
-    if nothing(order) && !nothing(&before) {
-        plan.unused.extend(order.promo);
-    }
+    plan.note_unused(&before, order);
     if *order != before {
         order.updated_at = now;
         plan.changed.insert(order.id);
@@ -310,7 +322,8 @@ fn keep_attempts(
     }
 }
 
-/// On PostgreSQL, so that news of an order are taken one after the other. Gives the tickets whose claims must stay as they
+/// On PostgreSQL, so that news of an order are taken one after the other, and nobody passes on or goes in with a ticket
+/// that is just going back. Gives the tickets whose claims must stay as they
 /// are: those to be booked under them, which nobody else may hold between our look and our commit.
 pub async fn lock(tx: &mut Tx<'_>, news: &[&Advance]) -> Result<Vec<Uuid>, sql::Error> {
     let Tx::Postgres { transaction } = tx else { return Ok(Vec::new()) };
@@ -320,6 +333,13 @@ pub async fn lock(tx: &mut Tx<'_>, news: &[&Advance]) -> Result<Vec<Uuid>, sql::
     const LOCK: &str = "SELECT id, event_id, seats FROM orders WHERE id = ANY($1) ORDER BY id FOR UPDATE";
     let ids: Vec<Uuid> = news.iter().map(|news| news.order.uuid()).collect();
     let rows: Vec<(Uuid, Uuid, Vec<u8>)> = sqlx::query_as(LOCK).bind(ids).fetch_all(&mut **transaction).await?;
+    const LOCK_BOOKINGS: &str =
+        "SELECT ticket_id FROM bookings WHERE order_id = ANY($1) ORDER BY ticket_id FOR UPDATE";
+    let returning: Vec<Uuid> =
+        news.iter().filter(|news| may_return(news)).map(|news| news.order.uuid()).collect();
+    if !returning.is_empty() {
+        sqlx::query(LOCK_BOOKINGS).bind(returning).execute(&mut **transaction).await?;
+    }
     let booking = news.iter().filter(|news| news.claims_here && news.events.contains(&Event::Book));
     let booking: HashSet<Uuid> = booking.map(|news| news.order.uuid()).collect();
     let mut kept = Vec::new();
@@ -371,6 +391,17 @@ async fn gone(
     Ok(gone)
 }
 
+/// Whether it may take seats that are booked.
+fn may_return(news: &Advance) -> bool {
+    let takes = |event: &Event| match event {
+        Event::Refund { .. } | Event::Seen(Seen::Voided) => true,
+        Event::Seen(Seen::Captured { refunded, .. }) => *refunded > 0,
+        // What was not booked has no seats; see [`crate::domain::order::Order::after`].
+        Event::Book | Event::SeatsGone | Event::GiveUp | Event::Seen(_) => false,
+    };
+    news.returns.is_some() || news.events.iter().any(takes)
+}
+
 /// The bookings of orders that may give some back.
 async fn bookings(tx: &mut Tx<'_>, news: &[&Advance]) -> Result<HashMap<OrderId, Vec<Booking>>, sql::Error> {
     const OF_ORDERS: RowsSql = rows_sql!(
@@ -378,9 +409,7 @@ async fn bookings(tx: &mut Tx<'_>, news: &[&Advance]) -> Result<HashMap<OrderId,
          WHERE order_id " among(0) " ORDER BY ticket_id"
     );
     type Row = (Uuid, Uuid, String, i64, Option<i64>);
-    // Whoever only books has none yet.
-    let may_return = |news: &&&Advance| news.returns.is_some() || !news.events.contains(&Event::Book);
-    let mut orders: Vec<OrderId> = news.iter().filter(may_return).map(|news| news.order).collect();
+    let mut orders: Vec<OrderId> = news.iter().filter(|news| may_return(news)).map(|news| news.order).collect();
     orders.sort_unstable();
     orders.dedup();
     let mut bookings: HashMap<OrderId, Vec<Booking>> = HashMap::new();
@@ -467,6 +496,7 @@ fn lose_seats(
         before.money = lost;
         before.updated_at = now;
         before.attempts = order.attempts;
+        plan.note_unused(order, &before);
         *order = before;
     }
     // The attempt that was to capture lets go instead.

@@ -60,7 +60,7 @@ pub enum Begun {
     NoHold,
     /// The hold was given back or has lapsed.
     Over(Hold),
-    /// It is being paid, or was, by this order.
+    /// It is being paid, or was, by this order; or by one that was asked for in the same moment, and may have come to nothing.
     InOrder(Option<OrderId>),
     /// The promotion code is used up, over or not begun.
     PromoSpent,
@@ -99,16 +99,20 @@ pub async fn before_claims(
         if given_back.contains(&hold.id) {
             return Wish::Decided(Begun::Over(hold.clone()));
         }
-        if let Some(order) = in_order.insert(hold.id, new.id) {
-            return Wish::Decided(Begun::InOrder(Some(order)));
+        if let Some(order) = in_order.get(&hold.id) {
+            return Wish::Decided(Begun::InOrder(Some(*order)));
         }
         match hold.state {
             HoldState::Released | HoldState::Lapsed => Wish::Decided(Begun::Over(hold.clone())),
             HoldState::Booked => Wish::Decided(Begun::InOrder(None)),
             HoldState::Active => match new.extended {
-                Some(Some(end)) => Wish::Extended(hold.clone(), end),
                 Some(None) => Wish::Decided(Begun::Over(hold.clone())),
+                Some(Some(end)) => {
+                    in_order.insert(hold.id, new.id);
+                    Wish::Extended(hold.clone(), end)
+                }
                 None => {
+                    in_order.insert(hold.id, new.id);
                     claims.push(claims::Command::Extend { claim: hold.claim(), ttl: new.window });
                     Wish::Asked(hold.clone(), claims.len() - 1)
                 }
