@@ -51,6 +51,8 @@ pub enum Did {
     Returned {
         /// Of this order.
         order: String,
+        /// By whom, who must own them; nobody where it was who sells them.
+        owner: Option<String>,
         /// Which.
         tickets: Vec<String>,
     },
@@ -58,6 +60,8 @@ pub enum Did {
     MaybeReturned {
         /// Of this order.
         order: String,
+        /// By whom, who must own them; nobody where it was who sells them.
+        owner: Option<String>,
         /// Which.
         tickets: Vec<String>,
     },
@@ -224,7 +228,7 @@ fn steps(history: &[Entry], books: &Books, closed: Micros, terms: &Terms) -> BTr
                         add(ticket, book, if *booked { ended } else { closed }, true);
                     } else if order.may_have_been_booked() {
                         add(ticket, book, Micros::MAX, false);
-                        add(ticket, Step::Return { order: id }, Micros::MAX, false);
+                        add(ticket, Step::Return { order: id, owner: None }, Micros::MAX, false);
                     }
                 }
             }
@@ -234,10 +238,11 @@ fn steps(history: &[Entry], books: &Books, closed: Micros, terms: &Terms) -> BTr
                 let ended = if certain { ended } else { Micros::MAX };
                 tickets.iter().for_each(|ticket| add(ticket, Step::Release { hold: hold.clone() }, ended, certain));
             }
-            Did::Returned { order, tickets } | Did::MaybeReturned { order, tickets } => {
+            Did::Returned { order, owner, tickets } | Did::MaybeReturned { order, owner, tickets } => {
                 let certain = matches!(entry.did, Did::Returned { .. });
                 let ended = if certain { ended } else { Micros::MAX };
-                tickets.iter().for_each(|ticket| add(ticket, Step::Return { order: order.clone() }, ended, certain));
+                let back = || Step::Return { order: order.clone(), owner: owner.clone() };
+                tickets.iter().for_each(|ticket| add(ticket, back(), ended, certain));
             }
             Did::Passed { ticket, from, to } | Did::MaybePassed { ticket, from, to } => {
                 let certain = matches!(entry.did, Did::Passed { .. });

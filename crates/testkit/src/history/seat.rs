@@ -48,6 +48,8 @@ pub enum Step {
     Return {
         /// With this order.
         order: String,
+        /// It was this one's; anybody's where not set.
+        owner: Option<String>,
     },
     /// It was `from`'s and is `to`'s.
     Pass {
@@ -269,7 +271,9 @@ impl Search<'_> {
                 Some(Seat::Booked { order: order.clone(), owner: owner.clone() })
             }
             (Step::Release { hold }, Seat::Held { hold: by, .. }) if hold == by => Some(Seat::Free),
-            (Step::Return { order }, Seat::Booked { order: by, .. }) if order == by => Some(Seat::Free),
+            (Step::Return { order, owner }, Seat::Booked { order: by, owner: of }) if order == by => {
+                owner.as_ref().is_none_or(|owner| owner == of).then_some(Seat::Free)
+            }
             (Step::Pass { from, to }, Seat::Booked { order, owner }) if from == owner => {
                 Some(Seat::Booked { order: order.clone(), owner: to.clone() })
             }
@@ -332,7 +336,7 @@ mod tests {
     }
 
     fn back(order: &str) -> Step {
-        Step::Return { order: order.into() }
+        Step::Return { order: order.into(), owner: None }
     }
 
     fn sold(order: &str, owner: &str) -> Step {
@@ -372,6 +376,21 @@ mod tests {
         ];
         is_fine(&exact(), &ops);
         is_refused(&exact(), &[ops.as_slice(), &[op(902, 903, Step::Seen(None))]].concat());
+    }
+
+    #[test]
+    fn a_seat_given_back_by_who_had_passed_it_on_is_found() {
+        let back = |owner: &str| Step::Return { order: "o1".into(), owner: Some(owner.into()) };
+        let passed = [
+            op(0, 10, hold("a")),
+            op(20, 30, book("a", "o1")),
+            op(40, 60, Step::Pass { from: "a".into(), to: "z".into() }),
+        ];
+        let then = |began: Micros, owner: &str| [passed.as_slice(), &[op(began, 90, back(owner))]].concat();
+        is_refused(&Rules::default(), &then(70, "a"));
+        is_fine(&Rules::default(), &then(70, "z"));
+        // Nor is it explained by doing both at once.
+        is_refused(&Rules::default(), &then(45, "a"));
     }
 
     #[test]

@@ -109,7 +109,8 @@ impl App {
     pub async fn transfer_ticket(&self, request: &Request, id: TicketId, to: &str) -> Result<(), Error> {
         let to = to.trim();
         if to.is_empty() || to.len() > MAX_SUBJECT_BYTES || to.contains(char::is_control) || *to == *request.subject {
-            let reason = format!("`to` must name another account, in 1 to {MAX_SUBJECT_BYTES} bytes without control characters");
+            let reason =
+                format!("`to` must name another account, in 1 to {MAX_SUBJECT_BYTES} bytes without control characters");
             return Err(Error::BadRequest { reason });
         }
         let event = self.live.event(id.event()).await.map_err(|_| not_found(id))?.event();

@@ -46,7 +46,7 @@ pub(super) struct CancellationBody {
     left: i64,
     /// Orders whose money is on its way back.
     due: i64,
-    /// Orders whose money went back.
+    /// Orders whose money went back, before it was cancelled or since.
     refunded: i64,
 }
 

@@ -408,10 +408,11 @@ impl Rival {
         let body = json!({ "ticket_ids": tickets });
         let Some(answer) = arena.ask(&mut self.dice, &path, token, &key, &body).await else { return true };
         let (order, tickets) = (order.to_owned(), tickets.to_owned());
+        let owner = (!by_promoter).then(|| self.name());
         match (answer.status, answer.code()) {
-            (200, _) => arena.recorder.answered(&self.name(), began, Did::Returned { order, tickets }),
+            (200, _) => arena.recorder.answered(&self.name(), began, Did::Returned { order, owner, tickets }),
             _ if answer.again => {
-                arena.recorder.unanswered(&self.name(), began, Did::MaybeReturned { order, tickets });
+                arena.recorder.unanswered(&self.name(), began, Did::MaybeReturned { order, owner, tickets });
             }
             // Captured later, or never.
             (409, "tickets.not_now") => return false,

@@ -333,10 +333,8 @@ pub async fn lock(tx: &mut Tx<'_>, news: &[&Advance]) -> Result<Vec<Uuid>, sql::
     const LOCK: &str = "SELECT id, event_id, seats FROM orders WHERE id = ANY($1) ORDER BY id FOR UPDATE";
     let ids: Vec<Uuid> = news.iter().map(|news| news.order.uuid()).collect();
     let rows: Vec<(Uuid, Uuid, Vec<u8>)> = sqlx::query_as(LOCK).bind(ids).fetch_all(&mut **transaction).await?;
-    const LOCK_BOOKINGS: &str =
-        "SELECT ticket_id FROM bookings WHERE order_id = ANY($1) ORDER BY ticket_id FOR UPDATE";
-    let returning: Vec<Uuid> =
-        news.iter().filter(|news| may_return(news)).map(|news| news.order.uuid()).collect();
+    const LOCK_BOOKINGS: &str = "SELECT ticket_id FROM bookings WHERE order_id = ANY($1) ORDER BY ticket_id FOR UPDATE";
+    let returning: Vec<Uuid> = news.iter().filter(|news| may_return(news)).map(|news| news.order.uuid()).collect();
     if !returning.is_empty() {
         sqlx::query(LOCK_BOOKINGS).bind(returning).execute(&mut **transaction).await?;
     }
