@@ -30,6 +30,9 @@ pub enum Error {
         /// Where.
         place: Place,
     },
+    /// A map was asked for where there is none.
+    #[error("there is no road network here; prepare one with `tessera rides import CITY.OSM.PBF` and start again")]
+    NoMap,
     /// Two places without a way between them.
     #[error("there is no way by car from `{from}` to `{to}`")]
     NoWay {
@@ -117,6 +120,7 @@ pub const CODES: &[&str] = &[
     "rides.not_found",
     "rides.bad_request",
     "rides.no_road",
+    "rides.no_map",
     "rides.no_way",
     "rides.estimate_expired",
     "rides.not_now",
@@ -133,7 +137,7 @@ impl Error {
     /// What sort of error it is.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::NotFound { .. } => ErrorKind::NotFound,
+            Self::NotFound { .. } | Self::NoMap => ErrorKind::NotFound,
             Self::BadRequest { .. } | Self::NoRoad { .. } | Self::NoWay { .. } | Self::Setting { .. } => {
                 ErrorKind::Invalid
             }
@@ -153,6 +157,7 @@ impl Error {
             Self::NotFound { .. } => "rides.not_found",
             Self::BadRequest { .. } => "rides.bad_request",
             Self::NoRoad { .. } => "rides.no_road",
+            Self::NoMap => "rides.no_map",
             Self::NoWay { .. } => "rides.no_way",
             Self::EstimateExpired { .. } => "rides.estimate_expired",
             Self::NotNow { .. } => "rides.not_now",

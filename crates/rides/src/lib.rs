@@ -104,10 +104,12 @@ pub async fn build(config: &config::Config, deps: &Deps) -> Result<Vec<Component
             closing.store.close().await;
             Ok(())
         }));
+    let map = http::map_router(road.as_ref().map(|road| Arc::clone(road.network())));
     if let (Some(url), Some(road)) = (config.traffic.clone(), road) {
         jobs = jobs.task(Task::new("traffic", move |stop| jobs::traffic::run(client, url, road, stop)));
     }
-    Ok(vec![Component::new("rides-api", "/rides").router(http::router(app)).openapi(http::openapi()), jobs])
+    let api = http::router(app).merge(map);
+    Ok(vec![Component::new("rides-api", "/rides").router(api).openapi(http::openapi()), jobs])
 }
 
 /// The engine of routes, and the same as what it is where the network is ours.

@@ -1,7 +1,9 @@
 //! What a ride costs.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
-use tessera_kernel::{Currency, Money};
+use tessera_kernel::{Currency, Money, Timestamp};
 
 /// The tariff. Amounts in minor units of the currency (cents).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,6 +70,12 @@ impl Tariff {
     pub fn cancellation(&self, since_accepted_s: Option<u64>) -> Money {
         let due = since_accepted_s.is_some_and(|seconds| seconds >= u64::from(self.cancel_after_s));
         Money::new(if due { self.cancel_fee } else { 0 }, self.currency)
+    }
+
+    /// What a rider owes who cancels late, and from when on that is.
+    pub fn late_cancellation(&self, accepted: Timestamp) -> (Money, Timestamp) {
+        let from = accepted.plus(Duration::from_secs(u64::from(self.cancel_after_s)));
+        (Money::new(self.cancel_fee, self.currency), from)
     }
 }
 

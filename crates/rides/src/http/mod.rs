@@ -1,10 +1,13 @@
 //! The API: routes and wire types. The only room that knows JSON and status codes.
 
 mod drivers;
+mod map;
 mod positions;
 mod rides;
 mod streams;
 mod wire;
+
+use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::{get, patch, post, put};
@@ -16,6 +19,7 @@ use utoipa::OpenApi;
 use self::wire::EstimateBody;
 use crate::Error;
 use crate::app::App;
+use crate::network::Network;
 
 impl ProductError for Error {
     fn kind(&self) -> ErrorKind {
@@ -61,6 +65,8 @@ impl ProductError for Error {
         drivers::shift,
         drivers::approve,
         drivers::list,
+        map::map,
+        map::live,
         positions::update
     )
 )]
@@ -79,6 +85,7 @@ pub fn router(app: App) -> Router {
         .route("/rides/{id}/stream", get(streams::ride))
         .route("/areas", get(rides::areas))
         .route("/drivers", get(drivers::list))
+        .route("/drivers/live", get(map::live))
         .route("/drivers/me", get(drivers::me))
         .route("/drivers/profile", put(drivers::profile))
         .route("/drivers/shift", post(drivers::shift))
@@ -86,6 +93,11 @@ pub fn router(app: App) -> Router {
         .route("/drivers/{id}/approval", put(drivers::approve))
         .route("/drivers/{id}/stream", get(streams::driver))
         .with_state(app)
+}
+
+/// The route of the map; `network` is what it shows, if anything.
+pub fn map_router(network: Option<Arc<Network>>) -> Router {
+    Router::new().route("/map", get(map::map)).with_state(map::City::new(network))
 }
 
 /// The OpenAPI 3.1 document of these routes.

@@ -3,17 +3,18 @@
 use axum::extract::State;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use tessera_kernel::{Place, Timestamp};
+use tessera_kernel::{Money, Place, Timestamp};
 use tessera_service::http::{Json, List, Page, Path, Query};
 use tessera_service::{Identity, Problem};
 use utoipa::ToSchema;
 
-use super::wire::{EstimateBody, EstimateQuery, EstimateRequest, RideBody};
+use super::wire::{EstimateBody, EstimateQuery, EstimateRequest, OfferBody, RideBody};
 use crate::Error;
 use crate::app::{App, Asker, StatusChange, Wish, driver_of};
 use crate::domain::area::corners;
 use crate::domain::ids::{OfferId, RideId};
-use crate::store::{self, RidesOf};
+use crate::domain::ride::{Ride, State as RideState};
+use crate::store::{self, Profile, RidesOf};
 
 /// Who asks, by the most that its token lets it be.
 pub(super) fn asker(identity: &Identity) -> Result<Asker, tessera_service::Error> {
@@ -224,16 +225,50 @@ pub(super) async fn cancel(
 pub(super) struct RideAndHistory {
     #[serde(flatten)]
     ride: RideBody,
+    /// Who drives: what the rider looks out for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    driver_profile: Option<Profile>,
+    /// The driver's way to the pickup as an encoded polyline, while the driver is on it and the engine of routes answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    route_to_pickup: Option<String>,
+    /// What the rider owes for cancelling from `from` on; for riders whose driver has accepted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cancel_fee: Option<CancelFeeBody>,
     history: Vec<EventBody>,
+}
+
+/// A fee, and from when on it is due.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct CancelFeeBody {
+    #[schema(value_type = Object)]
+    fee: Money,
+    #[schema(value_type = String, format = DateTime)]
+    from: Timestamp,
 }
 
 /// Something that happened.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct EventBody {
     version: u32,
+    /// `estimated`, `requested`, `offered`, `denied`, `lapsed`, `accepted`, `arrived`, `picked_up_rider`, `completed`,
+    /// `cancelled`, `expired` or `no_driver`. One of `cancelled` after which the state is `requested` is a driver who gave up.
     kind: String,
     #[schema(value_type = String, format = DateTime)]
     at: Timestamp,
+    /// The state after it.
+    #[schema(value_type = String)]
+    state: RideState,
+    /// The offer that was made, denied, let lapse or accepted; for operators.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    offer: Option<OfferBody>,
+}
+
+impl EventBody {
+    fn new(kind: String, ride: &Ride, asker: &Asker) -> Self {
+        let answers = matches!(kind.as_str(), "offered" | "denied" | "lapsed" | "accepted");
+        let offer = ride.offer.as_ref().filter(|_| answers && *asker == Asker::Operator).map(OfferBody::from);
+        Self { version: ride.version, kind, at: ride.updated_at, state: ride.state, offer }
+    }
 }
 
 /// A ride that concerns the caller, and its history.
@@ -251,8 +286,25 @@ pub(super) async fn show(
     let asker = asker(&identity)?;
     let ride = app.ride(id, &asker).await?;
     let history = app.store.history(id).await?.into_iter();
-    let history = history.map(|(kind, ride)| EventBody { version: ride.version, kind, at: ride.updated_at }).collect();
-    Ok(Json(RideAndHistory { ride: RideBody::new(&ride, &asker), history }))
+    let history = history.map(|(kind, ride)| EventBody::new(kind, &ride, &asker)).collect();
+    let driver_profile = match ride.driver {
+        Some(driver) => app.store.drivers(&[driver]).await?.pop().and_then(|driver| driver.profile),
+        None => None,
+    };
+    let on_the_way = ride.driver.filter(|_| ride.state == RideState::Accepted).and_then(|driver| app.index.get(driver));
+    let route_to_pickup = match on_the_way {
+        Some(located) => app.routes.route(located.place, ride.estimate.pickup).await.ok().map(|way| way.line),
+        None => None,
+    };
+    let cancel_fee = match (&asker, ride.state, ride.accepted_at) {
+        (Asker::Rider(_), RideState::Accepted | RideState::Arrived, Some(accepted)) => {
+            let (fee, from) = app.config.tariff.late_cancellation(accepted);
+            Some(CancelFeeBody { fee, from })
+        }
+        _ => None,
+    };
+    let ride = RideBody::new(&ride, &asker);
+    Ok(Json(RideAndHistory { ride, driver_profile, route_to_pickup, cancel_fee, history }))
 }
 
 /// From when on.

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use crate::Error;
 use crate::app::{Asker, Wish};
 use crate::domain::ids::{DriverId, OfferId, RideId};
-use crate::domain::ride::{Cancellation, Ride, State};
+use crate::domain::ride::{Cancellation, Offer, Ride, State};
 use crate::store::{Driver, Profile};
 
 /// `POST /fare-estimate`.
@@ -110,6 +110,18 @@ pub(super) struct OfferBody {
     eta_s: u32,
 }
 
+impl From<&Offer> for OfferBody {
+    fn from(offer: &Offer) -> Self {
+        Self {
+            offer_id: offer.id,
+            number: offer.number,
+            driver: offer.driver,
+            expires_at: offer.expires_at,
+            eta_s: offer.eta_s,
+        }
+    }
+}
+
 /// A ride, as far as it concerns who asks.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct RideBody {
@@ -166,13 +178,7 @@ impl RideBody {
             Asker::Operator => true,
         };
         let open = ride.offer.as_ref().filter(|offer| ride.state == State::Offered && sees(offer.driver));
-        let offer = open.map(|offer| OfferBody {
-            offer_id: offer.id,
-            number: offer.number,
-            driver: offer.driver,
-            expires_at: offer.expires_at,
-            eta_s: offer.eta_s,
-        });
+        let offer = open.map(OfferBody::from);
         Self {
             ride_id: ride.id,
             state: ride.state,

@@ -6,6 +6,7 @@
 
 mod file;
 mod import;
+mod map;
 mod route;
 mod snap;
 
@@ -17,6 +18,7 @@ use crate::domain::traffic::RoadClass;
 
 pub use file::FileError;
 pub use import::{ImportError, Imported, PORTO, import, read};
+pub use map::{Bounds, Stretch};
 use route::Calculators;
 pub use route::{Leg, Path};
 use snap::Grid;

@@ -67,6 +67,44 @@ fn a_street_with_two_directions_is_driven_in_both() {
 }
 
 #[test]
+fn a_road_is_drawn_once_and_says_which_way() {
+    let roads: Vec<Stretch> = town().roads().collect();
+    let seen: Vec<_> = roads.iter().map(|road| (road.from, road.to, road.two_way, road.line.len())).collect();
+    assert_eq!(seen, [(0, 1, false, 3), (1, 2, false, 2), (2, 0, true, 2)]);
+    // The one-way street back is stored against its direction.
+    assert_eq!(roads[1].line, [place(0.0, 0.01), place(-0.01, 0.0)]);
+    let bounds = Bounds::around(roads.iter().flat_map(|road| road.line.iter().copied())).unwrap();
+    assert_eq!(bounds, Bounds { south: -0.01, west: 0.0, north: 0.0, east: 0.01 });
+    assert!(bounds.contains(place(-0.01, 0.01)) && !bounds.contains(place(0.001, 0.0)));
+    assert_eq!(Bounds::around([]), None);
+}
+
+#[test]
+fn one_can_walk_all_over_porto_on_its_roads() {
+    let network = &*PORTO_ROADS;
+    let mut next = vec![Vec::new(); network.junctions()];
+    let (mut stretches, mut ends) = (0, std::collections::HashMap::new());
+    for road in network.roads() {
+        stretches += if road.two_way { 2 } else { 1 };
+        next[road.from as usize].push(road.to);
+        if road.two_way {
+            next[road.to as usize].push(road.from);
+        }
+        for (junction, place) in [(road.from, road.line[0]), (road.to, road.line[road.line.len() - 1])] {
+            assert_eq!(*ends.entry(junction).or_insert(place), place, "junction {junction} is at one place");
+        }
+    }
+    assert_eq!(stretches, network.stretches());
+    let (mut seen, mut waiting) = (vec![false; next.len()], vec![0_u32]);
+    while let Some(junction) = waiting.pop() {
+        if !std::mem::replace(&mut seen[junction as usize], true) {
+            waiting.extend(&next[junction as usize]);
+        }
+    }
+    assert!(seen.iter().all(|seen| *seen));
+}
+
+#[test]
 fn there_is_no_road_in_the_sea() {
     assert_eq!(town().snap(place(1.0, 1.0)), None);
 }

@@ -2,7 +2,7 @@
 
 mod crow;
 mod osrm;
-mod polyline;
+pub mod polyline;
 mod road;
 
 use futures::future::BoxFuture;

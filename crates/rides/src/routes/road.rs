@@ -35,6 +35,11 @@ impl Road {
         Self { network, profile, timezone, clock, factor: AtomicU64::new(1.0_f64.to_bits()) }
     }
 
+    /// The network.
+    pub fn network(&self) -> &Arc<Network> {
+        &self.network
+    }
+
     /// How much longer everything takes than the profile says.
     pub fn set_factor(&self, factor: f64) {
         self.factor.store(factor.to_bits(), Ordering::Relaxed);

@@ -4,12 +4,14 @@ use ::http::{Request, StatusCode};
 use axum::body::Body;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
+use tessera_rides::app::Asker;
 use tessera_rides::config::Config;
 use tessera_rides::http;
+use tessera_rides::jobs::matcher::Matcher;
 use tessera_testkit::sql::Databases;
 use tower::ServiceExt;
 
-use crate::support::{Town, place};
+use crate::support::{Town, open, place};
 
 /// Asks as somebody with a role.
 async fn ask(town: &Town, role: &str, method: &str, path: &str, body: Value) -> (StatusCode, Value) {
@@ -106,6 +108,53 @@ async fn the_code_is_for_the_rider_alone() {
     assert_eq!(seen["history"].as_array().unwrap().len(), 2);
     let (_, list) = ask(&town, "operator", "GET", "/rides?limit=1", Value::Null).await;
     assert_eq!(list["items"].as_array().unwrap().len(), 1);
+}
+
+/// What pages show of a ride: to the rider the car and what cancelling costs, to operators who was asked.
+#[tokio::test]
+async fn a_ride_says_who_comes_and_who_was_asked() {
+    let databases = Databases::sqlite();
+    let town = Town::still(&databases.fresh(), Config::default()).await;
+    town.driver("driver-1", place(0.0, 0.001)).await;
+    town.driver("driver-2", place(0.0, 0.003)).await;
+    let ride = town.request("rider-1", place(0.0, 0.0)).await;
+    let path = format!("/rides/{}", ride.id);
+    let mut matcher = Matcher::new(town.app.clone());
+    for accept in [false, true] {
+        matcher.round().await.unwrap();
+        let (driver, offer) = open(&town.app.ride(ride.id, &Asker::Operator).await.unwrap());
+        let (_, waiting) = ask(&town, "rider", "GET", &path, Value::Null).await;
+        let secrets = ["driver_profile", "route_to_pickup", "cancel_fee", "offer"].map(|key| waiting.get(key));
+        assert_eq!(secrets, [None; 4], "nobody has accepted");
+        town.app.respond(driver, ride.id, offer, accept).await.unwrap();
+    }
+    let (_, seen) = ask(&town, "rider", "GET", &path, Value::Null).await;
+    assert_eq!((&seen["state"], &seen["driver_profile"]["plate"]), (&json!("accepted"), &json!("AA-00-AA")));
+    assert!(seen["route_to_pickup"].as_str().unwrap().len() > 4, "{seen}");
+    assert_eq!(
+        seen["cancel_fee"],
+        json!({ "fee": { "amount": 250, "currency": "EUR" }, "from": "2027-01-15T08:02:00Z" })
+    );
+    assert!(seen["history"].as_array().unwrap().iter().all(|event| event.get("offer").is_none()), "{seen}");
+    let (_, seen) = ask(&town, "operator", "GET", &path, Value::Null).await;
+    assert_eq!(seen.get("cancel_fee"), None);
+    let told = |event: &Value| {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        (text(&event["kind"]), text(&event["state"]), event["offer"]["number"].as_u64())
+    };
+    let told: Vec<_> = seen["history"].as_array().unwrap().iter().map(told).collect();
+    let event = |kind: &str, state: &str, number| (kind.to_owned(), state.to_owned(), number);
+    let wanted = [
+        event("estimated", "estimated", None),
+        event("requested", "requested", None),
+        event("offered", "offered", Some(1)),
+        event("denied", "requested", Some(1)),
+        event("offered", "offered", Some(2)),
+        event("accepted", "accepted", Some(2)),
+    ];
+    assert_eq!(told, wanted);
+    let (first, second) = (&seen["history"][2]["offer"]["driver"], &seen["history"][4]["offer"]["driver"]);
+    assert!(first.is_string() && first != second);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "in a test it is the assertion")]
 
 mod api;
+mod map;
 mod matching;
 mod support;
 mod trips;
