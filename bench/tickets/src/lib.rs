@@ -1,4 +1,3 @@
-//! What the benchmarks of tickets share: `tessera serve tickets` as a process, and a client that costs little beside it.
+//! What the benchmarks of tickets share: `tessera serve tickets` as a process.
 
-pub mod client;
 pub mod server;

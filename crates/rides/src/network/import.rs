@@ -21,7 +21,7 @@ const LONGEST_CM: f64 = 4e9;
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
     /// It cannot be read.
-    #[error("`{path}` is not an OpenStreetMap extract in PBF form: {reason}")]
+    #[error("`{path}` cannot be read as an OpenStreetMap extract in PBF form: {reason}")]
     Unreadable {
         /// The file.
         path: String,

@@ -17,8 +17,9 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::routing::get;
 use clap::Parser;
 use serde_json::{Value, json};
-use tessera_bench_tickets::client::Client;
-use tessera_bench_tickets::server::{Process, Server, cpu_s};
+use tessera_bench::client::Client;
+use tessera_bench::process::{Process, cpu_s};
+use tessera_bench_tickets::server::Server;
 
 /// How long is watched what those cost who only wait.
 const REST: Duration = Duration::from_secs(10);

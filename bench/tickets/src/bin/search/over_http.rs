@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
-use tessera_bench_tickets::client::Client;
+use tessera_bench::client::Client;
 use tessera_kernel::{ManualClock, Timestamp};
 use tessera_tickets::http::search::{Searching, router};
 use tessera_tickets::search::{Area, Counts, Query, Sort, Tantivy};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use tessera_bench_tickets::client::Client;
+use tessera_bench::client::Client;
 
 /// Connections, each with one request in flight.
 const CONNECTIONS: u32 = 128;

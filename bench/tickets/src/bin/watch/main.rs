@@ -15,8 +15,9 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 use clap::Parser;
 use serde_json::json;
-use tessera_bench_tickets::client::Client;
-use tessera_bench_tickets::server::{Server, cpu_s};
+use tessera_bench::client::Client;
+use tessera_bench::process::cpu_s;
+use tessera_bench_tickets::server::Server;
 
 use holders::Held;
 use watchers::Watched;
