@@ -8,7 +8,10 @@ use std::time::Duration;
 use ::redis::aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig};
 use ::redis::cluster::ClusterClientBuilder;
 use ::redis::cluster_async::ClusterConnection;
-use ::redis::{Client, FromRedisValue, Script, ScriptInvocation};
+use ::redis::{Client, Pipeline, Script, ScriptInvocation};
+use futures::{StreamExt, TryStreamExt, stream};
+
+pub use ::redis::{Cmd, FromRedisValue, Value, from_redis_value};
 
 use crate::error::Error;
 
@@ -20,6 +23,10 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
 const RETRIES: usize = 2;
 /// The longest pause between two tries.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
+/// Commands that go out in one piece, so that no other caller waits for long.
+const PIECE: usize = 512;
+/// Commands under way to a cluster at a time, for one caller.
+const UNDER_WAY: usize = 256;
 
 const CLUSTER: &str = "redis+cluster://";
 
@@ -75,6 +82,36 @@ impl Redis {
             Self::Cluster(mut connection) => ping.query_async::<()>(&mut connection).await?,
         }
         Ok(())
+    }
+
+    /// Sends commands without waiting for each other's answers, and gives these in the same order. They are not one step: each
+    /// is done or not by itself, and in a cluster also the order is open.
+    ///
+    /// # Errors
+    /// [`Error::Redis`] where one of them failed; others may have been done.
+    pub async fn send<T: FromRedisValue>(&self, commands: Vec<Cmd>) -> Result<Vec<T>, Error> {
+        let mut answers = Vec::with_capacity(commands.len());
+        match self {
+            Self::One(connection) => {
+                let mut commands = commands.into_iter().peekable();
+                while commands.peek().is_some() {
+                    let mut pipeline = Pipeline::with_capacity(PIECE);
+                    commands.by_ref().take(PIECE).for_each(|command| {
+                        pipeline.add_command(command);
+                    });
+                    let piece: Vec<T> = pipeline.query_async(&mut connection.clone()).await?;
+                    answers.extend(piece);
+                }
+            }
+            Self::Cluster(connection) => {
+                let ask = |command: Cmd| {
+                    let mut connection = connection.clone();
+                    async move { command.query_async::<T>(&mut connection).await }
+                };
+                answers = stream::iter(commands).map(ask).buffered(UNDER_WAY).try_collect().await?;
+            }
+        }
+        Ok(answers)
     }
 
     /// Runs a script. It is sent by its hash, and whole where the server does not know it (yet, or any more).
