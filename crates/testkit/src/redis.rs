@@ -68,13 +68,19 @@ impl Redis {
 
     /// Kills it, and starts it again on the same port with nothing.
     pub fn kill_and_lose_everything(&mut self) {
-        self.restart(|folder| {
-            for entry in std::fs::read_dir(folder).expect("the server's folder").flatten() {
-                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                    std::fs::remove_dir_all(entry.path()).expect("the server's data");
-                }
-            }
-        });
+        self.restart(lose_everything);
+    }
+
+    /// Kills it, and leaves it so.
+    pub fn kill(&mut self) {
+        run(Command::new("kill").arg("-KILL").arg(self.process.to_string()));
+        end_but_keep(&mut self.keeper, &self.folder);
+    }
+
+    /// Starts it again on the same port, after [`Redis::kill`], with nothing.
+    pub fn start_again_empty(&mut self) {
+        lose_everything(&self.folder);
+        self.start();
     }
 
     /// Puts it to sleep: connections stay, nothing is answered.
@@ -119,9 +125,12 @@ impl Redis {
     }
 
     fn restart(&mut self, between: impl FnOnce(&Path)) {
-        run(Command::new("kill").arg("-KILL").arg(self.process.to_string()));
-        end_but_keep(&mut self.keeper, &self.folder);
+        self.kill();
         between(&self.folder);
+        self.start();
+    }
+
+    fn start(&mut self) {
         let started = (0..START_ATTEMPTS).find_map(|_| try_start(&self.folder, self.port, self.bus));
         (self.keeper, self.process) = started.expect("Redis starts again");
     }
@@ -183,6 +192,14 @@ impl Cluster {
     /// The nodes.
     pub fn nodes(&mut self) -> &mut [Redis] {
         &mut self.nodes
+    }
+}
+
+fn lose_everything(folder: &Path) {
+    for entry in std::fs::read_dir(folder).expect("the server's folder").flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            std::fs::remove_dir_all(entry.path()).expect("the server's data");
+        }
     }
 }
 
