@@ -16,6 +16,9 @@ pub struct Config {
     pub store: Option<String>,
     /// Where claims are kept: `redis://…`; in `store` where not set.
     pub redis: Option<String>,
+    /// Where drivers' positions are kept: `redis://…` or `redis+cluster://…`, for several processes; in this process's memory where
+    /// not set.
+    pub locations: Option<String>,
     /// The prepared road network, made by `tessera rides import`; `<data>/city.roads` where not set and there. Without any, and
     /// without `routes`, distances are straight lines times 1.4 at 28 km/h.
     pub network: Option<String>,
@@ -42,6 +45,7 @@ impl Default for Config {
         Self {
             store: None,
             redis: None,
+            locations: None,
             network: None,
             routes: None,
             traffic: None,
@@ -64,6 +68,8 @@ impl Config {
     pub const STORE: &'static str = "rides.store";
     /// The name of `redis` in messages.
     pub const REDIS: &'static str = "rides.redis";
+    /// The name of `locations` in messages.
+    pub const LOCATIONS: &'static str = "rides.locations";
     /// The name of `network` in messages.
     pub const NETWORK: &'static str = "rides.network";
     /// The name of `routes` in messages.

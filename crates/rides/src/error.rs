@@ -99,6 +99,12 @@ pub enum Error {
         /// What it says.
         reason: String,
     },
+    /// The store of drivers' positions is away, or failed.
+    #[error("positions cannot be read or written now: {reason}; send them again when they are due")]
+    Locations {
+        /// What it says.
+        reason: String,
+    },
     /// The database or the claims failed.
     #[error(transparent)]
     Store(#[from] tessera_store::Error),
@@ -130,6 +136,7 @@ pub const CODES: &[&str] = &[
     "rides.forbidden",
     "rides.setting",
     "rides.routes",
+    "rides.locations",
     "rides.corrupt",
 ];
 
@@ -144,7 +151,7 @@ impl Error {
             Self::EstimateExpired { .. } => ErrorKind::Gone,
             Self::NotNow { .. } | Self::OfferOver { .. } | Self::WrongCode { .. } => ErrorKind::Conflict,
             Self::NotReady { .. } | Self::Forbidden { .. } => ErrorKind::Forbidden,
-            Self::Routes { .. } => ErrorKind::Unavailable,
+            Self::Routes { .. } | Self::Locations { .. } => ErrorKind::Unavailable,
             Self::Store(error) => error.kind(),
             Self::Sql(error) => error.kind(),
             Self::Corrupt { .. } => ErrorKind::Internal,
@@ -167,6 +174,7 @@ impl Error {
             Self::Forbidden { .. } => "rides.forbidden",
             Self::Setting { .. } => "rides.setting",
             Self::Routes { .. } => "rides.routes",
+            Self::Locations { .. } => "rides.locations",
             Self::Store(error) => error.code(),
             Self::Sql(error) => error.code(),
             Self::Corrupt { .. } => "rides.corrupt",

@@ -2,7 +2,7 @@
 //!
 //! What holds, always:
 //! - A driver has at most one open offer or ride, and a ride at most one driver: both are keys of the table `bindings`.
-//!   Claims, the index of positions and the streams may lie, lag or be lost.
+//!   Claims, positions and the streams may lie, lag or be lost.
 //! - A step of a ride is one conditional commit under the lock of its row; an acceptance names ride, driver and offer, and an
 //!   offer is written only under a later claim than the driver's last one.
 //! - No ride is stuck: what waits for a driver, an answer or a request has a time at which it moves on.
@@ -24,9 +24,9 @@ use std::sync::Arc;
 use tessera_service::{Component, Deps, Task};
 use tessera_store::claims::{Claims, RedisClaims};
 use tessera_store::redis::Redis;
-use tessera_store::writer;
+use tessera_store::{sql, writer};
 
-use crate::locations::{Index, Refusals};
+use crate::locations::{Locations, Refusals};
 use crate::network::Network;
 use crate::routes::{Crow, Osrm, Road, Routes};
 
@@ -53,39 +53,64 @@ pub enum BuildError {
     Failed(#[from] Error),
 }
 
+/// What of rides a process does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// All of it.
+    Whole,
+    /// The API and its streams.
+    Api,
+    /// Taking positions.
+    Locations,
+    /// Matching, and what happens by time alone.
+    Matcher,
+}
+
 /// Opens the stores and gives the parts of the service: its API, and its loops.
 ///
 /// # Errors
 /// [`BuildError`]; nothing was started.
-pub async fn build(config: &config::Config, deps: &Deps) -> Result<Vec<Component>, BuildError> {
+pub async fn build(config: &config::Config, deps: &Deps, part: Part) -> Result<Vec<Component>, BuildError> {
     let refused = |key: &'static str, error: Error| BuildError::Setting {
         key,
         value: "what it is".to_owned(),
         reason: error.to_string(),
     };
+    if part != Part::Whole {
+        shared(config)?;
+    }
     let default = || format!("sqlite:{}", deps.data_dir.join("rides.db").display());
     let url = config.store.clone().unwrap_or_else(default);
     let metrics = writer::Metrics::default();
     deps.metrics.register(|registry| metrics.register("rides", registry));
     let store = store::Store::open(&url, Arc::clone(&deps.clock), config.tariff.clone(), metrics).await;
     let store = store.map_err(|error| refused(config::Config::STORE, error))?;
+    let open_redis =
+        async |key: &'static str, url: &str| Redis::open(url).await.map_err(|error| refused(key, error.into()));
     let claims: Arc<dyn Claims> = match &config.redis {
-        Some(url) => {
-            let redis = Redis::open(url).await.map_err(|error| refused(config::Config::REDIS, error.into()))?;
-            Arc::new(RedisClaims::new(redis, "rides"))
-        }
+        Some(url) => Arc::new(RedisClaims::new(open_redis(config::Config::REDIS, url).await?, "rides")),
         None => store.claims(),
+    };
+    let locations = match &config.locations {
+        Some(url) => {
+            let redis = open_redis(config::Config::LOCATIONS, url).await?;
+            Locations::in_redis(redis, config.intervals.clone())
+        }
+        None => Locations::in_memory(config.intervals.clone(), deps.clock.now()),
     };
     let client = tessera_service::client::build()
         .map_err(|error| Error::Setting { reason: format!("no HTTP client can be made: {error}") })?;
-    let (routes, road) = open_routes(config, deps, &client)?;
+    let (routes, road) = match part {
+        // It needs no roads, and a city of them takes memory.
+        Part::Locations => (Arc::new(Crow) as Arc<dyn Routes>, None),
+        _ => open_routes(config, deps, &client)?,
+    };
     let refusals = Refusals::default();
     deps.metrics.register(|registry| refusals.register(registry));
-    let index = Arc::new(Index::new(config.intervals.clone(), deps.clock.now()));
     let app = app::App::new(app::Parts {
         store,
         claims,
-        index,
+        locations,
         routes,
         keys: deps.keys.clone(),
         config: config.clone(),
@@ -93,23 +118,74 @@ pub async fn build(config: &config::Config, deps: &Deps) -> Result<Vec<Component
         ids: Arc::clone(&deps.ids),
         refusals,
     });
-    app.resume().await?;
-    let (matching, ending, counting, closing) = (app.clone(), app.clone(), app.clone(), app.clone());
-    let mut jobs = Component::new("rides-matcher", "/rides")
-        .task(Task::new("match", move |stop| jobs::matcher::run(matching, stop)))
-        .task(Task::new("due", move |stop| jobs::due::run(ending, stop)))
-        .task(Task::new("demand", move |stop| jobs::demand::run(counting, stop)))
-        .task(Task::new("database-close", move |stop| async move {
-            stop.cancelled().await;
-            closing.store.close().await;
-            Ok(())
-        }));
     let map = http::map_router(road.as_ref().map(|road| Arc::clone(road.network())));
-    if let (Some(url), Some(road)) = (config.traffic.clone(), road) {
-        jobs = jobs.task(Task::new("traffic", move |stop| jobs::traffic::run(client, url, road, stop)));
+    Ok(components(&app, part, client, map, config.traffic.clone().zip(road)))
+}
+
+/// The routes and loops of a part.
+fn components(
+    app: &app::App,
+    part: Part,
+    client: reqwest::Client,
+    map: axum::Router,
+    traffic: Option<(String, Arc<Road>)>,
+) -> Vec<Component> {
+    let new = |name: &'static str| Component::new(name, "/rides");
+    let matcher = || {
+        let (matching, ending, comparing) = (app.clone(), app.clone(), app.clone());
+        new("rides-matcher")
+            .task(Task::new("match", move |stop| jobs::matcher::run(matching, stop)))
+            .task(Task::new("due", move |stop| jobs::due::run(ending, stop)))
+            .task(Task::new("duty", move |stop| jobs::duty::run(comparing, stop)))
+    };
+    let main = match part {
+        Part::Whole | Part::Api => {
+            let counting = app.clone();
+            let api = new("rides-api").router(http::router(app.clone()).merge(map)).openapi(http::openapi());
+            api.task(Task::new("demand", move |stop| jobs::demand::run(counting, stop)))
+        }
+        Part::Locations => new("rides-locations").router(http::locations_router(app.clone())),
+        Part::Matcher => matcher(),
+    };
+    // What each process needs, whatever it does.
+    let (following, closing) = (app.clone(), app.clone());
+    let mut main = main.task(Task::new("database-close", move |stop| async move {
+        stop.cancelled().await;
+        closing.store.close().await;
+        Ok(())
+    }));
+    if part != Part::Locations {
+        main = main.task(Task::new("follow", move |stop| jobs::follow::run(following, stop)));
     }
-    let api = http::router(app).merge(map);
-    Ok(vec![Component::new("rides-api", "/rides").router(api).openapi(http::openapi()), jobs])
+    if let Some((url, road)) = traffic {
+        main = main.task(Task::new("traffic", move |stop| jobs::traffic::run(client, url, road, stop)));
+    }
+    let mut components = vec![main];
+    if part == Part::Whole {
+        components.push(matcher());
+    }
+    components
+}
+
+/// Refuses a part alone where what the parts share is in one process's hands.
+fn shared(config: &config::Config) -> Result<(), BuildError> {
+    let refused = |key: &'static str, value: &Option<String>, form: &str, variable: &str| BuildError::Setting {
+        key,
+        value: value
+            .as_ref()
+            .map_or_else(|| "left out".to_owned(), |value| format!("`{}`", sql::without_password(value))),
+        reason: format!(
+            "a role that is a part of rides shares it with the others; set it to {form} ({variable}), or run all of them with `tessera serve rides`"
+        ),
+    };
+    if !config.store.as_ref().is_some_and(|url| url.starts_with("postgres")) {
+        return Err(refused(config::Config::STORE, &config.store, "postgres://user@host/db", "TESSERA__RIDES__STORE"));
+    }
+    if config.locations.is_none() {
+        let (form, variable) = ("redis://host:6379", "TESSERA__RIDES__LOCATIONS");
+        return Err(refused(config::Config::LOCATIONS, &config.locations, form, variable));
+    }
+    Ok(())
 }
 
 /// The engine of routes, and the same as what it is where the network is ours.

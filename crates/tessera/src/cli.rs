@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::builder::PossibleValuesParser;
+use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Parser, Subcommand};
 use tessera_ingest::demo_api::{DemoApiArgs, Error as DemoApiError};
 use tessera_kernel::{SystemClock, Timestamp};
@@ -49,7 +49,9 @@ enum Command {
     /// Run one role
     Serve {
         /// Which one
-        #[arg(value_parser = PossibleValuesParser::new(ROLES.iter().map(|role| role.name)))]
+        #[arg(value_parser = PossibleValuesParser::new(roles::served().map(|role| {
+            PossibleValue::new(role.name).help(role.about)
+        })))]
         role: String,
         #[command(flatten)]
         flags: Flags,
@@ -132,7 +134,7 @@ pub fn main() -> ExitCode {
         Command::Ingest { command } => ingest(*command),
         Command::Up { flags, demo } => done(serve(&flags, ROLES, if demo { Show::Demo } else { Show::Nothing })),
         Command::Serve { role, flags } => {
-            let roles: Vec<Role> = ROLES.iter().copied().filter(|row| row.name == role).collect();
+            let roles: Vec<Role> = roles::find(&role).into_iter().collect();
             done(serve(&flags, &roles, Show::Nothing))
         }
         Command::DemoApi { demo } => done(demo_api(demo)),

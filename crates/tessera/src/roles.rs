@@ -1,9 +1,11 @@
-//! The table of roles: each row is a part of Tessera that can run alone (`tessera serve ROLE`); `up` runs all of them.
+//! The table of roles: each row is a part of Tessera that can run alone (`tessera serve ROLE`); `up` runs all of them. Some can be
+//! split further, for several processes.
 
 use std::future::Future;
 use std::pin::Pin;
 
 use tessera_ingest::spec::Environment;
+use tessera_rides::Part;
 use tessera_service::config::Config;
 use tessera_service::{Component, Deps};
 
@@ -21,7 +23,7 @@ pub struct Role {
     pub build: for<'a> fn(&'a Config, &'a Deps) -> Building<'a>,
 }
 
-/// Every role.
+/// Every role, each whole.
 pub const ROLES: &[Role] = &[
     Role { name: "console", about: "the web pages", build: console },
     Role { name: "ingest", about: "pipelines on their schedules, and the API of their runs", build: ingest },
@@ -29,12 +31,24 @@ pub const ROLES: &[Role] = &[
     Role { name: "rides", about: "fare estimates, drivers' locations, matching and trips", build: rides },
 ];
 
+/// Parts of a role, for several processes: `up` runs them with it, `serve` alone.
+pub const SPLIT: &[Role] = &[
+    Role { name: "rides-api", about: "of rides: the API and its streams", build: rides_api },
+    Role { name: "rides-locations", about: "of rides: takes drivers' positions", build: rides_locations },
+    Role { name: "rides-matcher", about: "of rides: finds drivers, and ends what is due", build: rides_matcher },
+];
+
 /// What `up --demo` serves besides.
 pub const DEMO: Role = Role { name: "demo", about: "signs in the people of the demo", build: demo };
 
 /// The row of that name.
 pub fn find(name: &str) -> Option<Role> {
-    ROLES.iter().copied().find(|role| role.name == name)
+    served().find(|role| role.name == name)
+}
+
+/// Every row that `serve` takes.
+pub fn served() -> impl Iterator<Item = Role> {
+    ROLES.iter().chain(SPLIT).copied()
 }
 
 fn console<'a>(_: &'a Config, _: &'a Deps) -> Building<'a> {
@@ -64,9 +78,25 @@ fn tickets<'a>(config: &'a Config, deps: &'a Deps) -> Building<'a> {
 }
 
 fn rides<'a>(config: &'a Config, deps: &'a Deps) -> Building<'a> {
+    rides_part(config, deps, Part::Whole)
+}
+
+fn rides_api<'a>(config: &'a Config, deps: &'a Deps) -> Building<'a> {
+    rides_part(config, deps, Part::Api)
+}
+
+fn rides_locations<'a>(config: &'a Config, deps: &'a Deps) -> Building<'a> {
+    rides_part(config, deps, Part::Locations)
+}
+
+fn rides_matcher<'a>(config: &'a Config, deps: &'a Deps) -> Building<'a> {
+    rides_part(config, deps, Part::Matcher)
+}
+
+fn rides_part<'a>(config: &'a Config, deps: &'a Deps, part: Part) -> Building<'a> {
     use tessera_rides::BuildError;
-    Box::pin(async {
-        let built = tessera_rides::build(&config.get()?, deps).await;
+    Box::pin(async move {
+        let built = tessera_rides::build(&config.get()?, deps, part).await;
         built.map_err(|error| match error {
             BuildError::Setting { key, value, reason } => bad_setting(config, key, value, reason),
             error => anyhow::Error::new(error),

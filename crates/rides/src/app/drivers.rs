@@ -1,7 +1,7 @@
 //! Drivers: profile, shift, positions.
 
-use std::collections::HashSet;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tessera_kernel::{Place, Timestamp};
@@ -10,11 +10,15 @@ use super::rides::not_now;
 use super::{App, driver_of};
 use crate::Error;
 use crate::domain::ids::DriverId;
-use crate::locations::{Duty, Refusal, Report};
+use crate::locations::{Duty, Entry, Refusal, Report};
 use crate::store::{Driver, DriverEdit, Profile};
 
 /// A place that a report says first is taken as if it had been known for so long: the report itself must be newer.
 const FIRST: Duration = Duration::from_millis(100);
+/// How long it is remembered that a driver who reports is off duty, so that the database is not asked each time.
+const OFF_DUTY: Duration = Duration::from_secs(5);
+/// How many of them are remembered.
+const MAX_OFF_DUTY: usize = 100_000;
 
 /// A shift begins at a place, or ends.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -44,17 +48,16 @@ impl App {
     /// A driver writes a profile, which an operator must approve.
     ///
     /// # Errors
-    /// [`Error::BadRequest`], [`Error::NotNow`] during a ride, those of the database.
+    /// [`Error::BadRequest`], [`Error::NotNow`] during a ride, [`Error::Locations`], those of the database.
     pub async fn set_profile(&self, subject: &Arc<str>, profile: Profile) -> Result<Driver, Error> {
         profile.check().map_err(|reason| Error::BadRequest { reason })?;
         let id = driver_of(subject);
         self.has_no_ride(id).await?;
-        self.forget(id);
-        self.edit(id, Some(Arc::clone(subject)), |edit| {
+        let edit = self.edit(id, Some(Arc::clone(subject)), |edit| {
             edit.profile = Some(profile);
             edit.on_duty = Some(false);
-        })
-        .await
+        });
+        self.gone(edit.await?).await
     }
 
     /// An operator lets a driver drive, or no longer.
@@ -70,21 +73,19 @@ impl App {
                 reason: "has no profile yet, so there is nothing to approve".into(),
             });
         }
-        if !approved {
-            self.forget(id);
-        }
-        self.edit(id, None, |edit| {
+        let edit = self.edit(id, None, |edit| {
             edit.approved = Some(approved);
             edit.on_duty = (!approved).then_some(false);
-        })
-        .await
+        });
+        let driver = edit.await?;
+        if approved { Ok(driver) } else { self.gone(driver).await }
     }
 
     /// A shift begins or ends.
     ///
     /// # Errors
-    /// [`Error::NotReady`] where no operator has approved the profile, [`Error::NotNow`] for an end during a ride, those of
-    /// the database.
+    /// [`Error::NotReady`] where no operator has approved the profile, [`Error::NotNow`] for an end during a ride,
+    /// [`Error::Locations`] for an end that the positions do not know of yet, those of the database.
     pub async fn shift(&self, subject: &Arc<str>, shift: Shift) -> Result<Driver, Error> {
         let driver = self.driver(subject).await?;
         match shift {
@@ -98,50 +99,78 @@ impl App {
                 }
                 let driver = self.edit(driver.id, None, |edit| edit.on_duty = Some(true)).await?;
                 let busy = self.store.ride_of_driver(driver.id).await?.is_some();
-                self.returning().remove(&driver.id);
-                self.index.enter(driver.id, place, if busy { Duty::Busy } else { Duty::Free }, self.clock.now());
+                let duty = if busy { Duty::Busy } else { Duty::Free };
+                if let Err(error) = self.locations.enter(driver.id, place, duty, self.clock.now()).await {
+                    // The shift has begun: the next report says where the driver is.
+                    tracing::warn!(%error, driver.id = %driver.id, "a shift begins without a position");
+                }
                 self.wake.notify_one();
                 Ok(driver)
             }
             Shift::Off => {
                 self.has_no_ride(driver.id).await?;
-                self.forget(driver.id);
-                self.edit(driver.id, None, |edit| edit.on_duty = Some(false)).await
+                let driver = self.edit(driver.id, None, |edit| edit.on_duty = Some(false)).await?;
+                self.gone(driver).await
             }
         }
     }
 
-    /// Takes reports, each on its own.
-    pub fn locate(&self, reports: &[Report]) -> Vec<Update> {
-        let now = self.clock.now();
-        reports.iter().map(|report| self.locate_one(report, now)).collect()
-    }
-
-    fn locate_one(&self, report: &Report, now: Timestamp) -> Update {
-        let mut taken = self.index.report(report, now);
-        if taken == Err(Refusal::OffDuty)
-            && let Some(duty) = self.returning().remove(&report.driver)
-        {
-            // The shift began before this process did.
-            self.index.enter(report.driver, report.place, duty, report.at.minus(FIRST));
-            taken = self.index.report(report, now);
-        }
-        if let Err(refusal) = taken {
-            self.refusals.count(refusal);
-        }
-        Ok(taken?.as_millis() as u32)
-    }
-
-    /// Notes who is on duty since before this process began: their next report says where they are.
+    /// Takes reports, each on its own. Who is on duty and has no position, as this process or the store of positions began
+    /// after the shift did, is taken back.
     ///
     /// # Errors
-    /// Those of the database.
-    pub async fn resume(&self) -> Result<(), Error> {
-        let bound: HashSet<DriverId> = self.store.bound_drivers().await?.into_iter().collect();
-        let on_duty = self.store.drivers_on_duty().await?.into_iter();
-        let duty = |driver| if bound.contains(&driver) { Duty::Busy } else { Duty::Free };
-        *self.returning() = on_duty.map(|driver| (driver, duty(driver))).collect();
-        Ok(())
+    /// [`Error::Locations`]; some of them may have been taken. Those of the database, where it is asked who is on duty.
+    pub async fn locate(&self, reports: &[Report]) -> Result<Vec<Update>, Error> {
+        let now = self.clock.now();
+        let mut taken = self.locations.report(reports, now).await?;
+        let strange = |number: &usize| taken[*number] == Err(Refusal::OffDuty);
+        let strangers: Vec<usize> = (0..reports.len()).filter(strange).collect();
+        if !strangers.is_empty() {
+            let strangers = self.take_back(reports, &strangers, now).await?;
+            let again: Vec<Report> = strangers.iter().map(|number| reports[*number]).collect();
+            for (number, answer) in strangers.into_iter().zip(self.locations.report(&again, now).await?) {
+                taken[number] = answer;
+            }
+        }
+        let counted = |answer: Result<Duration, Refusal>| match answer {
+            Ok(next) => Ok(next.as_millis() as u32),
+            Err(refusal) => {
+                self.refusals.count(refusal);
+                Err(refusal)
+            }
+        };
+        Ok(taken.into_iter().map(counted).collect())
+    }
+
+    /// Lets drivers whose shifts are under way come on duty where their first reports say. Gives the reports of those.
+    async fn take_back(&self, reports: &[Report], strangers: &[usize], now: Timestamp) -> Result<Vec<usize>, Error> {
+        let unknown: HashSet<DriverId> = {
+            let mut off_duty = self.off_duty.lock().unwrap_or_else(PoisonError::into_inner);
+            if off_duty.len() > MAX_OFF_DUTY {
+                off_duty.clear();
+            }
+            let lately = |driver: &DriverId| off_duty.get(driver).is_some_and(|at| now.since(*at) < OFF_DUTY);
+            strangers.iter().map(|number| reports[*number].driver).filter(|driver| !lately(driver)).collect()
+        };
+        if unknown.is_empty() {
+            return Ok(Vec::new());
+        }
+        let unknown: Vec<DriverId> = unknown.into_iter().collect();
+        let shifts: HashMap<DriverId, bool> = self.store.shifts(&unknown).await?.into_iter().collect();
+        let mut entries: HashMap<DriverId, Entry> = HashMap::new();
+        let mut back = Vec::new();
+        for number in strangers {
+            let Report { driver, place, at, .. } = reports[*number];
+            let Some(busy) = shifts.get(&driver) else { continue };
+            back.push(*number);
+            let duty = if *busy { Duty::Busy } else { Duty::Free };
+            entries.entry(driver).or_insert(Entry { driver, place, duty, at: at.minus(FIRST) });
+        }
+        let entries: Vec<Entry> = entries.into_values().collect();
+        self.locations.enter_all(&entries).await?;
+        let off_duty = unknown.into_iter().filter(|driver| !shifts.contains_key(driver));
+        self.off_duty.lock().unwrap_or_else(PoisonError::into_inner).extend(off_duty.map(|driver| (driver, now)));
+        Ok(back)
     }
 
     async fn has_no_ride(&self, driver: DriverId) -> Result<(), Error> {
@@ -151,9 +180,10 @@ impl App {
         }
     }
 
-    fn forget(&self, driver: DriverId) {
-        self.returning().remove(&driver);
-        self.index.leave(driver);
+    /// A driver whose shift is over has no position any more. Where that fails, the same again does it.
+    async fn gone(&self, driver: Driver) -> Result<Driver, Error> {
+        self.locations.leave(driver.id).await?;
+        Ok(driver)
     }
 
     async fn edit(

@@ -92,7 +92,7 @@ impl App {
     async fn pickup_s(&self, pickup: Place) -> Option<u32> {
         let matching = &self.config.matching;
         let radius = f64::from(matching.radius_max_m);
-        let near = self.index.nearest(pickup, NEAR, radius, self.clock.now(), |_| true);
+        let near = self.locations.nearest(pickup, NEAR, radius, self.clock.now(), |_| true).await.ok()?;
         let places: Vec<Place> = near.iter().map(|near| near.place).collect();
         let times = self.routes.table(&places, pickup).await.ok()?;
         times.into_iter().flatten().min_by(f64::total_cmp).map(|seconds| seconds.round() as u32)

@@ -1,20 +1,46 @@
-//! Who watches which ride or driver, within this process.
+//! Who watches which ride or driver in this process, and what they were told.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tessera_kernel::Uuid;
 use tokio::sync::broadcast::{self, Receiver, Sender};
 
 use crate::domain::ids::{DriverId, RideId};
 use crate::domain::ride::Ride;
+use crate::store::Change;
 
 /// Changes that a slow watcher may be behind; then it reads anew.
 const BEHIND: usize = 64;
+/// Rides whose versions are remembered for those who watch the same: a driver has had the one before, hardly more.
+const REMEMBERED: usize = 4;
 
 /// The watchers.
 #[derive(Debug, Default)]
-pub struct Hub(Mutex<HashMap<Uuid, Sender<Arc<Ride>>>>);
+pub struct Hub(Mutex<HashMap<Uuid, Watched>>);
+
+/// A ride or driver that somebody watches.
+#[derive(Debug)]
+struct Watched {
+    sender: Sender<Arc<Ride>>,
+    /// Which version of which ride was told last.
+    told: VecDeque<(RideId, u32)>,
+}
+
+impl Watched {
+    /// Whether a version of a ride is news.
+    fn lacks(&self, ride: RideId, version: u32) -> bool {
+        self.told.iter().find(|(told, _)| *told == ride).is_none_or(|(_, told)| *told < version)
+    }
+
+    fn tell(&mut self, ride: &Arc<Ride>) {
+        self.told.retain(|(told, _)| *told != ride.id);
+        self.told.push_front((ride.id, ride.version));
+        self.told.truncate(REMEMBERED);
+        // Nobody listening is no fault.
+        let _ = self.sender.send(Arc::clone(ride));
+    }
+}
 
 impl Hub {
     /// Changes of a ride from now on.
@@ -28,21 +54,56 @@ impl Hub {
     }
 
     fn watch(&self, id: Uuid) -> Receiver<Arc<Ride>> {
-        let mut watched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        watched.retain(|_, sender| sender.receiver_count() > 0);
-        watched.entry(id).or_insert_with(|| broadcast::channel(BEHIND).0).subscribe()
+        let mut watched = self.watched();
+        watched.retain(|_, watched| watched.sender.receiver_count() > 0);
+        let new = || Watched { sender: broadcast::channel(BEHIND).0, told: VecDeque::new() };
+        watched.entry(id).or_insert_with(new).sender.subscribe()
     }
 
-    /// Tells those whom a change of a ride concerns: who watches it, and a driver.
-    pub fn tell(&self, ride: &Ride, driver: Option<DriverId>) {
-        let watched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Tells those whom a change of a ride concerns: who watches it, and these drivers. A version that they know is no news.
+    pub fn tell(&self, ride: &Ride, drivers: &[DriverId]) {
+        let mut watched = self.watched();
         let mut told: Option<Arc<Ride>> = None;
-        for id in [Some(ride.id.uuid()), driver.map(DriverId::uuid)].into_iter().flatten() {
-            if let Some(sender) = watched.get(&id) {
-                let ride = told.get_or_insert_with(|| Arc::new(ride.clone()));
-                // Nobody listening is no fault.
-                let _ = sender.send(Arc::clone(ride));
+        for id in std::iter::once(ride.id.uuid()).chain(drivers.iter().map(|driver| driver.uuid())) {
+            if let Some(watched) = watched.get_mut(&id).filter(|watched| watched.lacks(ride.id, ride.version)) {
+                watched.tell(told.get_or_insert_with(|| Arc::new(ride.clone())));
             }
         }
     }
+
+    /// Whether somebody here does not know of a change yet.
+    pub fn lacks(&self, change: &Change) -> bool {
+        let watched = self.watched();
+        let mut ids = std::iter::once(change.ride.uuid()).chain(change.drivers.iter().map(|driver| driver.uuid()));
+        ids.any(|id| watched.get(&id).is_some_and(|watched| watched.lacks(change.ride, change.version)))
+    }
+
+    /// What is watched, and the rides that those were told of: what has to be looked at to know whether they lack something.
+    pub fn concerns(&self) -> Concerns {
+        let mut concerns = Concerns::default();
+        for (id, watched) in &mut *self.watched() {
+            if watched.sender.receiver_count() == 0 {
+                continue;
+            }
+            concerns.ids.insert(*id);
+            for (ride, _) in watched.told.iter().filter(|(ride, _)| ride.uuid() != *id) {
+                concerns.ids.insert(ride.uuid());
+                concerns.told.entry(*ride).or_default().push((*id).into());
+            }
+        }
+        concerns
+    }
+
+    fn watched(&self) -> MutexGuard<'_, HashMap<Uuid, Watched>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What watchers are concerned with.
+#[derive(Debug, Default)]
+pub struct Concerns {
+    /// Rides and drivers.
+    pub ids: HashSet<Uuid>,
+    /// Drivers that were told of a ride, and may have nothing to do with it any more.
+    pub told: HashMap<RideId, Vec<DriverId>>,
 }

@@ -2,14 +2,16 @@
 
 mod drivers;
 mod estimate;
+mod follow;
 mod hub;
 mod rides;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::extract::FromRef;
+use futures::FutureExt;
 use sha2::{Digest, Sha256};
 use tessera_kernel::{Clock, Ids, Timestamp, Uuid};
 use tessera_service::Keys;
@@ -18,15 +20,18 @@ use tessera_store::claims::Claims;
 use crate::config::Config;
 use crate::domain::fare::Surge;
 use crate::domain::ids::DriverId;
-use crate::domain::ride::{Ride, State};
-use crate::locations::{Duty, Index, Refusals};
+use crate::domain::ride::Ride;
+use crate::locations::{Duty, Locations, Refusals};
 use crate::routes::Routes;
-use crate::store::Store;
+use crate::store::{Change, Store};
 
 pub use drivers::{Shift, Update};
 pub use estimate::Wish;
 pub use hub::Hub;
 pub use rides::{Asker, StatusChange};
+
+/// How long a step that is done waits for the positions to know who is busy.
+const DUTY_DEADLINE: Duration = Duration::from_millis(250);
 
 /// Where the prices of an area stand.
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +53,7 @@ pub struct Parts {
     /// On drivers and areas.
     pub claims: Arc<dyn Claims>,
     /// Where drivers are.
-    pub index: Arc<Index>,
+    pub locations: Locations,
     /// Ways and times.
     pub routes: Arc<dyn Routes>,
     /// Who asks.
@@ -73,7 +78,7 @@ pub struct Inner {
     pub store: Store,
     pub(crate) claims: Arc<dyn Claims>,
     /// Where drivers are.
-    pub index: Arc<Index>,
+    pub locations: Locations,
     pub(crate) routes: Arc<dyn Routes>,
     pub(crate) keys: Keys,
     pub(crate) config: Config,
@@ -84,8 +89,8 @@ pub struct Inner {
     /// Wakes the matcher.
     pub(crate) wake: tokio::sync::Notify,
     demand: Mutex<HashMap<u64, Demand>>,
-    /// Drivers on duty since before this process began, whose positions it does not know yet.
-    returning: Mutex<HashMap<DriverId, Duty>>,
+    /// Drivers who reported without being on duty, and when that was found out.
+    off_duty: Mutex<HashMap<DriverId, Timestamp>>,
 }
 
 impl std::ops::Deref for App {
@@ -103,41 +108,33 @@ impl FromRef<App> for Keys {
 }
 
 impl Inner {
-    /// A ride has changed: who is bound to it is busy, who was is free, and those who watch are told.
-    fn changed(&self, ride: &Ride, freed: Option<DriverId>) {
-        let bound = ride.bound_driver();
-        if let Some(driver) = bound {
-            self.set_duty(driver, Duty::Busy);
+    /// A ride has changed: those who watch are told, who is bound to it is busy, who was is free.
+    async fn changed(&self, ride: Ride, freed: Option<DriverId>) {
+        let change = Change::of(&ride, freed);
+        self.hub.tell(&ride, &change.drivers);
+        let bound = ride.bound_driver().map(|driver| (driver, Duty::Busy));
+        for (driver, duty) in bound.into_iter().chain(freed.map(|driver| (driver, Duty::Free))) {
+            match tokio::time::timeout(DUTY_DEADLINE, self.locations.set_duty(driver, duty)).await {
+                Ok(Ok(_)) => {}
+                // The loop that compares them with the database sets it when they are back.
+                Ok(Err(error)) => tracing::warn!(%error, "a driver's duty is not in the positions yet"),
+                Err(_) => tracing::warn!("a driver's duty is not in the positions yet: no answer"),
+            }
         }
-        if let Some(driver) = freed {
-            self.set_duty(driver, Duty::Free);
-        }
-        self.hub.tell(ride, bound.or(freed));
-        if ride.state == State::Requested || freed.is_some() {
+        if change.wakes {
             self.wake.notify_one();
         }
-    }
-
-    pub(crate) fn returning(&self) -> MutexGuard<'_, HashMap<DriverId, Duty>> {
-        self.returning.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn set_duty(&self, driver: DriverId, duty: Duty) {
-        if let Some(known) = self.returning().get_mut(&driver) {
-            *known = duty;
-        }
-        self.index.set_duty(driver, duty);
     }
 }
 
 impl App {
     /// Puts the parts together; changes of rides are told to those who watch from now on.
     pub fn new(parts: Parts) -> Self {
-        let Parts { store, claims, index, routes, keys, config, clock, ids, refusals } = parts;
+        let Parts { store, claims, locations, routes, keys, config, clock, ids, refusals } = parts;
         let app = Self(Arc::new(Inner {
             store,
             claims,
-            index,
+            locations,
             routes,
             keys,
             config,
@@ -147,13 +144,17 @@ impl App {
             hub: Hub::default(),
             wake: tokio::sync::Notify::new(),
             demand: Mutex::default(),
-            returning: Mutex::default(),
+            off_duty: Mutex::default(),
         }));
         let told = Arc::downgrade(&app.0);
         app.store.on_change(move |ride, freed| {
-            if let Some(app) = told.upgrade() {
-                app.changed(ride, freed);
+            let (app, ride) = (told.upgrade(), ride.clone());
+            async move {
+                if let Some(app) = app {
+                    app.changed(ride, freed).await;
+                }
             }
+            .boxed()
         });
         app
     }
@@ -161,6 +162,11 @@ impl App {
     /// The installation's key.
     pub fn keys(&self) -> &Keys {
         &self.keys
+    }
+
+    /// Who watches what in this process.
+    pub fn hub(&self) -> &Hub {
+        &self.hub
     }
 
     /// The multiple of the price in an area now.

@@ -19,7 +19,7 @@ use crate::store::Profile;
 pub(super) async fn me(State(app): State<App>, identity: Identity) -> Result<Json<DriverBody>, Problem> {
     identity.require(&["driver"])?;
     let driver = app.driver(&identity.subject).await?;
-    let located = app.index.get(driver.id);
+    let located = app.locations.get(driver.id).await.unwrap_or_default();
     Ok(Json(DriverBody::new(driver, located)))
 }
 
@@ -91,7 +91,7 @@ pub(super) async fn shift(
         (false, _) => Shift::Off,
     };
     let driver = app.shift(&identity.subject, shift).await?;
-    let located = app.index.get(driver.id);
+    let located = app.locations.get(driver.id).await.unwrap_or_default();
     Ok(Json(DriverBody::new(driver, located)))
 }
 
@@ -116,9 +116,9 @@ pub(super) async fn list(
     let since = since.updated_since.unwrap_or(Timestamp::from_micros(0));
     let drivers = app.store.drivers_since(since, page.after()?, page.limit() as u32 + 1).await?;
     let List { items, next_cursor } = List::new(drivers, page.limit(), |driver| (driver.updated_at, driver.id));
-    let items = items.into_iter().map(|driver| {
-        let located = app.index.get(driver.id);
-        DriverBody::new(driver, located)
-    });
+    let ids: Vec<DriverId> = items.iter().map(|driver| driver.id).collect();
+    // Without the positions the rest is of use still.
+    let located = app.locations.get_all(&ids).await.unwrap_or_else(|_| vec![None; ids.len()]);
+    let items = items.into_iter().zip(located).map(|(driver, located)| DriverBody::new(driver, located));
     Ok(Json(List { items: items.collect(), next_cursor }))
 }

@@ -22,10 +22,11 @@ use utoipa::ToSchema;
 
 use crate::Error;
 use crate::app::App;
+use crate::domain::bounds::Bounds;
 use crate::domain::ids::DriverId;
 use crate::domain::traffic::RoadClass;
 use crate::locations::Duty;
-use crate::network::{Bounds, Network, Stretch};
+use crate::network::{Network, Stretch};
 use crate::routes::polyline;
 
 /// After a new network was imported, a browser may show the old one for so long.
@@ -99,6 +100,12 @@ pub(super) struct BoundsBody {
     east: f64,
 }
 
+impl From<Bounds> for BoundsBody {
+    fn from(Bounds { south_west, north_east }: Bounds) -> Self {
+        Self { south: south_west.lat(), west: south_west.lng(), north: north_east.lat(), east: north_east.lng() }
+    }
+}
+
 /// A stretch of road between two junctions.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct RoadBody {
@@ -132,7 +139,7 @@ impl MapBody {
             line: polyline::encode(&road.line),
         };
         Self {
-            bounds: bounds.map(|Bounds { south, west, north, east }| BoundsBody { south, west, north, east }),
+            bounds: bounds.map(BoundsBody::from),
             attribution: network.attribution().to_owned(),
             roads: roads.into_iter().map(body).collect(),
         }
@@ -184,26 +191,18 @@ pub(super) struct LookQuery {
 
 impl LookQuery {
     fn bounds(&self) -> Result<Bounds, Error> {
-        let earth = Bounds::EARTH;
-        let bounds = Bounds {
-            south: self.south.unwrap_or(earth.south),
-            west: self.west.unwrap_or(earth.west),
-            north: self.north.unwrap_or(earth.north),
-            east: self.east.unwrap_or(earth.east),
+        let corner = |lat: Option<f64>, lng: Option<f64>, far: f64| {
+            let place = Place::from_degrees(lat.unwrap_or(90.0 * far), lng.unwrap_or(180.0 * far));
+            place.map_err(|reason| Error::BadRequest { reason })
         };
-        let bad = |reason: String| Error::BadRequest { reason };
-        for (lat, lng) in [(bounds.south, bounds.west), (bounds.north, bounds.east)] {
-            Place::from_degrees(lat, lng).map_err(bad)?;
-        }
-        if bounds.south > bounds.north {
-            return Err(bad(format!("`south` {} is north of `north` {}; swap them", bounds.south, bounds.north)));
-        }
-        if bounds.west > bounds.east {
-            let reason = format!(
-                "`west` {} is east of `east` {}; ask for the two sides of the 180th meridian one after the other",
-                bounds.west, bounds.east
-            );
-            return Err(bad(reason));
+        let bounds = Bounds {
+            south_west: corner(self.south, self.west, -1.0)?,
+            north_east: corner(self.north, self.east, 1.0)?,
+        };
+        let (south, north) = (bounds.south_west.lat(), bounds.north_east.lat());
+        if south > north {
+            let reason = format!("`south` {south} is north of `north` {north}; swap them");
+            return Err(Error::BadRequest { reason });
         }
         Ok(bounds)
     }
@@ -245,7 +244,7 @@ pub(super) struct LiveDriverBody {
     path = "/drivers/live",
     params(
         ("south" = Option<f64>, Query, description = "degrees; the whole earth where not given"),
-        ("west" = Option<f64>, Query),
+        ("west" = Option<f64>, Query, description = "greater than `east` where the box reaches over the 180th meridian"),
         ("north" = Option<f64>, Query),
         ("east" = Option<f64>, Query),
         ("limit" = Option<usize>, Query, description = "1 to 10000; 1000 where not given"),
@@ -259,20 +258,16 @@ pub(super) async fn live(
 ) -> Result<Json<LiveBody>, Problem> {
     identity.require(&["operator"])?;
     let (bounds, limit) = (look.bounds()?, look.limit()?);
-    let mut items = Vec::new();
-    app.index.each(|located| {
-        if items.len() < limit && bounds.contains(located.place) {
-            items.push(LiveDriverBody {
-                driver_id: located.driver,
-                place: located.place,
-                heading: located.heading,
-                at: located.at,
-                duty: match located.duty {
-                    Duty::Free => "free",
-                    Duty::Busy => "busy",
-                },
-            });
-        }
+    let found = app.locations.within(&bounds, limit).await?;
+    let items = found.into_iter().map(|located| LiveDriverBody {
+        driver_id: located.driver,
+        place: located.place,
+        heading: located.heading,
+        at: located.at,
+        duty: match located.duty {
+            Duty::Free => "free",
+            Duty::Busy => "busy",
+        },
     });
-    Ok(Json(LiveBody { items }))
+    Ok(Json(LiveBody { items: items.collect() }))
 }

@@ -4,6 +4,7 @@ mod drivers;
 mod map;
 mod positions;
 mod rides;
+mod sockets;
 mod streams;
 mod wire;
 
@@ -98,6 +99,11 @@ pub fn router(app: App) -> Router {
 /// The route of the map; `network` is what it shows, if anything.
 pub fn map_router(network: Option<Arc<Network>>) -> Router {
     Router::new().route("/map", get(map::map)).with_state(map::City::new(network))
+}
+
+/// The routes of the role that does nothing but take positions.
+pub fn locations_router(app: App) -> Router {
+    Router::new().route("/drivers/location/update", post(positions::update)).with_state(app)
 }
 
 /// The OpenAPI 3.1 document of these routes.

@@ -72,7 +72,12 @@ enum UpdateBody {
     post,
     path = "/drivers/location/update",
     request_body = Vec<PositionBody>,
-    responses((status = 200, body = UpdatedBody), (status = 400), (status = 403, description = "another driver's"))
+    responses(
+        (status = 200, body = UpdatedBody),
+        (status = 400),
+        (status = 403, description = "another driver's"),
+        (status = 503, description = "the positions are away")
+    )
 )]
 pub(super) async fn update(
     State(app): State<App>,
@@ -83,19 +88,27 @@ pub(super) async fn update(
     identity.require(&["driver", "edge"])?;
     let binary = headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes() == b"application/octet-stream");
     let own = driver_of(&identity.subject);
-    let reports = if binary { compact(&body)? } else { json(&body, own, app.clock.now())? };
-    if !identity.is("edge")
-        && let Some(other) = reports.iter().find(|report| report.driver != own)
-    {
-        return Err(Error::Forbidden { what: format!("the position of driver `{}`", other.driver) }.into());
+    let reports = read(&body, binary, own, app.clock.now())?;
+    Ok(Json(take(&app, &reports, own, identity.is("edge")).await?))
+}
+
+/// What a body says: in the compact form, or as JSON.
+pub(super) fn read(body: &[u8], binary: bool, own: DriverId, now: Timestamp) -> Result<Vec<Report>, Error> {
+    if binary { compact(body) } else { json(body, own, now) }
+}
+
+/// Takes reports: a driver's own, or anybody's from an edge.
+pub(super) async fn take(app: &App, reports: &[Report], own: DriverId, is_edge: bool) -> Result<UpdatedBody, Error> {
+    if !is_edge && let Some(other) = reports.iter().find(|report| report.driver != own) {
+        return Err(Error::Forbidden { what: format!("the position of driver `{}`", other.driver) });
     }
-    let updates = app.locate(&reports);
+    let updates = app.locate(reports).await?;
     let next_update_ms = updates.iter().filter_map(|update| update.ok()).min();
     let updates = updates.into_iter().map(|update| match update {
         Ok(next) => UpdateBody::Next(next),
         Err(refusal) => UpdateBody::Refused(refusal.code()),
     });
-    Ok(Json(UpdatedBody { next_update_ms, updates: updates.collect() }))
+    Ok(UpdatedBody { next_update_ms, updates: updates.collect() })
 }
 
 fn bad(reason: String) -> Error {
@@ -150,11 +163,11 @@ fn compact(body: &[u8]) -> Result<Vec<Report>, Error> {
     }
     few(positions.len())?;
     let report = |(number, bytes): (usize, &[u8; SIZE])| {
-        let (id, rest) = take::<16>(bytes);
-        let (lat, rest) = take::<4>(rest);
-        let (lng, rest) = take::<4>(rest);
-        let (heading, rest) = take::<2>(rest);
-        let (at, _) = take::<8>(rest);
+        let (id, rest) = split::<16>(bytes);
+        let (lat, rest) = split::<4>(rest);
+        let (lng, rest) = split::<4>(rest);
+        let (heading, rest) = split::<2>(rest);
+        let (at, _) = split::<8>(rest);
         let place = Place::from_e7(i32::from_le_bytes(lat), i32::from_le_bytes(lng))
             .map_err(|reason| bad(format!("position {number}: {reason}")))?;
         let heading = u16::from_le_bytes(heading);
@@ -174,7 +187,7 @@ fn compact(body: &[u8]) -> Result<Vec<Report>, Error> {
 }
 
 /// The first bytes of a position; there are always enough.
-fn take<const N: usize>(bytes: &[u8]) -> ([u8; N], &[u8]) {
+fn split<const N: usize>(bytes: &[u8]) -> ([u8; N], &[u8]) {
     let (first, rest) = bytes.split_at(N);
     let mut taken = [0; N];
     taken.copy_from_slice(first);

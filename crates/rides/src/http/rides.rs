@@ -127,7 +127,9 @@ pub(super) async fn respond(
     identity.require(&["driver"])?;
     let driver = driver_of(&identity.subject);
     let ride = app.respond(driver, body.ride_id, body.offer_id, body.accept).await?;
-    let way = match app.index.get(driver).filter(|_| body.accept) {
+    // The answer is given; where the positions are away, it is told without the way.
+    let located = if body.accept { app.locations.get(driver).await.unwrap_or_default() } else { None };
+    let way = match located {
         Some(located) => app.routes.route(located.place, ride.estimate.pickup).await.ok(),
         None => None,
     };
@@ -291,7 +293,11 @@ pub(super) async fn show(
         Some(driver) => app.store.drivers(&[driver]).await?.pop().and_then(|driver| driver.profile),
         None => None,
     };
-    let on_the_way = ride.driver.filter(|_| ride.state == RideState::Accepted).and_then(|driver| app.index.get(driver));
+    let on_the_way = match ride.driver.filter(|_| ride.state == RideState::Accepted) {
+        // The ride is shown without it, too.
+        Some(driver) => app.locations.get(driver).await.unwrap_or_default(),
+        None => None,
+    };
     let route_to_pickup = match on_the_way {
         Some(located) => app.routes.route(located.place, ride.estimate.pickup).await.ok().map(|way| way.line),
         None => None,

@@ -7,8 +7,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Error;
 use crate::app::App;
-use crate::domain::area::area_of;
-use crate::locations::Duty;
 
 /// How often.
 const EVERY: Duration = Duration::from_secs(5);
@@ -25,17 +23,15 @@ pub async fn run(app: App, stop: CancellationToken) -> Result<(), String> {
 /// Counts once.
 ///
 /// # Errors
-/// Those of the database.
+/// Those of the database and of the positions.
 pub async fn count(app: &App) -> Result<(), Error> {
     let mut counted: HashMap<u64, (u32, u32)> = HashMap::new();
     for line in app.store.lines().await? {
         counted.entry(line.area).or_default().0 = line.rides;
     }
-    app.index.each(|located| {
-        if located.duty == Duty::Free {
-            counted.entry(area_of(located.place)).or_default().1 += 1;
-        }
-    });
+    for (area, free) in app.locations.free_by_area().await? {
+        counted.entry(area).or_default().1 = free;
+    }
     app.count_demand(&counted);
     Ok(())
 }

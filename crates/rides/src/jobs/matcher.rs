@@ -136,9 +136,13 @@ impl Matcher {
         let waited = ride.searching_since.map_or(Duration::ZERO, |since| now.since(since));
         let asked: HashSet<DriverId> = app.store.asked(ride.id).await?.into_iter().collect();
         let pickup = ride.estimate.pickup;
-        let near = app
-            .index
-            .nearest(pickup, rules.candidates as usize, rules.radius(waited), now, |driver| !asked.contains(&driver));
+        let fits = |driver| !asked.contains(&driver);
+        let near = app.locations.nearest(pickup, rules.candidates as usize, rules.radius(waited), now, fits).await;
+        let near = near.unwrap_or_else(|error| {
+            // The search ends in its time all the same.
+            tracing::warn!(error = &error as &dyn std::error::Error, "nobody is near as far as is known");
+            Vec::new()
+        });
         let places: Vec<Place> = near.iter().map(|near| near.place).collect();
         let times = match app.routes.table(&places, pickup).await {
             Ok(times) => times,

@@ -2,6 +2,8 @@
 
 pub mod demand;
 pub mod due;
+pub mod duty;
+pub mod follow;
 pub mod matcher;
 pub mod traffic;
 

@@ -9,15 +9,18 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
-use h3o::{CellIndex, LatLng, Resolution};
+use h3o::CellIndex;
 use hashbrown::HashTable;
 use tessera_kernel::{Place, Timestamp};
 
-use super::{Duty, Located, Near, Refusal, Report};
+use super::cells::{cell_of, flat_m, middle_of, narrow_at};
+use super::rules::{self, Step};
+use super::{Duty, Located, Near, PARTS, Refusal, Report};
+use crate::domain::area::area_of;
+use crate::domain::bounds::Bounds;
 use crate::domain::ids::DriverId;
-use crate::domain::interval::{Intervals, STANDING_M};
+use crate::domain::interval::Intervals;
 
-const RESOLUTION: Resolution = Resolution::Eight;
 /// Shards of each table; a power of two.
 const SHARDS: usize = 256;
 /// Milliseconds in a tick, the unit of stored times: 32 bits of them are 6.8 years.
@@ -26,16 +29,6 @@ const TICK_MS: i64 = 50;
 const CELL_REACH_M: f64 = 680.0;
 /// Every point nearer to the middle of a cell than this is inside, metres (the smallest cell's side, less some room).
 const SURELY_INSIDE_M: f64 = 300.0;
-/// Metres in a degree of latitude.
-const METRES: f64 = 111_195.0;
-/// A report older than this does not count.
-const OLDEST: Duration = Duration::from_secs(60);
-/// How far a phone's clock may be ahead.
-const AHEAD: Duration = Duration::from_secs(30);
-/// Faster than this is no car, metres a second.
-const FASTEST: f64 = 70.0;
-/// A step that is never too far, metres: a GPS that finds itself.
-const STEP_M: f64 = 500.0;
 /// A heading that is not known.
 const NO_HEADING: u16 = u16::MAX;
 
@@ -118,7 +111,7 @@ impl Index {
             at,
             standing: at,
             heading: NO_HEADING,
-            interval: ticks_of(self.intervals.next(false, u32::MAX, Duration::ZERO)),
+            interval: ticks_of(rules::first(&self.intervals)),
             duty,
         };
         self.put(&mut table, key, cell_of(place), record);
@@ -154,12 +147,7 @@ impl Index {
     /// # Errors
     /// Why it changed nothing.
     pub fn report(&self, report: &Report, now: Timestamp) -> Result<Duration, Refusal> {
-        if report.at.micros() < now.micros() - OLDEST.as_micros() as i64 {
-            return Err(Refusal::Past);
-        }
-        if report.at.micros() > now.micros() + AHEAD.as_micros() as i64 {
-            return Err(Refusal::Future);
-        }
+        rules::timely(report.at, now)?;
         let key = Key::of(report.driver);
         let mut table = self.table(key);
         let number = self.find(&table, key).ok_or(Refusal::OffDuty)?;
@@ -168,22 +156,15 @@ impl Index {
         let cell = cells.cells.get_mut(slot_of(number)).ok_or(Refusal::OffDuty)?;
         let (middle, narrow, neighbours) = (cell.middle, cell.narrow, cell.drivers.len() as u32);
         let record = cell.drivers.iter_mut().find(|record| record.driver == key.id).ok_or(Refusal::OffDuty)?;
-        if at <= record.at {
-            return Err(Refusal::Stale);
-        }
-        let step = flat_m(record.place, report.place, narrow);
-        let seconds = f64::from(at - record.at) * TICK_MS as f64 / 1_000.0;
-        if step > STEP_M && step > seconds * FASTEST {
-            return Err(Refusal::Jump);
-        }
-        if step > STANDING_M || (step > STANDING_M / 3.0 && step > seconds * 2.0) {
-            record.standing = at;
-        }
-        let standing = Duration::from_millis(u64::from(at - record.standing) * TICK_MS as u64);
-        let interval = self.intervals.next(record.duty == Duty::Busy, neighbours, standing);
+        let metres = flat_m(record.place, report.place, narrow);
+        let (passed_ms, stood_ms) = (millis(record.at, at), millis(record.standing, record.at));
+        let taken = rules::take(Step { metres, passed_ms, stood_ms })?;
+        let busy = record.duty == Duty::Busy;
+        let interval = rules::next(&self.intervals, busy, neighbours, &taken);
         *record = Record {
             place: report.place,
             at,
+            standing: if taken.moved { at } else { record.standing },
             heading: report.heading.map_or(NO_HEADING, |heading| heading % 360),
             interval: ticks_of(interval),
             ..*record
@@ -193,11 +174,14 @@ impl Index {
         }
         drop(cells);
         let home = cell_of(report.place);
-        if self.number(home) != Some(number)
-            && let Some(record) = self.take(&mut table, key, number)
-        {
-            self.put(&mut table, key, home, record);
+        let (there, others) = self.number(home);
+        if there == Some(number) {
+            return Ok(interval);
         }
+        let Some(record) = self.take(&mut table, key, number) else { return Ok(interval) };
+        // Who lives there counts.
+        let interval = rules::next(&self.intervals, busy, others + 1, &taken);
+        self.put(&mut table, key, home, Record { interval: ticks_of(interval), ..record });
         Ok(interval)
     }
 
@@ -222,7 +206,7 @@ impl Index {
         fits: impl Fn(DriverId) -> bool,
     ) -> Vec<Near> {
         let now = self.ticks(now);
-        let narrow = place.lat().to_radians().cos();
+        let narrow = narrow_at(place);
         let middle = cell_of(place);
         let mut near: Vec<(f64, Record)> = Vec::with_capacity(most + 1);
         for ring in 0.. {
@@ -240,8 +224,8 @@ impl Index {
                 }
                 reached = true;
                 for record in &cell.drivers {
-                    let overdue = now.saturating_sub(record.at) > 3 * u32::from(record.interval);
-                    if record.duty != Duty::Free || overdue {
+                    let silent = rules::is_silent(millis(record.at, now), i64::from(record.interval) * TICK_MS);
+                    if record.duty != Duty::Free || silent {
                         continue;
                     }
                     let far = flat_m(record.place, place, narrow);
@@ -272,6 +256,43 @@ impl Index {
                 cell.drivers.iter().for_each(|record| visit(self.located(record)));
             }
         }
+    }
+
+    /// The drivers of one of [`PARTS`] parts.
+    pub(super) fn part(&self, part: usize) -> Vec<Located> {
+        let mut all = Vec::new();
+        for shard in (part % PARTS..SHARDS).step_by(PARTS) {
+            for cell in &self.read(shard).cells {
+                all.extend(cell.drivers.iter().map(|record| self.located(record)));
+            }
+        }
+        all
+    }
+
+    /// At most `most` drivers within bounds.
+    pub(super) fn within(&self, bounds: &Bounds, most: usize) -> Vec<Located> {
+        let mut inside = Vec::new();
+        for shard in 0..SHARDS {
+            for cell in &self.read(shard).cells {
+                let records = cell.drivers.iter().filter(|record| bounds.contains(record.place));
+                inside.extend(records.take(most - inside.len()).map(|record| self.located(record)));
+                if inside.len() == most {
+                    return inside;
+                }
+            }
+        }
+        inside
+    }
+
+    /// How many free drivers are in each area.
+    pub(super) fn free_by_area(&self) -> HashMap<u64, u32> {
+        let mut free = HashMap::new();
+        self.each(|located| {
+            if located.duty == Duty::Free {
+                *free.entry(area_of(located.place)).or_default() += 1;
+            }
+        });
+        free
     }
 
     /// How many drivers are on duty.
@@ -311,8 +332,12 @@ impl Index {
         self.cells[shard].write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn number(&self, index: CellIndex) -> Option<u32> {
-        self.read(shard_of_cell(index)).numbers.get(&index).copied()
+    /// The number of a cell, and how many drivers are in it.
+    fn number(&self, index: CellIndex) -> (Option<u32>, u32) {
+        let cells = self.read(shard_of_cell(index));
+        let number = cells.numbers.get(&index).copied();
+        let cell = number.and_then(|number| cells.cells.get(slot_of(number)));
+        (number, cell.map_or(0, |cell| cell.drivers.len() as u32))
     }
 
     /// The number of the cell that a driver is in.
@@ -404,12 +429,6 @@ fn hash(print: u32) -> u64 {
     u64::from(print).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
-fn cell_of(place: Place) -> CellIndex {
-    let at = LatLng::new(place.lat(), place.lng());
-    // A place is on the earth.
-    at.map_or_else(|_| CellIndex::first(RESOLUTION), |at| at.to_cell(RESOLUTION))
-}
-
 fn shard_of_cell(index: CellIndex) -> usize {
     (u64::from(index).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as usize % SHARDS
 }
@@ -430,21 +449,9 @@ fn ticks_of(interval: Duration) -> u16 {
     u16::try_from(interval.as_millis() as i64 / TICK_MS).unwrap_or(u16::MAX)
 }
 
-fn middle_of(index: CellIndex) -> Option<Place> {
-    let middle = LatLng::from(index);
-    Place::from_degrees(middle.lat(), middle.lng()).ok()
-}
-
-/// Metres between two near places, as on a plane.
-fn flat_m(one: Place, other: Place, narrow: f64) -> f64 {
-    let turn = 3_600_000_000_i64;
-    let mut across = i64::from(one.lng_e7()) - i64::from(other.lng_e7());
-    // The short way around.
-    if across.abs() > turn / 2 {
-        across -= turn * across.signum();
-    }
-    let (up, across) = (f64::from(one.lat_e7()) - f64::from(other.lat_e7()), across as f64 * narrow);
-    up.hypot(across) * (METRES / 1e7)
+/// Milliseconds from one tick to a later one; none where it is not later.
+fn millis(from: u32, to: u32) -> i64 {
+    i64::from(to.saturating_sub(from)) * TICK_MS
 }
 
 /// Whether an empty cell is near enough that those behind it may count.

@@ -1,14 +1,205 @@
-//! Where drivers are now: the latest position, heading and time of each, and who is nearest.
+//! Where drivers are now: the latest position, heading and time of each, and who is nearest. In the memory of one process,
+//! or in Redis for several.
 
+mod cells;
 mod index;
+mod keys;
+mod record;
+mod redis;
 mod refusals;
+mod rules;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use tessera_kernel::{Place, Timestamp};
+use tessera_store::redis::Redis;
 
+use crate::Error;
+use crate::domain::bounds::Bounds;
 use crate::domain::ids::DriverId;
+use crate::domain::interval::Intervals;
 
 pub use index::Index;
+pub use redis::RedisIndex;
 pub use refusals::Refusals;
+
+/// In how many parts all drivers can be gone through ([`Locations::part`]).
+pub const PARTS: usize = 64;
+
+/// Where drivers are. Cheap to clone.
+///
+/// What it says may lag or be lost with Redis; that a driver has one ride rests on the database alone.
+#[derive(Clone, Debug)]
+pub enum Locations {
+    /// In this process.
+    Memory(Arc<Index>),
+    /// In Redis.
+    Redis(Arc<RedisIndex>),
+}
+
+/// A driver who comes on duty.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Entry {
+    /// Who.
+    pub driver: DriverId,
+    /// Where.
+    pub place: Place,
+    /// Free or busy.
+    pub duty: Duty,
+    /// When: reports must be newer.
+    pub at: Timestamp,
+}
+
+impl Locations {
+    /// None yet, in this process.
+    pub fn in_memory(intervals: Intervals, now: Timestamp) -> Self {
+        Self::Memory(Arc::new(Index::new(intervals, now)))
+    }
+
+    /// Those in Redis, which need not be any.
+    pub fn in_redis(redis: Redis, intervals: Intervals) -> Self {
+        Self::Redis(Arc::new(RedisIndex::new(redis, intervals)))
+    }
+
+    /// A driver comes on duty at a place, or is already and is moved there whatever lies between.
+    ///
+    /// # Errors
+    /// [`Error::Locations`].
+    pub async fn enter(&self, driver: DriverId, place: Place, duty: Duty, at: Timestamp) -> Result<(), Error> {
+        self.enter_all(&[Entry { driver, place, duty, at }]).await
+    }
+
+    /// Several do.
+    ///
+    /// # Errors
+    /// [`Error::Locations`].
+    pub async fn enter_all(&self, entries: &[Entry]) -> Result<(), Error> {
+        match self {
+            Self::Memory(index) => {
+                entries.iter().for_each(|entry| index.enter(entry.driver, entry.place, entry.duty, entry.at));
+                Ok(())
+            }
+            Self::Redis(index) => index.enter(entries).await,
+        }
+    }
+
+    /// A driver goes off duty. Whether it was on.
+    ///
+    /// # Errors
+    /// [`Error::Locations`].
+    pub async fn leave(&self, driver: DriverId) -> Result<bool, Error> {
+        match self {
+            Self::Memory(index) => Ok(index.leave(driver)),
+            Self::Redis(index) => index.leave(driver).await,
+        }
+    }
+
+    /// A driver gets busy or free. Whether it is on duty.
+    ///
+    /// # Errors
+    /// [`Error::Locations`].
+    pub async fn set_duty(&self, driver: DriverId, duty: Duty) -> Result<bool, Error> {
+        match self {
+            Self::Memory(index) => Ok(index.set_duty(driver, duty)),
+            Self::Redis(index) => index.set_duty(driver, duty).await,
+        }
+    }
+
+    /// Takes reports, each on its own: when the next one is due, or why it changed nothing.
+    ///
+    /// # Errors
+    /// [`Error::Locations`]; some of them may have been taken.
+    pub async fn report(&self, reports: &[Report], now: Timestamp) -> Result<Vec<Result<Duration, Refusal>>, Error> {
+        match self {
+            Self::Memory(index) => Ok(reports.iter().map(|report| index.report(report, now)).collect()),
+            Self::Redis(index) => index.report(reports, now).await,
+        }
+    }
+
+    /// What is known of a driver; `None` off duty.
+    ///
+    /// # Errors
+    /// [`Error::Locations`].
+    pub async fn get(&self, driver: DriverId) -> Result<Option<Located>, Error> {
+        Ok(self.get_all(&[driver]).await?.pop().flatten())
+    }
+
+    /// What is known of each of these drivers.
+    ///
+    /// # Errors
+    /// [`Error::Locations`].
+    pub async fn get_all(&self, drivers: &[DriverId]) -> Result<Vec<Option<Located>>, Error> {
+        match self {
+            Self::Memory(index) => Ok(drivers.iter().map(|driver| index.get(*driver)).collect()),
+            Self::Redis(index) => index.get(drivers).await,
+        }
+    }
+
+    /// The nearest free drivers within `radius_m` of a place whose reports are not overdue three times, nearest first, at most
+    /// `most`. `fits` says who may be among them, and may be asked about one more than once.
+    ///
+    /// # Errors
+    /// [`Error::Locations`].
+    pub async fn nearest(
+        &self,
+        place: Place,
+        most: usize,
+        radius_m: f64,
+        now: Timestamp,
+        fits: impl Fn(DriverId) -> bool,
+    ) -> Result<Vec<Near>, Error> {
+        match self {
+            Self::Memory(index) => Ok(index.nearest(place, most, radius_m, now, fits)),
+            Self::Redis(index) => index.nearest(place, most, radius_m, now, fits).await,
+        }
+    }
+
+    /// At most `most` drivers on duty within bounds, in no order.
+    ///
+    /// # Errors
+    /// [`Error::Locations`].
+    pub async fn within(&self, bounds: &Bounds, most: usize) -> Result<Vec<Located>, Error> {
+        match self {
+            Self::Memory(index) => Ok(index.within(bounds, most)),
+            Self::Redis(index) => index.within(bounds, most).await,
+        }
+    }
+
+    /// How many free drivers are in each area ([`crate::domain::area`]).
+    ///
+    /// # Errors
+    /// [`Error::Locations`].
+    pub async fn free_by_area(&self) -> Result<HashMap<u64, u32>, Error> {
+        match self {
+            Self::Memory(index) => Ok(index.free_by_area()),
+            Self::Redis(index) => index.free_by_area().await,
+        }
+    }
+
+    /// The drivers of one of [`PARTS`] parts.
+    ///
+    /// # Errors
+    /// [`Error::Locations`].
+    pub async fn part(&self, part: usize) -> Result<Vec<Located>, Error> {
+        match self {
+            Self::Memory(index) => Ok(index.part(part)),
+            Self::Redis(index) => index.part(part).await,
+        }
+    }
+
+    /// How many drivers are on duty.
+    ///
+    /// # Errors
+    /// [`Error::Locations`].
+    pub async fn count(&self) -> Result<usize, Error> {
+        match self {
+            Self::Memory(index) => Ok(index.len()),
+            Self::Redis(index) => index.len().await,
+        }
+    }
+}
 
 /// What a driver's phone says.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -18,7 +18,7 @@ use crate::domain::traffic::RoadClass;
 
 pub use file::FileError;
 pub use import::{ImportError, Imported, PORTO, import, read};
-pub use map::{Bounds, Stretch};
+pub use map::Stretch;
 use route::Calculators;
 pub use route::{Leg, Path};
 use snap::Grid;

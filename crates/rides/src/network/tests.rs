@@ -73,10 +73,6 @@ fn a_road_is_drawn_once_and_says_which_way() {
     assert_eq!(seen, [(0, 1, false, 3), (1, 2, false, 2), (2, 0, true, 2)]);
     // The one-way street back is stored against its direction.
     assert_eq!(roads[1].line, [place(0.0, 0.01), place(-0.01, 0.0)]);
-    let bounds = Bounds::around(roads.iter().flat_map(|road| road.line.iter().copied())).unwrap();
-    assert_eq!(bounds, Bounds { south: -0.01, west: 0.0, north: 0.0, east: 0.01 });
-    assert!(bounds.contains(place(-0.01, 0.01)) && !bounds.contains(place(0.001, 0.0)));
-    assert_eq!(Bounds::around([]), None);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use tessera_store::sql::{self, Tx};
 use tessera_store::writer::Apply;
 
 use super::drivers::{self, Driver, DriverEdit};
+use super::notices;
 use super::steps::{self, Step, Stepped};
 use crate::domain::fare::Tariff;
 use crate::domain::ride::Ride;
@@ -60,7 +61,9 @@ impl Apply for Batch {
         let edits: Vec<_> = pick(writes, |write| if let Write::Driver(edit) = write { Some(&**edit) } else { None });
         let mut claimed = claims::apply(tx, &claimed).await?.into_iter();
         let mut inserted = steps::insert(tx, &new).await?.into_iter();
-        let mut stepped = steps::apply(tx, &self.tariff, &taken).await?.into_iter();
+        let stepped = steps::apply(tx, &self.tariff, &taken).await?;
+        notices::tell(tx, &stepped).await?;
+        let mut stepped = stepped.into_iter();
         let mut edited = drivers::apply(tx, &edits).await?.into_iter();
         let answers = writes.iter().map_while(|write| {
             Some(match write {

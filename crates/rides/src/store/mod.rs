@@ -3,11 +3,13 @@
 mod batch;
 mod drivers;
 mod lists;
+mod notices;
 mod schema;
 mod steps;
 
 use std::sync::{Arc, OnceLock};
 
+use futures::future::BoxFuture;
 use tessera_kernel::Clock;
 use tessera_store::claims::{self, SqlClaims};
 use tessera_store::sql::{Db, Migration};
@@ -22,10 +24,11 @@ use batch::{Batch, What};
 pub use batch::Write;
 pub use drivers::{Driver, DriverEdit, Profile};
 pub use lists::{Page, RidesOf, Waiting};
+pub use notices::{Change, Notices};
 pub use steps::{Step, Stepped};
 
 /// Is told of each ride that has changed, and of the driver who has nothing to do with it any more.
-type Listener = Box<dyn Fn(&Ride, Option<DriverId>) + Send + Sync>;
+type Listener = Box<dyn Fn(&Ride, Option<DriverId>) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// The steps of the schema, the claims' table among them.
 pub fn migrations() -> Vec<Migration> {
@@ -63,8 +66,11 @@ impl Store {
         Ok(Self { db, clock, writer, listener: Arc::default() })
     }
 
-    /// Has committed changes of rides told to `listener`; the first one stays.
-    pub fn on_change(&self, listener: impl Fn(&Ride, Option<DriverId>) + Send + Sync + 'static) {
+    /// Has this process's committed changes of rides told to `listener`, which the step waits for; the first one stays.
+    pub fn on_change(
+        &self,
+        listener: impl Fn(&Ride, Option<DriverId>) -> BoxFuture<'static, ()> + Send + Sync + 'static,
+    ) {
         // A second listener would be a fault of ours, and the first one suffices.
         let _ = self.listener.set(Box::new(listener));
     }
@@ -107,7 +113,7 @@ impl Store {
         match self.writer.submit(Write::Step(Box::new(step))).await? {
             What::Stepped(stepped) => {
                 if let (Stepped::Done(ride, freed), Some(listener)) = (&*stepped, self.listener.get()) {
-                    listener(ride, *freed);
+                    listener(ride, *freed).await;
                 }
                 Ok(*stepped)
             }

@@ -4,5 +4,8 @@
 mod api;
 mod map;
 mod matching;
+mod outage;
+mod positions;
+mod sockets;
 mod support;
 mod trips;

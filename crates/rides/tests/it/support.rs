@@ -8,10 +8,11 @@ use tessera_rides::app::{App, Parts, Shift, Wish, driver_of};
 use tessera_rides::config::Config;
 use tessera_rides::domain::ids::{DriverId, OfferId};
 use tessera_rides::domain::ride::Ride;
-use tessera_rides::locations::{Index, Refusals};
+use tessera_rides::locations::{Locations, Refusals};
 use tessera_rides::routes::{Crow, Routes};
 use tessera_rides::store::{Profile, Store};
 use tessera_service::Keys;
+use tessera_store::redis::Redis;
 use tessera_store::writer::Metrics;
 
 pub const NOON: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
@@ -45,6 +46,18 @@ impl Town {
         Self { app: app(url, config, Arc::new(Crow), Arc::new(SystemClock)).await, clock: None }
     }
 
+    /// Another process of the same service.
+    pub async fn beside(&self, url: &str, config: Config) -> Self {
+        let mut parts = parts(url, config, Arc::new(Crow), Arc::new(SystemClock)).await;
+        parts.keys = self.app.keys().clone();
+        Self { app: App::new(parts), clock: None }
+    }
+
+    /// A token of somebody with a role.
+    pub fn token(&self, subject: &str, role: &str) -> String {
+        self.app.keys().sign_token(subject, &[role.to_owned()], Duration::from_secs(3_600)).unwrap()
+    }
+
     pub fn passes(&self, seconds: u64) {
         self.clock.as_ref().unwrap().advance(Duration::from_secs(seconds));
     }
@@ -69,19 +82,31 @@ impl Town {
 }
 
 async fn app(url: &str, config: Config, routes: Arc<dyn Routes>, clock: Arc<dyn Clock>) -> App {
+    App::new(parts(url, config, routes, clock).await)
+}
+
+async fn parts(url: &str, config: Config, routes: Arc<dyn Routes>, clock: Arc<dyn Clock>) -> Parts {
     let store = Store::open(url, Arc::clone(&clock), config.tariff.clone(), Metrics::default()).await.unwrap();
     let ids: Arc<dyn Ids> = Arc::new(RandomIds);
-    App::new(Parts {
+    Parts {
         claims: store.claims(),
         store,
-        index: Arc::new(Index::new(config.intervals.clone(), clock.now())),
+        locations: locations(&config, clock.now()).await,
         routes,
         keys: Keys::ephemeral(Arc::clone(&clock)).unwrap(),
         config,
         clock,
         ids,
         refusals: Refusals::default(),
-    })
+    }
+}
+
+/// Positions where the settings say.
+pub async fn locations(config: &Config, now: Timestamp) -> Locations {
+    match &config.locations {
+        Some(url) => Locations::in_redis(Redis::open(url).await.unwrap(), config.intervals.clone()),
+        None => Locations::in_memory(config.intervals.clone(), now),
+    }
 }
 
 /// The offer that is open.

@@ -134,7 +134,7 @@ async fn a_driver_needs_an_approval(town: &Town) {
     assert!(matches!(refused, Err(Error::NotReady { .. })), "{refused:?}");
     let driver = town.driver("dora", place(0.0, 0.0)).await;
     app.approve(driver, false).await.unwrap();
-    assert!(app.index.get(driver).is_none(), "the shift is over");
+    assert!(app.locations.get(driver).await.unwrap().is_none(), "the shift is over");
     assert!(matches!(app.shift(&"dora".into(), on).await, Err(Error::NotReady { .. })));
 }
 
@@ -163,7 +163,7 @@ async fn who_drives_another_is_not_freed_by_an_old_offer(town: &Town) {
     matcher.round().await.unwrap();
     assert_eq!(open(&app.store.ride(second).await.unwrap().unwrap()).0, driver);
     app.cancel(&Asker::Rider("ana".into()), first, String::new(), false).await.unwrap();
-    assert_eq!(app.index.get(driver).unwrap().duty, Duty::Busy);
+    assert_eq!(app.locations.get(driver).await.unwrap().unwrap().duty, Duty::Busy);
 }
 
 async fn a_shift_does_not_end_within_a_ride(town: &Town) {
@@ -175,7 +175,7 @@ async fn a_shift_does_not_end_within_a_ride(town: &Town) {
     assert!(matches!(refused, Err(Error::NotNow { .. })), "{refused:?}");
     app.cancel(&Asker::Rider("ana".into()), ride, String::new(), false).await.unwrap();
     assert!(!app.shift(&"dora".into(), Shift::Off).await.unwrap().on_duty);
-    assert!(app.index.get(driver).is_none());
+    assert!(app.locations.get(driver).await.unwrap().is_none());
 }
 
 /// The positions of a process are gone with it; shifts are not.
@@ -190,12 +190,12 @@ async fn a_shift_outlives_the_process() {
     let off = town.driver("off", place(0.0, 0.0)).await;
     town.app.shift(&"off".into(), Shift::Off).await.unwrap();
     let next = Town::still(&url, Config::default()).await;
-    next.app.resume().await.unwrap();
     let report = |driver| Report { driver, place: place(0.0, 0.0), heading: None, at: NOON };
-    let taken = next.app.locate(&[report(busy), report(free), report(off)]);
+    let taken = next.app.locate(&[report(busy), report(free), report(off)]).await.unwrap();
     assert!(taken[0].is_ok() && taken[1].is_ok() && taken[2] == Err(Refusal::OffDuty), "{taken:?}");
-    let duty = |driver| next.app.index.get(driver).map(|located| located.duty);
-    assert_eq!((duty(busy), duty(free), duty(off)), (Some(Duty::Busy), Some(Duty::Free), None));
+    let known = next.app.locations.get_all(&[busy, free, off]).await.unwrap();
+    let duty: Vec<_> = known.into_iter().map(|located| located.map(|located| located.duty)).collect();
+    assert_eq!(duty, [Some(Duty::Busy), Some(Duty::Free), None]);
 }
 
 /// Without the engine, drivers are compared by straight lines and rides go on.
