@@ -1,6 +1,7 @@
 //! The words and rules of rides: pure, and tested alone.
 
 pub mod area;
+pub mod assign;
 pub mod bounds;
 pub mod dispatch;
 pub mod fare;

@@ -1,5 +1,5 @@
-//! What happens to rides without anybody's doing: estimates expire, unanswered offers lapse. Any process may do it; each step
-//! is refused where another was faster.
+//! What happens to rides without anybody's doing: estimates expire, unanswered offers lapse, and who has waited for a driver
+//! long enough is told so where no matcher does it. Any process may do it; each step is refused where another was faster.
 
 use std::time::Duration;
 
@@ -14,6 +14,8 @@ use crate::store::Step;
 const EVERY: Duration = Duration::from_millis(250);
 /// Rides in one round.
 const ROUND: u32 = 500;
+/// How much longer than a search it waits for the matcher, who looks once more before it gives up.
+const SLACK: Duration = Duration::from_secs(5);
 
 /// Runs until it is told to stop.
 ///
@@ -29,7 +31,8 @@ pub async fn run(app: App, stop: CancellationToken) -> Result<(), String> {
 /// # Errors
 /// Those of the database.
 pub async fn round(app: &App) -> Result<(), Error> {
-    let due = app.store.due(app.clock.now(), ROUND).await?;
+    let now = app.clock.now();
+    let due = app.store.due(now, ROUND).await?;
     let steps = due.into_iter().filter_map(|ride| {
         let command = match (ride.state, &ride.offer) {
             (State::Estimated, _) => Command::Expire,
@@ -38,6 +41,17 @@ pub async fn round(app: &App) -> Result<(), Error> {
         };
         Some(app.store.step(Step { ride: ride.id, command, rider: None }))
     });
+    futures::future::try_join_all(steps).await?;
+    let rules = &app.config.matching;
+    if rules.keep_place {
+        return Ok(());
+    }
+    let most = Duration::from_secs(u64::from(rules.search_s));
+    let begun = now.minus(most + SLACK);
+    let waiting = app.store.waiting_since(begun, ROUND).await?;
+    // A ride that was given back is searched for anew.
+    let over = waiting.into_iter().filter(|ride| ride.searching_since.is_some_and(|since| since <= begun));
+    let steps = over.map(|ride| app.store.step(Step { ride: ride.id, command: Command::GiveUp(most), rider: None }));
     futures::future::try_join_all(steps).await?;
     Ok(())
 }

@@ -1,9 +1,12 @@
 //! Reading rides: one, a page, those that wait, those that are due.
 
+use std::collections::HashSet;
+
 use sqlx::types::Uuid;
 use tessera_kernel::Timestamp;
-use tessera_store::each_engine;
+use tessera_store::rows::{Json, RowsSql};
 use tessera_store::sql;
+use tessera_store::{each_engine, rows_sql};
 
 use super::Store;
 use super::steps::read_ride;
@@ -112,16 +115,39 @@ impl Store {
         Ok(rows.into_iter().map(waiting).collect())
     }
 
-    /// Who waits in an area, in the order of the line.
+    /// Who waits in these areas, who has waited longest first: of each area so many at the most.
     ///
     /// # Errors
     /// Those of the database.
-    pub async fn waiting(&self, area: u64, limit: u32) -> Result<Vec<Ride>, Error> {
-        const READ: &str = "SELECT document FROM rides WHERE state = 'requested' AND area = $1
+    pub async fn waiting(&self, areas: &[u64], limit: u32) -> Result<Vec<Ride>, Error> {
+        const READ: RowsSql = rows_sql!(
+            "SELECT r.document FROM rides r JOIN (
+                 SELECT id, requested_at, ROW_NUMBER() OVER (PARTITION BY area ORDER BY requested_at, id) AS place,
+                     (SELECT MAX(" int(1) ") FROM " rows ") AS most
+                 FROM rides WHERE state = 'requested' AND area IN (SELECT " int(0) " FROM " rows ")
+             ) w ON w.id = r.id WHERE w.place <= w.most ORDER BY w.requested_at, w.id"
+        );
+        let mut json = Json::array(areas.len(), 30);
+        for area in areas {
+            json.row(|row| {
+                row.number(area.cast_signed());
+                row.number(i64::from(limit));
+            });
+        }
+        let rows: Vec<(String,)> = READ.fetch_from(&self.db, json.end()).await?;
+        Ok(rows.iter().filter_map(|(document,)| read_ride(document)).collect())
+    }
+
+    /// Who was requested before `requested` and waits still.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn waiting_since(&self, requested: Timestamp, limit: u32) -> Result<Vec<Ride>, Error> {
+        const READ: &str = "SELECT document FROM rides WHERE state = 'requested' AND requested_at <= $1
              ORDER BY requested_at, id LIMIT $2";
         let documents: Vec<String> = each_engine!(&self.db, |pool| {
             sqlx::query_scalar(READ)
-                .bind(area.cast_signed())
+                .bind(requested.micros())
                 .bind(i64::from(limit))
                 .fetch_all(pool)
                 .await
@@ -148,16 +174,20 @@ impl Store {
         Ok(documents.iter().filter_map(|document| read_ride(document)).collect())
     }
 
-    /// Who was asked for a ride already.
+    /// Who was asked for these rides already.
     ///
     /// # Errors
     /// Those of the database.
-    pub async fn asked(&self, ride: RideId) -> Result<Vec<DriverId>, Error> {
-        const READ: &str = "SELECT driver_id FROM offers WHERE ride_id = $1";
-        let ids: Vec<Uuid> = each_engine!(&self.db, |pool| {
-            sqlx::query_scalar(READ).bind(ride.uuid()).fetch_all(pool).await.map_err(sql::Error::from)
-        })?;
-        Ok(ids.into_iter().map(Into::into).collect())
+    pub async fn asked(&self, rides: &[RideId]) -> Result<HashSet<(RideId, DriverId)>, Error> {
+        const READ: RowsSql =
+            rows_sql!("SELECT ride_id, driver_id FROM offers WHERE ride_id IN (SELECT " id(0) " FROM " rows ")");
+        if rides.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let mut json = Json::array(rides.len(), 36);
+        rides.iter().for_each(|ride| json.row(|row| row.id(ride.uuid())));
+        let rows: Vec<(Uuid, Uuid)> = READ.fetch_from(&self.db, json.end()).await?;
+        Ok(rows.into_iter().map(|(ride, driver)| (ride.into(), driver.into())).collect())
     }
 
     /// What a driver is asked for or drives.

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "in a test it is the assertion")]
 
 mod api;
+mod judge;
 mod map;
 mod matching;
 mod outage;

@@ -12,6 +12,7 @@ use tessera_rides::locations::{Locations, Refusals};
 use tessera_rides::routes::{Crow, Routes};
 use tessera_rides::store::{Profile, Store};
 use tessera_service::Keys;
+use tessera_store::claims::Claims;
 use tessera_store::redis::Redis;
 use tessera_store::writer::Metrics;
 
@@ -20,6 +21,7 @@ pub const NOON: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
 /// A process of the service on a database.
 pub struct Town {
     pub app: App,
+    pub claims: Arc<dyn Claims>,
     /// Where time is moved by hand: on SQLite, which goes by it.
     pub clock: Option<Arc<ManualClock>>,
 }
@@ -37,20 +39,29 @@ impl Town {
 
     /// The same with another engine of routes, or at the hour of another process.
     pub async fn still_with(url: &str, config: Config, routes: Arc<dyn Routes>, clock: Arc<ManualClock>) -> Self {
-        let app = app(url, config, routes, Arc::clone(&clock) as Arc<dyn Clock>).await;
-        Self { app, clock: Some(clock) }
+        let (app, claims) = app(url, config, routes, Arc::clone(&clock) as Arc<dyn Clock>, None).await;
+        Self { app, claims, clock: Some(clock) }
+    }
+
+    /// The same with claims of another store.
+    pub async fn with_claims(url: &str, config: Config, claims: Arc<dyn Claims>, clock: Arc<ManualClock>) -> Self {
+        let by = Arc::clone(&clock) as Arc<dyn Clock>;
+        let (app, claims) = app(url, config, Arc::new(Crow), by, Some(claims)).await;
+        Self { app, claims, clock: Some(clock) }
     }
 
     /// A process in real time.
     pub async fn live(url: &str, config: Config) -> Self {
-        Self { app: app(url, config, Arc::new(Crow), Arc::new(SystemClock)).await, clock: None }
+        let (app, claims) = app(url, config, Arc::new(Crow), Arc::new(SystemClock), None).await;
+        Self { app, claims, clock: None }
     }
 
     /// Another process of the same service.
     pub async fn beside(&self, url: &str, config: Config) -> Self {
-        let mut parts = parts(url, config, Arc::new(Crow), Arc::new(SystemClock)).await;
+        let mut parts = parts(url, config, Arc::new(Crow), Arc::new(SystemClock), None).await;
         parts.keys = self.app.keys().clone();
-        Self { app: App::new(parts), clock: None }
+        let claims = Arc::clone(&parts.claims);
+        Self { app: App::new(parts), claims, clock: None }
     }
 
     /// A token of somebody with a role.
@@ -81,15 +92,29 @@ impl Town {
     }
 }
 
-async fn app(url: &str, config: Config, routes: Arc<dyn Routes>, clock: Arc<dyn Clock>) -> App {
-    App::new(parts(url, config, routes, clock).await)
+async fn app(
+    url: &str,
+    config: Config,
+    routes: Arc<dyn Routes>,
+    clock: Arc<dyn Clock>,
+    claims: Option<Arc<dyn Claims>>,
+) -> (App, Arc<dyn Claims>) {
+    let parts = parts(url, config, routes, clock, claims).await;
+    let claims = Arc::clone(&parts.claims);
+    (App::new(parts), claims)
 }
 
-async fn parts(url: &str, config: Config, routes: Arc<dyn Routes>, clock: Arc<dyn Clock>) -> Parts {
+async fn parts(
+    url: &str,
+    config: Config,
+    routes: Arc<dyn Routes>,
+    clock: Arc<dyn Clock>,
+    claims: Option<Arc<dyn Claims>>,
+) -> Parts {
     let store = Store::open(url, Arc::clone(&clock), config.tariff.clone(), Metrics::default()).await.unwrap();
     let ids: Arc<dyn Ids> = Arc::new(RandomIds);
     Parts {
-        claims: store.claims(),
+        claims: claims.unwrap_or_else(|| store.claims()),
         store,
         locations: locations(&config, clock.now()).await,
         routes,
