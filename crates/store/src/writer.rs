@@ -56,6 +56,10 @@ pub trait Apply: Send + Sync + 'static {
         tx: &mut Tx<'_>,
         commands: &[Self::Command],
     ) -> impl Future<Output = Result<Vec<Self::Answer>, sql::Error>> + Send;
+
+    /// Is told of what was committed before any caller is, whether they still wait or not; within a lane in the order of the
+    /// commits. It must not block.
+    fn committed(&self, _commands: &[Self::Command], _answers: &[Self::Answer]) {}
 }
 
 /// How much a writer takes.

@@ -32,6 +32,10 @@ pub use rides::{Asker, StatusChange};
 
 /// How long a step that is done waits for the positions to know who is busy.
 const DUTY_DEADLINE: Duration = Duration::from_millis(250);
+/// How many drivers' last changes are kept before all are forgotten.
+const MAX_TOLD: usize = 100_000;
+/// Two transactions on a server are told in the wrong order within moments; what is older than this is a clock that was set.
+const LATE: Duration = Duration::from_secs(2);
 
 /// Where the prices of an area stand.
 #[derive(Clone, Copy, Debug)]
@@ -91,6 +95,8 @@ pub struct Inner {
     demand: Mutex<HashMap<u64, Demand>>,
     /// Drivers who reported without being on duty, and when that was found out.
     off_duty: Mutex<HashMap<DriverId, Timestamp>>,
+    /// When each driver got free or busy last.
+    told: Mutex<HashMap<DriverId, Timestamp>>,
 }
 
 impl std::ops::Deref for App {
@@ -109,21 +115,45 @@ impl FromRef<App> for Keys {
 
 impl Inner {
     /// A ride has changed: those who watch are told, who is bound to it is busy, who was is free.
-    async fn changed(&self, ride: Ride, freed: Option<DriverId>) {
-        let change = Change::of(&ride, freed);
-        self.hub.tell(&ride, &change.drivers);
+    ///
+    /// It does not wait where positions are elsewhere: until they know, a free driver is not asked, and a busy one in vain.
+    fn changed(self: &Arc<Self>, ride: &Ride, freed: Option<DriverId>) {
+        let Change { wakes, drivers, .. } = Change::of(ride, freed);
+        self.hub.tell(ride, &drivers);
         let bound = ride.bound_driver().map(|driver| (driver, Duty::Busy));
-        for (driver, duty) in bound.into_iter().chain(freed.map(|driver| (driver, Duty::Free))) {
-            match tokio::time::timeout(DUTY_DEADLINE, self.locations.set_duty(driver, duty)).await {
-                Ok(Ok(_)) => {}
-                // The loop that compares them with the database sets it when they are back.
-                Ok(Err(error)) => tracing::warn!(%error, "a driver's duty is not in the positions yet"),
-                Err(_) => tracing::warn!("a driver's duty is not in the positions yet: no answer"),
+        let duties = bound.into_iter().chain(freed.map(|driver| (driver, Duty::Free)));
+        let duties: Vec<_> = duties.filter(|(driver, _)| self.is_news(*driver, ride.updated_at)).collect();
+        let app = Arc::clone(self);
+        let mut telling = Box::pin(async move {
+            for (driver, duty) in duties {
+                match tokio::time::timeout(DUTY_DEADLINE, app.locations.set_duty(driver, duty)).await {
+                    Ok(Ok(_)) => {}
+                    // The loop that compares them with the database sets it when they are back.
+                    Ok(Err(error)) => tracing::warn!(%error, "a driver's duty is not in the positions yet"),
+                    Err(_) => tracing::warn!("a driver's duty is not in the positions yet: no answer"),
+                }
             }
+            if wakes {
+                app.wake.notify_one();
+            }
+        });
+        if (&mut telling).now_or_never().is_none() {
+            tokio::spawn(telling);
         }
-        if change.wakes {
-            self.wake.notify_one();
+    }
+
+    /// Whether nothing later was told of a driver, by the store's clock.
+    fn is_news(&self, driver: DriverId, since: Timestamp) -> bool {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.len() >= MAX_TOLD {
+            told.clear();
         }
+        let at = told.entry(driver).or_insert(since);
+        if *at > since && at.since(since) < LATE {
+            return false;
+        }
+        *at = since;
+        true
     }
 }
 
@@ -145,16 +175,13 @@ impl App {
             wake: tokio::sync::Notify::new(),
             demand: Mutex::default(),
             off_duty: Mutex::default(),
+            told: Mutex::default(),
         }));
         let told = Arc::downgrade(&app.0);
         app.store.on_change(move |ride, freed| {
-            let (app, ride) = (told.upgrade(), ride.clone());
-            async move {
-                if let Some(app) = app {
-                    app.changed(ride, freed).await;
-                }
+            if let Some(app) = told.upgrade() {
+                app.changed(ride, freed);
             }
-            .boxed()
         });
         app
     }

@@ -1,5 +1,7 @@
 //! A batch of writes, applied in one transaction.
 
+use std::sync::{Arc, PoisonError, RwLock};
+
 use tessera_store::claims;
 use tessera_store::sql::{self, Tx};
 use tessera_store::writer::Apply;
@@ -8,6 +10,7 @@ use super::drivers::{self, Driver, DriverEdit};
 use super::notices;
 use super::steps::{self, Step, Stepped};
 use crate::domain::fare::Tariff;
+use crate::domain::ids::DriverId;
 use crate::domain::ride::Ride;
 
 /// What can be written.
@@ -36,15 +39,21 @@ pub enum What {
     Driver(Box<Driver>),
 }
 
+/// Is told of each ride that has changed, and of the driver who has nothing to do with it any more.
+pub(super) type Listener = Box<dyn Fn(&Ride, Option<DriverId>) + Send + Sync>;
+
+/// Those who are told of changes.
+pub(super) type Listeners = Arc<RwLock<Vec<Listener>>>;
+
 /// Applies batches.
-#[derive(Clone, Debug)]
 pub struct Batch {
     tariff: Tariff,
+    listeners: Listeners,
 }
 
 impl Batch {
-    pub fn new(tariff: Tariff) -> Self {
-        Self { tariff }
+    pub fn new(tariff: Tariff, listeners: Listeners) -> Self {
+        Self { tariff, listeners }
     }
 }
 
@@ -74,6 +83,18 @@ impl Apply for Batch {
             })
         });
         Ok(answers.collect())
+    }
+
+    /// Here, since a caller who has hung up would tell nobody.
+    fn committed(&self, _: &[Write], answers: &[What]) {
+        let listeners = self.listeners.read().unwrap_or_else(PoisonError::into_inner);
+        for answer in answers {
+            if let What::Stepped(stepped) = answer
+                && let Stepped::Done(ride, freed) = &**stepped
+            {
+                listeners.iter().for_each(|listener| listener(ride, *freed));
+            }
+        }
     }
 }
 

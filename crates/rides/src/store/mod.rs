@@ -7,9 +7,8 @@ mod notices;
 mod schema;
 mod steps;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, PoisonError};
 
-use futures::future::BoxFuture;
 use tessera_kernel::Clock;
 use tessera_store::claims::{self, SqlClaims};
 use tessera_store::sql::{Db, Migration};
@@ -19,16 +18,13 @@ use crate::Error;
 use crate::domain::fare::Tariff;
 use crate::domain::ids::DriverId;
 use crate::domain::ride::Ride;
-use batch::{Batch, What};
+use batch::{Batch, Listeners, What};
 
 pub use batch::Write;
 pub use drivers::{Driver, DriverEdit, Profile};
 pub use lists::{Page, RidesOf, Waiting};
 pub use notices::{Change, Notices};
 pub use steps::{Step, Stepped};
-
-/// Is told of each ride that has changed, and of the driver who has nothing to do with it any more.
-type Listener = Box<dyn Fn(&Ride, Option<DriverId>) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// The steps of the schema, the claims' table among them.
 pub fn migrations() -> Vec<Migration> {
@@ -41,7 +37,7 @@ pub struct Store {
     db: Db,
     clock: Arc<dyn Clock>,
     writer: Writer<Batch>,
-    listener: Arc<OnceLock<Listener>>,
+    listeners: Listeners,
 }
 
 impl std::fmt::Debug for Store {
@@ -62,17 +58,16 @@ impl Store {
         metrics: writer::Metrics,
     ) -> Result<Self, Error> {
         let db = Db::open(url, "rides", &migrations()).await?;
-        let writer = Writer::start(&db, Batch::new(tariff), Arc::clone(&clock), Limits::default(), metrics);
-        Ok(Self { db, clock, writer, listener: Arc::default() })
+        let listeners = Listeners::default();
+        let batch = Batch::new(tariff, Arc::clone(&listeners));
+        let writer = Writer::start(&db, batch, Arc::clone(&clock), Limits::default(), metrics);
+        Ok(Self { db, clock, writer, listeners })
     }
 
-    /// Has this process's committed changes of rides told to `listener`, which the step waits for; the first one stays.
-    pub fn on_change(
-        &self,
-        listener: impl Fn(&Ride, Option<DriverId>) -> BoxFuture<'static, ()> + Send + Sync + 'static,
-    ) {
-        // A second listener would be a fault of ours, and the first one suffices.
-        let _ = self.listener.set(Box::new(listener));
+    /// Has changes of rides told to `listener` once they are committed, before their callers are answered. Changes of one ride
+    /// or driver may come in another order than they were committed, where a server has them; their times tell.
+    pub fn on_change(&self, listener: impl Fn(&Ride, Option<DriverId>) + Send + Sync + 'static) {
+        self.listeners.write().unwrap_or_else(PoisonError::into_inner).push(Box::new(listener));
     }
 
     /// The claims on drivers and areas, as rows of this database.
@@ -111,12 +106,7 @@ impl Store {
     /// Those of the database.
     pub async fn step(&self, step: Step) -> Result<Stepped, Error> {
         match self.writer.submit(Write::Step(Box::new(step))).await? {
-            What::Stepped(stepped) => {
-                if let (Stepped::Done(ride, freed), Some(listener)) = (&*stepped, self.listener.get()) {
-                    listener(ride, *freed).await;
-                }
-                Ok(*stepped)
-            }
+            What::Stepped(stepped) => Ok(*stepped),
             _ => Err(unexpected()),
         }
     }

@@ -1,6 +1,6 @@
 //! Rides and the steps that they take: each under the lock of its ride and of the drivers that it names.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use sqlx::types::Uuid;
@@ -71,6 +71,8 @@ pub(super) async fn apply(tx: &mut Tx<'_>, tariff: &Tariff, steps: &[&Step]) -> 
     let now = tx.now().await?;
     let mut stepped = Vec::with_capacity(steps.len());
     let (mut events, mut freed, mut bound, mut offers) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    // Offers to each driver, and the last one's token: also of those that are over already.
+    let mut counted: BTreeMap<DriverId, (i64, i64)> = BTreeMap::new();
     for step in steps {
         let known = rides.get(&step.ride).filter(|ride| step.rider.as_ref().is_none_or(|rider| *ride.rider == **rider));
         let Some(ride) = known else {
@@ -93,6 +95,8 @@ pub(super) async fn apply(tx: &mut Tx<'_>, tariff: &Tariff, steps: &[&Step]) -> 
             };
             *driver = Bound { ride: Some(ride.id), token: offer.token };
             bound.push((offer.driver, ride.id, offer.id.uuid(), offer.token));
+            let count = counted.entry(offer.driver).or_default();
+            *count = (count.0 + 1, offer.token);
             offers.extend(next.offer.clone().map(|offer| (ride.id, offer)));
         }
         let let_go = ride.bound_driver().filter(|_| next.bound_driver().is_none());
@@ -111,6 +115,7 @@ pub(super) async fn apply(tx: &mut Tx<'_>, tariff: &Tariff, steps: &[&Step]) -> 
     unbind(tx, &freed, now).await?;
     write_rides(tx, changed.iter().filter_map(|id| rides.get(id))).await?;
     bind(tx, &bound).await?;
+    count_offers(tx, &counted).await?;
     write_offers(tx, &offers, now).await?;
     count_answers(tx, steps, &stepped).await?;
     write_events(tx, events.iter().map(|(ride, kind)| (ride, *kind))).await?;
@@ -293,10 +298,6 @@ async fn bind(tx: &mut Tx<'_>, bound: &[(DriverId, RideId, Uuid, i64)]) -> Resul
         "INSERT INTO bindings (driver_id, ride_id, offer_id, token)
          SELECT " id(0) ", " id(1) ", " id(2) ", " int(3) " FROM " rows " WHERE TRUE"
     );
-    const COUNT: RowsSql = rows_sql!(
-        "UPDATE drivers SET offered = offered + 1, token = r.token
-         FROM (SELECT " id(0) " AS id, " int(3) " AS token FROM " rows ") r WHERE drivers.id = r.id"
-    );
     if bound.is_empty() {
         return Ok(());
     }
@@ -309,9 +310,28 @@ async fn bind(tx: &mut Tx<'_>, bound: &[(DriverId, RideId, Uuid, i64)]) -> Resul
             row.number(*token);
         });
     }
-    let rows = json.end();
-    BIND.execute(tx, rows.clone()).await?;
-    COUNT.execute(tx, rows).await?;
+    BIND.execute(tx, json.end()).await?;
+    Ok(())
+}
+
+/// Counts offers, what the acceptance rate of the scores is made of, and keeps the tokens that later ones must pass.
+async fn count_offers(tx: &mut Tx<'_>, counted: &BTreeMap<DriverId, (i64, i64)>) -> Result<(), sql::Error> {
+    const COUNT: RowsSql = rows_sql!(
+        "UPDATE drivers SET offered = offered + r.count, token = r.token
+         FROM (SELECT " id(0) " AS id, " int(1) " AS count, " int(2) " AS token FROM " rows ") r WHERE drivers.id = r.id"
+    );
+    if counted.is_empty() {
+        return Ok(());
+    }
+    let mut json = Json::array(counted.len(), 70);
+    for (driver, (count, token)) in counted {
+        json.row(|row| {
+            row.id(driver.uuid());
+            row.number(*count);
+            row.number(*token);
+        });
+    }
+    COUNT.execute(tx, json.end()).await?;
     Ok(())
 }
 
@@ -343,7 +363,7 @@ async fn write_offers(
     Ok(())
 }
 
-/// Counts who says yes: what the acceptance rate of the scores is made of.
+/// Counts who says yes.
 async fn count_answers(tx: &mut Tx<'_>, steps: &[&Step], stepped: &[Stepped]) -> Result<(), sql::Error> {
     const COUNT: RowsSql =
         rows_sql!("UPDATE drivers SET accepted = accepted + 1 WHERE id IN (SELECT " id(0) " FROM " rows ")");

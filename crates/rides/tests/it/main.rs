@@ -7,6 +7,8 @@ mod map;
 mod matching;
 mod outage;
 mod positions;
+mod schedules;
 mod sockets;
+mod steps;
 mod support;
 mod trips;

@@ -82,6 +82,7 @@ impl<A: Apply> Lane<A> {
             let outcome = self.apply_patiently(&commands[part.clone()]).await;
             let failed = match outcome {
                 Ok(given) => {
+                    self.apply.committed(&commands[part], &given);
                     // A caller that has left meanwhile does not hear of it.
                     given.into_iter().zip(answers.by_ref()).for_each(|(given, answer)| drop(answer.send(Ok(given))));
                     continue;
