@@ -65,6 +65,52 @@ export function getBlob(path, accept, signal) {
   return request('GET', path, { signal, accept, read: (response) => response.blob(), deadlineMs: SLOW_MS });
 }
 
+/** How long a stream may say nothing at all: the server speaks at least every ten seconds. */
+const QUIET_MS = 30_000;
+
+/**
+ * Server-sent events as they come: `told(name, data)` with each, until the server ends it. `opened()` is called when it
+ * begins. The browser's own reader of events carries no token.
+ */
+export async function getEvents(target, signal, opened, told) {
+  const headers = { accept: 'text/event-stream, application/problem+json' };
+  if (bearer) headers.authorization = `Bearer ${bearer}`;
+  const quiet = new AbortController();
+  let timer = null;
+  const heard = () => { clearTimeout(timer); timer = setTimeout(() => quiet.abort(), QUIET_MS); };
+  const lost = (cause) => (signal.aborted ? cause : new Problem({ status: 0, title: 'The connection was lost', detail: `Could not follow ${location.host}. Check that Tessera is running and that the network is up.` }));
+  heard();
+  try {
+    const response = await fetch(target, { headers, cache: 'no-store', signal: AbortSignal.any([signal, quiet.signal]) }).catch((cause) => { throw lost(cause); });
+    noteClock(response);
+    if (!response.ok) throw problemFrom(response, parse(await response.text()));
+    opened();
+    const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+    let rest = '';
+    for (;;) {
+      const { done, value } = await reader.read().catch((cause) => { throw lost(cause); });
+      if (done) return;
+      heard();
+      const events = (rest + value).split('\n\n');
+      rest = events.pop();
+      for (const event of events) tell(event, told);
+    }
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function tell(event, told) {
+  let name = 'message';
+  const data = [];
+  for (const line of event.split('\n')) {
+    if (line.startsWith('event:')) name = line.slice(6).trim();
+    else if (line.startsWith('data:')) data.push(line.slice(5));
+  }
+  const value = data.length > 0 ? parse(data.join('\n')) : undefined;
+  if (value !== undefined) told(name, value);
+}
+
 /** Writes once per `key`: repeat an unanswered request with the same key. Refused where the thing has another `version`. */
 export function write(method, path, body, { key, deadlineMs, version } = {}) {
   return request(method, path, { body, key, deadlineMs, version });
@@ -80,7 +126,7 @@ export function withQuery(base, query) {
   const text = new URLSearchParams(
     Object.entries(query).filter(([, value]) => value !== null && value !== undefined && value !== ''),
   ).toString();
-  return text ? `${base}?${text}` : base;
+  return text ? `${base}${base.includes('?') ? '&' : '?'}${text}` : base;
 }
 
 /** A fresh idempotency key. `randomUUID` exists only on HTTPS and localhost, so plain HTTP builds one from random bytes. */

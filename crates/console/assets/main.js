@@ -14,6 +14,10 @@ import { quality } from './pages/quality.js';
 import { run } from './pages/run.js';
 import { runs } from './pages/runs.js';
 import { signIn } from './pages/sign-in.js';
+import { driver } from './rides/driver.js';
+import { operator } from './rides/operator.js';
+import { ride } from './rides/ride.js';
+import { rider } from './rides/rider.js';
 import { checkout } from './tickets/checkout.js';
 import { door } from './tickets/door.js';
 import { event } from './tickets/event.js';
@@ -47,6 +51,10 @@ const ROUTES = [
   ['tickets/organiser/events/:id', manage, 'organiser'],
   ['tickets/organiser/events/:id/edit', eventForm, 'organiser'],
   ['tickets/door', door, 'door'],
+  ['rides', rider, 'rider'],
+  ['rides/driver', driver, 'driver'],
+  ['rides/operator', operator, 'operator'],
+  ['rides/operator/rides/:id', ride, 'operator'],
   ['sign-in', signIn, 'sign-in'],
 ];
 
@@ -61,6 +69,15 @@ const NAVIGATION = [
       ['orders', 'My tickets', '#/tickets/orders', 'ticket'],
       ['organiser', 'Organiser', '#/tickets/organiser', 'stage'],
       ['door', 'Door', '#/tickets/door', 'door'],
+    ],
+  },
+  {
+    title: 'Rides',
+    role: 'rides',
+    links: [
+      ['rider', 'Ride', '#/rides', 'pin'],
+      ['driver', 'Drive', '#/rides/driver', 'car'],
+      ['operator', 'Operator', '#/rides/operator', 'map'],
     ],
   },
 ];

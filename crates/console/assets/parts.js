@@ -41,6 +41,22 @@ const STATES = {
   refunded: ['Refunded', 'history', 'idle'],
   admitted: ['Your turn', 'check', 'good'],
   paused: ['Paused', 'stop', 'warn'],
+  estimated: ['Estimated', 'ring', 'idle'],
+  requested: ['Waiting', 'dots', 'warn'],
+  offered: ['Asking a driver', 'spin', 'busy'],
+  accepted: ['Car on its way', 'car', 'busy'],
+  arrived: ['At the pickup', 'pin', 'busy'],
+  picked_up_rider: ['On the trip', 'car', 'good'],
+  completed: ['Completed', 'check', 'good'],
+  expired: ['Expired', 'clock', 'idle'],
+  no_driver: ['No driver', 'cross', 'bad'],
+  no_profile: ['No profile', 'ring', 'idle'],
+  unapproved: ['Not approved', 'clock', 'warn'],
+  approved: ['Approved', 'check', 'good'],
+  asked: ['You are asked', 'spin', 'busy'],
+  to_rider: ['To the rider', 'car', 'busy'],
+  on_duty: ['On duty', 'check', 'good'],
+  off_duty: ['Off duty', 'ring', 'idle'],
 };
 
 /** A state as shape, colour and word. A state that this page does not know is shown as the API names it. */

@@ -22,6 +22,10 @@ pub(crate) const PAGES: &[&[&str]] = &[
     &["tickets", "organiser", "events", "*"],
     &["tickets", "organiser", "events", "*", "edit"],
     &["tickets", "door"],
+    &["rides"],
+    &["rides", "driver"],
+    &["rides", "operator"],
+    &["rides", "operator", "rides", "*"],
     &["sign-in"],
 ];
 

@@ -2,7 +2,7 @@
 // frame, however many changes came since the last one. A state is a shape as well as a colour: free seats are discs, held
 // ones rings, sold ones small crosses, yours squares with a tick.
 
-import { Camera, listenTo } from './camera.js';
+import { Camera, listenTo } from '../camera.js';
 import { centroid, contains, shapeBox } from './plan.js';
 import { paintOwn, paintSeats, readInks } from './seatpaint.js';
 import { FREE, STATE_NAMES } from './seats.js';

@@ -88,7 +88,7 @@ async function words() {
 }
 
 async function cameras() {
-  const { Camera } = await module('tickets/camera.js');
+  const { Camera } = await module('camera.js');
   const camera = new Camera(() => {});
   camera.frame(800, 600, { left: 0, top: 0, right: 100, bottom: 50 }, 40);
   same('all of it is in view', [camera.toPlan(0, 0)[0] < 0, camera.toPlan(800, 600)[0] > 100], [true, true]);
@@ -156,7 +156,56 @@ async function drawings() {
   same('a row that begins on the screen', map.crossing(plan.rows[0]), null);
 }
 
-for (const part of [plans, seats, words, cameras, doors, text, sayings, drawings]) {
+/** Places, lines and ways of the rides' maps. */
+async function ways() {
+  const { Plane, Walk, decodeLine, distance, headingTo, metresBetween, parsePlace } = await module('rides/geo.js');
+  // The example of the format's description.
+  same('an encoded line', decodeLine('_p~iF~ps|U_ulLnnqC_mqNvxq`@'), [{ lat: 38.5, lng: -120.2 }, { lat: 40.7, lng: -120.95 }, { lat: 43.252, lng: -126.453 }]);
+  same('what is no line', [decodeLine(''), decodeLine(null), decodeLine(undefined), decodeLine('_p~iF').length], [[], [], [], 0]);
+  const porto = { lat: 41.15, lng: -8.61 };
+  const plane = new Plane(porto);
+  same('a plane there and back', plane.place(...plane.flat({ lat: 41.1612345, lng: -8.5998765 })), { lat: 41.1612345, lng: -8.5998765 });
+  same('metres on it', plane.flat({ lat: 41.14, lng: -8.61 }).map(Math.round), [0, 1112]);
+  same('metres on the earth', Math.round(metresBetween(porto, { lat: 41.15, lng: -8.6 })), 837);
+  same('headings', [headingTo(porto, { lat: 41.16, lng: -8.61 }), headingTo(porto, { lat: 41.15, lng: -8.6 }), headingTo(porto, { lat: 41.14, lng: -8.61 }), headingTo(porto, { lat: 41.15, lng: -8.62 })], [0, 90, 180, 270]);
+  const walk = new Walk([porto, { lat: 41.151, lng: -8.61 }, { lat: 41.151, lng: -8.609 }]);
+  same('half of a leg', [walk.step(55.6).lat.toFixed(4), walk.heading, walk.done], ['41.1505', 0, false]);
+  same('around the corner', [walk.step(75).lng > -8.61, walk.heading, walk.done], [true, 90, false]);
+  same('its end', [walk.step(1e6), walk.done, walk.step(5)], [{ lat: 41.151, lng: -8.609 }, true, { lat: 41.151, lng: -8.609 }]);
+  same('places as people write them', ['41.15, -8.61', ' 41.15;-8.61', '91, 0', '41.15', 'here', ''].map(parsePlace), [porto, porto, null, null, null, null]);
+  same('distances', [distance(423), distance(940), distance(3449), distance(null)], ['420 m', '940 m', '3.4 km', '–']);
+}
+
+/** A list that is read on from where it was read last. */
+async function lists() {
+  const { withQuery } = await module('api.js');
+  same('a query after a query', [withQuery('/a?b=1', { c: 2 }), withQuery('/a', { c: 2, d: null }), withQuery('/a?b=1', {})], ['/a?b=1&c=2', '/a?c=2', '/a?b=1']);
+  const { Growing } = await module('rides/growing.js');
+  const list = new Growing('/rides', ({ id }) => id);
+  for (const [id, state] of [['a', 1], ['b', 1], ['a', 2]]) list.take({ id, state });
+  same('what changed last is at the end', [...list.items.values()], [{ id: 'b', state: 1 }, { id: 'a', state: 2 }]);
+}
+
+/** Events of a stream, however they are cut into pieces. */
+async function streams() {
+  const { getEvents, Problem } = await module('api.js');
+  const real = window.fetch;
+  const pieces = [': still here\n\nevent: ri', 'de\ndata: {"a"', ':1}\n\nevent: position\ndata: {"é":2}\n', '\nevent: broken\ndata: {\n\n'];
+  const body = () => new ReadableStream({ start(to) { for (const piece of pieces) to.enqueue(new TextEncoder().encode(piece)); to.close(); } });
+  try {
+    window.fetch = async () => new Response(body(), { headers: { 'content-type': 'text/event-stream' } });
+    const told = [];
+    await getEvents('/x', new AbortController().signal, () => told.push('open'), (name, data) => told.push([name, data]));
+    same('events', told, ['open', ['ride', { a: 1 }], ['position', { 'é': 2 }]]);
+    window.fetch = async () => new Response('{"title":"Not found","code":"rides.not_found","detail":"there is no ride"}', { status: 404 });
+    const refused = await getEvents('/x', new AbortController().signal, () => {}, () => {}).catch((problem) => problem);
+    same('a refused stream', [refused instanceof Problem, refused.status, refused.code], [true, 404, 'rides.not_found']);
+  } finally {
+    window.fetch = real;
+  }
+}
+
+for (const part of [plans, seats, words, cameras, doors, text, sayings, drawings, ways, lists, streams]) {
   try {
     await part();
   } catch (cause) {
