@@ -22,7 +22,7 @@ pub(super) fn at_the_most(metres: f64) -> f64 {
 }
 
 /// The members of an area's GEO set around a place, nearest first, with their distances in metres.
-pub(super) fn search(area: u64, place: Place, radius_m: f64, count: usize) -> Cmd {
+pub(super) fn around(area: u64, place: Place, radius_m: f64, count: usize) -> Cmd {
     let mut ask = command("GEOSEARCH", &free(area));
     ask.arg("FROMLONLAT").arg(place.lng()).arg(latitude(place));
     ask.arg("BYRADIUS").arg(at_the_most(radius_m)).arg("m");
@@ -78,4 +78,31 @@ pub(super) fn latitude(place: Place) -> f64 {
 
 pub(super) fn id_of(member: &[u8]) -> Option<DriverId> {
     Uuid::from_slice(member).ok().map(DriverId::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::cells::{cell_of, flat_m, middle_of, narrow_at};
+    use super::super::search::AREA_REACH_M;
+    use super::*;
+    use crate::domain::area::area_of;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(3_000))]
+
+        /// What the search leaves out is out of reach, and what is counted beside an area is near it.
+        #[test]
+        fn no_place_is_far_from_the_middle_of_its_area(lat in -80.0..80.0f64, lng in -180.0..180.0f64) {
+            let place = Place::from_degrees(lat, lng).unwrap();
+            let far = |area: u64| {
+                let middle = CellIndex::try_from(area).ok().and_then(middle_of).unwrap();
+                flat_m(middle, place, narrow_at(place))
+            };
+            prop_assert!(far(area_of(place)) <= AREA_REACH_M);
+            let (area, number) = counted_in(cell_of(place));
+            prop_assert!(far(area) <= AREA_REACH_M * 1.5 && number < 7);
+        }
+    }
 }

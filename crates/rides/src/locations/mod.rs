@@ -1,6 +1,7 @@
 //! Where drivers are now: the latest position, heading and time of each, and who is nearest. In the memory of one process,
 //! or in Redis for several.
 
+mod breaker;
 mod cells;
 mod index;
 mod keys;
@@ -8,6 +9,7 @@ mod record;
 mod redis;
 mod refusals;
 mod rules;
+mod search;
 
 use std::collections::HashMap;
 use std::sync::Arc;

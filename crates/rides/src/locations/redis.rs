@@ -19,12 +19,14 @@ use tessera_kernel::{Place, Timestamp};
 use tessera_store::redis::{Cmd, FromRedisValue, Redis, Value, from_redis_value};
 use tokio::time::Instant;
 
+use super::breaker::Breaker;
 use super::cells::{cell_of, flat_m, middle_of, narrow_at};
 use super::keys::{
-    AREAS, all, at_the_most, command, counted_in, free, id_of, key_of, latitude, out_of, part_of, search,
+    AREAS, all, around, at_the_most, command, counted_in, free, id_of, key_of, latitude, out_of, part_of,
 };
 use super::record::{Record, interval_ms, millis};
 use super::rules::{self, Step};
+use super::search::{AREA_REACH_M, Search};
 use super::{Duty, Entry, Located, Near, PARTS, Refusal, Report};
 use crate::Error;
 use crate::domain::area::area_of;
@@ -34,17 +36,14 @@ use crate::domain::interval::Intervals;
 
 /// How often a change is tried that others are faster than. Each time one of them was done, so it is rarely more than one.
 const TRIES: usize = 8;
-/// No point of an area is further than this from its middle, metres (the largest one's corner, and some room).
-const AREA_REACH_M: f64 = 1_850.0;
 /// Drivers of an area that are looked at beyond those that are wanted, as some may not fit.
 const BESIDES: usize = 16;
 /// How often an area is looked at again for more, four times as many each time.
 const DEEPER: usize = 8;
-/// The furthest that is looked, in areas.
-const MAX_RING: u32 = 64;
+/// How far is looked first, metres; then four times as far each time.
+const FIRST_RADIUS_M: f64 = 500.0;
 /// For how long it is known here that an area is named in `rides:areas`.
 const NAMED: Duration = Duration::from_secs(10);
-
 /// KEYS: a part. ARGV: driver, record as it was read, record to be; nothing stands for none. Gives 1 for each that was so, else 0.
 const CHANGE: &str = "local done = {}
 for i = 1, #ARGV, 3 do
@@ -63,6 +62,7 @@ pub struct RedisIndex {
     intervals: Intervals,
     /// Areas that were named lately, and since when.
     named: Mutex<(Instant, HashSet<u64>)>,
+    breaker: Breaker,
 }
 
 /// What becomes of a record.
@@ -93,7 +93,7 @@ impl std::fmt::Debug for RedisIndex {
 impl RedisIndex {
     /// Positions behind a connection.
     pub(super) fn new(redis: Redis, intervals: Intervals) -> Self {
-        Self { redis, intervals, named: Mutex::new((Instant::now(), HashSet::new())) }
+        Self { redis, intervals, named: Mutex::new((Instant::now(), HashSet::new())), breaker: Breaker::default() }
     }
 
     pub(super) async fn enter(&self, entries: &[Entry]) -> Result<(), Error> {
@@ -194,73 +194,42 @@ impl RedisIndex {
         now: Timestamp,
         fits: impl Fn(DriverId) -> bool,
     ) -> Result<Vec<Near>, Error> {
-        let narrow = narrow_at(place);
-        let middle = CellIndex::try_from(area_of(place)).unwrap_or_else(|_| cell_of(place));
-        let mut near: Vec<Near> = Vec::with_capacity(most + 1);
-        let (mut from, mut to) = (0, 1);
-        while from <= MAX_RING {
-            let bound = bound_of(&near, most, radius_m);
-            let reached = |area: &CellIndex| {
-                middle_of(*area).is_some_and(|middle| flat_m(middle, place, narrow) <= bound + AREA_REACH_M)
-            };
-            let ring = |ring| middle.grid_ring::<Vec<_>>(ring);
-            let areas: Vec<u64> = (from..=to).flat_map(ring).filter(reached).map(u64::from).collect();
-            if areas.is_empty() {
-                break;
+        let mut search =
+            Search { place, most, radius_m: radius_m.min(FIRST_RADIUS_M), now_ms: millis(now), near: Vec::new() };
+        loop {
+            self.look(&mut search, &fits).await?;
+            if search.near.len() == most || search.radius_m >= radius_m {
+                return Ok(search.near);
             }
-            self.look(&areas, place, most, radius_m, millis(now), &fits, &mut near).await?;
-            (from, to) = (to + 1, to * 2 + 1);
+            search.radius_m = radius_m.min(search.radius_m * 4.0);
+            search.near.clear();
         }
-        Ok(near)
     }
 
-    /// Looks for drivers in areas, and again for more where those that were found do not fit.
-    #[expect(clippy::too_many_arguments, reason = "the question, and what was found up to here")]
-    async fn look(
-        &self,
-        areas: &[u64],
-        place: Place,
-        most: usize,
-        radius_m: f64,
-        now_ms: i64,
-        fits: &impl Fn(DriverId) -> bool,
-        near: &mut Vec<Near>,
-    ) -> Result<(), Error> {
-        let (mut areas, mut count) = (areas.to_vec(), most + BESIDES);
+    /// Looks for drivers within the radius, and again for more where those that were found do not fit.
+    async fn look(&self, search: &mut Search, fits: &impl Fn(DriverId) -> bool) -> Result<(), Error> {
+        let (mut areas, mut count) = (search.areas(), search.most + BESIDES);
         for _ in 0..DEEPER {
-            let bound = bound_of(near, most, radius_m);
-            let ask = areas.iter().map(|area| search(*area, place, bound, count)).collect();
+            let ask = areas.iter().map(|area| around(*area, search.place, search.bound(), count)).collect();
             let found: Vec<Vec<(Vec<u8>, f64)>> = self.send(ask).await?;
-            let mut members: Vec<(u64, DriverId)> = Vec::new();
-            for (area, found) in areas.iter().zip(&found) {
-                members.extend(found.iter().filter_map(|(member, _)| Some((*area, id_of(member)?))));
-            }
+            let members = areas
+                .iter()
+                .zip(&found)
+                .flat_map(|(area, found)| found.iter().filter_map(|(member, _)| Some((*area, id_of(member)?))));
+            let members: Vec<(u64, DriverId)> = members.collect();
             let records = self.records(members.iter().map(|(_, driver)| *driver).collect()).await?;
             let mut strangers = Vec::new();
             for (area, driver) in members {
-                let record = records.get(&driver);
-                let belongs = |record: &&Record| record.duty == Duty::Free && area_of(record.place) == area;
-                let heard = |record: &&Record| !rules::is_silent(now_ms - record.at_ms, i64::from(record.interval_ms));
-                // Who is silent comes back with the next report.
-                let Some(record) = record.filter(belongs).filter(heard) else {
-                    strangers.push(out_of(free(area), driver));
-                    continue;
-                };
-                let distance_m = flat_m(record.place, place, narrow_at(place));
-                let known = near.iter().any(|near| near.driver == driver);
-                if !known && distance_m <= bound_of(near, most, radius_m) && fits(driver) {
-                    let Located { at, .. } = record.located(driver);
-                    let at_place = near.partition_point(|near| near.distance_m <= distance_m);
-                    near.insert(at_place, Near { driver, place: record.place, distance_m, at });
-                    near.truncate(most);
+                match records.get(&driver).filter(|record| search.belongs(record, area)) {
+                    Some(record) => search.add(driver, record, fits),
+                    None => strangers.push(out_of(free(area), driver)),
                 }
             }
             self.send::<i64>(strangers).await?;
             // Where there may be more, and near enough to count.
-            let bound = bound_of(near, most, radius_m);
-            let more = |found: &Vec<(Vec<u8>, f64)>| {
-                found.len() == count && found.last().is_some_and(|(_, far)| *far <= at_the_most(bound))
-            };
+            let bound = at_the_most(search.bound());
+            let more =
+                |found: &[(Vec<u8>, f64)]| found.len() == count && found.last().is_some_and(|(_, far)| *far <= bound);
             areas = areas.iter().zip(&found).filter(|(_, found)| more(found)).map(|(area, _)| *area).collect();
             if areas.is_empty() {
                 break;
@@ -489,19 +458,19 @@ impl RedisIndex {
         areas.filter(|area| known.insert(*area)).collect()
     }
 
+    /// Sends commands. Where Redis did not answer a moment ago only one caller at a time tries, so that not everybody waits for
+    /// the end of its patience.
     async fn send<T: FromRedisValue>(&self, commands: Vec<Cmd>) -> Result<Vec<T>, Error> {
         if commands.is_empty() {
             return Ok(Vec::new());
         }
-        self.redis.send(commands).await.map_err(|error| Error::Locations { reason: error.to_string() })
+        let trying = self.breaker.begin()?;
+        let sent = self.redis.send(commands).await;
+        trying.end(sent.is_ok());
+        sent.map_err(|error| Error::Locations { reason: error.to_string() })
     }
 }
 
 fn parsed<T: FromRedisValue>(answer: Value) -> Result<T, Error> {
     from_redis_value(answer).map_err(|error| Error::Locations { reason: error.to_string() })
-}
-
-/// The furthest that counts: where enough were found, as far as the last of them.
-fn bound_of(near: &[Near], most: usize, radius_m: f64) -> f64 {
-    if near.len() < most { radius_m } else { near.last().map_or(0.0, |near| near.distance_m) }
 }

@@ -57,12 +57,7 @@ async fn redis_stops_and_comes_back_without_what_it_had() {
     assert_eq!(app.store.ride(waiting.id).await.unwrap().unwrap().state, State::Requested);
 
     server.start_again_empty();
-    // The connection is made anew by who asks.
-    let mut tries = 0;
-    while report(&town, "free").await.0 != StatusCode::OK {
-        tries += 1;
-        assert!(tries < 200, "it does not come back");
-    }
+    comes_back(&town, "free").await;
     assert_eq!(report(&town, "busy").await.0, StatusCode::OK);
     let duty = async |driver| app.locations.get(driver).await.unwrap().map(|located| located.duty);
     assert_eq!((duty(free).await, duty(busy).await), (Some(Duty::Free), Some(Duty::Busy)));
@@ -72,6 +67,39 @@ async fn redis_stops_and_comes_back_without_what_it_had() {
     // Who was never on duty does not come back.
     app.driver(&Arc::from("nobody")).await.unwrap();
     assert_eq!(report(&town, "nobody").await.1["updates"], json!(["off_duty"]));
+}
+
+/// The connection is made anew by who asks: a driver goes on reporting.
+async fn comes_back(town: &Town, driver: &str) {
+    let reporting = async {
+        while report(town, driver).await.0 != StatusCode::OK {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), reporting).await.unwrap();
+}
+
+/// A Redis that is there and does not answer holds nobody up for longer than its own patience.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_falls_asleep_and_wakes_up() {
+    let (databases, server) = (Databases::sqlite(), redis::start());
+    let town = Town::live(&databases.fresh(), Config { locations: Some(server.url()), ..Config::default() }).await;
+    let driver = town.driver("dora", place(0.0, 0.0)).await;
+    let ride = town.request("ana", place(0.0, 0.0)).await.id;
+    Matcher::new(town.app.clone()).round().await.unwrap();
+    server.pause();
+    let (status, body) = report(&town, "dora").await;
+    assert_eq!((status, &body["code"]), (StatusCode::SERVICE_UNAVAILABLE, &json!("rides.locations")));
+    let (_, offer) = open(&town.app.store.ride(ride).await.unwrap().unwrap());
+    town.app.respond(driver, ride, offer, false).await.unwrap();
+    server.resume();
+    comes_back(&town, "dora").await;
+    // It was told nothing of the denial.
+    let mut duties = Duties::new(town.app.clone());
+    for _ in 0..PARTS {
+        duties.round().await.unwrap();
+    }
+    assert_eq!(town.app.locations.get(driver).await.unwrap().unwrap().duty, Duty::Free);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

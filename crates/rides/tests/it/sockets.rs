@@ -14,6 +14,8 @@ use tessera_rides::config::Config;
 use tessera_rides::http;
 use tessera_rides::jobs::follow;
 use tessera_rides::jobs::matcher::Matcher;
+use tessera_rides::store::Change;
+use tessera_testkit::postgres;
 use tessera_testkit::sql::Databases;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -142,6 +144,51 @@ async fn who_was_asked_hears_of_the_end_of_an_offer_although_no_notice_came() {
     assert_eq!((seen.version, asked.version, asked.bound_driver()), (4, 4, None));
     beside.app.look().await.unwrap();
     assert!(of_ride.try_recv().is_err() && of_driver.try_recv().is_err(), "nothing is told twice");
+}
+
+/// What a commit tells other processes: a request wakes their matchers, and who was asked is told of the end of an offer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_notice_comes_with_each_commit() {
+    let databases = Databases::postgres();
+    let url = databases.fresh();
+    let town = Town::live(&url, Config::default()).await;
+    let beside = town.beside(&url, Config::default()).await;
+    let mut notices = beside.app.store.notices().await.unwrap().unwrap();
+    let driver = town.driver("dora", place(0.0, 0.001)).await;
+    let ride = town.request("ana", place(0.0, 0.0)).await.id;
+    let mut next = async || {
+        let heard = tokio::time::timeout(PATIENCE, notices.next()).await.unwrap().unwrap();
+        heard.unwrap()
+    };
+    let change = |version, wakes, drivers| vec![Change { ride, version, wakes, drivers }];
+    assert_eq!(next().await, change(2, true, vec![]));
+    Matcher::new(town.app.clone()).round().await.unwrap();
+    assert_eq!(next().await, change(3, false, vec![driver]));
+    let (_, offer) = open(&town.app.store.ride(ride).await.unwrap().unwrap());
+    town.app.respond(driver, ride, offer, false).await.unwrap();
+    assert_eq!(next().await, change(4, true, vec![driver]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watcher_hears_on_after_the_database_was_killed() {
+    let mut server = postgres::start();
+    let url = server.new_database();
+    let town = Town::live(&url, Config::default()).await;
+    let beside = town.beside(&url, Config::default()).await;
+    let address = serve(&beside.app).await;
+    let ride = town.request("ana", place(0.0, 0.0)).await.id;
+    let mut rider = connect(address, &format!("/rides/{ride}/stream"), &town.token("ana", "rider")).await;
+    assert_eq!(event(&mut rider, "ride").await["state"], "requested");
+    server.kill_and_restart();
+    let cancelling = async {
+        let rider = Asker::Rider("ana".into());
+        while town.app.cancel(&rider, ride, String::new(), false).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, cancelling).await.unwrap();
+    assert_eq!(event(&mut rider, "ride").await["state"], "cancelled");
+    assert!(matches!(next(&mut rider).await, Message::Close(_)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
