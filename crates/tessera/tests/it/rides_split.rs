@@ -3,11 +3,18 @@
 use std::path::Path;
 use std::time::Duration;
 
+use futures::{SinkExt, StreamExt};
 use serde_json::{Value, json};
+use tessera_kernel::{Clock, SystemClock};
 use tessera_testkit::ScratchDir;
 use tessera_testkit::bin::{Finished, Process, tessera_command};
 use tessera_testkit::sql::Databases;
 use tessera_testkit::{postgres, redis};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 use crate::tessera;
 
@@ -16,18 +23,22 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A role as a process of its own.
 struct Part {
-    _process: Process,
+    process: Process,
     base: String,
+}
+
+/// Waits until a process says where it listens.
+fn serving(process: Process) -> Part {
+    let line = process.wait_for("/metrics");
+    let base = line.split_whitespace().last().unwrap().trim_end_matches("/metrics").to_owned();
+    Part { process, base }
 }
 
 fn start(role: &str, data: &Path, store: &str, locations: &str) -> Part {
     let mut command = tessera_command(tessera());
     command.args(["serve", role, "--listen", "127.0.0.1:0", "--data"]).arg(data);
     command.env("TESSERA__RIDES__STORE", store).env("TESSERA__RIDES__LOCATIONS", locations);
-    let process = Process::spawn(&mut command);
-    let line = process.wait_for("/metrics");
-    let base = line.split_whitespace().last().unwrap().trim_end_matches("/metrics").to_owned();
-    Part { _process: process, base }
+    serving(Process::spawn(&mut command))
 }
 
 fn token(data: &Path, subject: &str, role: &str) -> String {
@@ -56,6 +67,16 @@ async fn done(part: &Part, token: &str, method: &str, path: &str, body: Value) -
     let (status, answer) = ask(part, token, method, path, body).await;
     assert_eq!(status, 200, "{method} {path}: {answer}");
     answer
+}
+
+/// A driver writes a profile, an operator approves it, a shift begins.
+async fn on_duty(api: &Part, driver: &str, operator: &str) {
+    let profile = json!({ "name": "Dora", "vehicle": "white Dacia", "plate": "AA-00-AA", "seats": 4 });
+    let id = done(api, driver, "PUT", "/drivers/profile", profile).await["id"].clone();
+    let approval = format!("/drivers/{}/approval", id.as_str().unwrap());
+    done(api, operator, "PUT", &approval, json!({ "approved": true })).await;
+    let shift = json!({ "on_duty": true, "place": { "lat": 41.15, "lng": -8.61 } });
+    done(api, driver, "POST", "/drivers/shift", shift).await;
 }
 
 /// Server-sent events of a process.
@@ -111,12 +132,7 @@ async fn three_processes_do_a_whole_ride() {
     let locations = start("rides-locations", &data, &store, &server.url());
     let matcher = start("rides-matcher", &data, &store, &server.url());
 
-    let profile = json!({ "name": "Dora", "vehicle": "white Dacia", "plate": "AA-00-AA", "seats": 4 });
-    let id = done(&api, &driver, "PUT", "/drivers/profile", profile).await["id"].clone();
-    let approval = format!("/drivers/{}/approval", id.as_str().unwrap());
-    done(&api, &operator, "PUT", &approval, json!({ "approved": true })).await;
-    let shift = json!({ "on_duty": true, "place": { "lat": 41.15, "lng": -8.61 } });
-    done(&api, &driver, "POST", "/drivers/shift", shift).await;
+    on_duty(&api, &driver, &operator).await;
     let here = json!({ "lat": 41.1502, "lng": -8.61, "heading": 10 });
     let updated = done(&locations, &driver, "POST", "/drivers/location/update", here).await;
     assert_eq!(updated["updates"], json!([20_000]), "{updated}");
@@ -158,6 +174,38 @@ async fn three_processes_do_a_whole_ride() {
     for part in [&api, &locations, &matcher] {
         assert_eq!(ask(part, "", "GET", "/readyz", Value::Null).await.0, 200);
     }
+}
+
+/// Through everything that surrounds the handlers: positions up, events down, and a farewell when the process stops.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_driver_talks_to_the_binary_over_a_socket() {
+    let scratch = ScratchDir::new();
+    let data = scratch.file("data");
+    let (driver, operator) = (token(&data, "dora", "driver"), token(&data, "ona", "operator"));
+    let mut command = tessera_command(tessera());
+    command.args(["serve", "rides", "--listen", "127.0.0.1:0", "--data"]).arg(&data);
+    let rides = serving(Process::spawn(&mut command));
+    on_duty(&rides, &driver, &operator).await;
+    let mut request =
+        format!("{}/drivers/me/stream", rides.base.replace("http://", "ws://")).into_client_request().unwrap();
+    request.headers_mut().insert("authorization", driver.parse().unwrap());
+    let (mut socket, _) = connect_async(request).await.unwrap();
+    // A clock of positions ticks twenty times a second.
+    let at = SystemClock.now().plus(Duration::from_secs(1));
+    let position = json!({ "lat": 41.1502, "lng": -8.61, "at": at });
+    socket.send(Message::text(position.to_string())).await.unwrap();
+    let updated: Value = serde_json::from_str(said(&mut socket).await.to_text().unwrap()).unwrap();
+    assert_eq!(updated, json!({ "event": "updated", "data": { "next_update_ms": 20_000, "updates": [20_000] } }));
+    rides.process.signal("TERM");
+    let Message::Close(Some(farewell)) = said(&mut socket).await else { panic!("no farewell") };
+    assert_eq!(farewell.code, CloseCode::Away);
+    let finished = rides.process.wait();
+    assert_eq!(finished.code(), Some(0), "{finished:?}");
+    assert!(finished.stderr.contains(r#""message":"stopped","in_time":true"#), "{finished:?}");
+}
+
+async fn said(socket: &mut WebSocketStream<MaybeTlsStream<TcpStream>>) -> Message {
+    tokio::time::timeout(PATIENCE, socket.next()).await.unwrap().unwrap().unwrap()
 }
 
 #[test]
