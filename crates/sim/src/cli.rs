@@ -1,4 +1,4 @@
-//! `tessera sim onsale`: its arguments and its defaults.
+//! `tessera sim onsale` and `tessera sim rides`: their arguments and their defaults.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,6 +7,9 @@ use clap::{Args, Subcommand};
 use tessera_kernel::{Clock, Ids};
 use tessera_service::Keys;
 
+mod rides;
+
+pub use self::rides::{Limits, RidesArgs};
 use crate::Error;
 use crate::app::onsale::{self, By, Plan};
 use crate::app::report::Report;
@@ -19,6 +22,8 @@ const TAG_CHARS: usize = 10;
 pub enum Command {
     /// Sell an event out under a crowd of fans and bots, then check the books to the unit
     Onsale(Box<OnsaleArgs>),
+    /// Let a city drive: riders ask and request, drivers move along roads and answer; then check every ride
+    Rides(Box<RidesArgs>),
 }
 
 /// The arguments of an on-sale.
@@ -89,6 +94,13 @@ pub struct OnsaleArgs {
     pub json: bool,
 }
 
+/// What a run is called.
+fn tag(ids: &dyn Ids) -> String {
+    // The last digits are random.
+    let tag: String = ids.next().as_simple().to_string().chars().rev().take(TAG_CHARS).collect();
+    format!("sim-{tag}")
+}
+
 fn rate(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(rate) if (0.001..=10_000_000.0).contains(&rate) => Ok(rate),
@@ -108,9 +120,7 @@ impl OnsaleArgs {
         ids: &dyn Ids,
         tell: impl Fn(String) + Send + 'static,
     ) -> Result<Report, Error> {
-        // The last digits are random.
-        let tag: String = ids.next().as_simple().to_string().chars().rev().take(TAG_CHARS).collect();
-        let by = By { keys, organiser: self.token.clone(), tag: format!("sim-{tag}"), now: clock.now() };
+        let by = By { keys, organiser: self.token.clone(), tag: tag(ids), now: clock.now() };
         onsale::run(&self.plan(), by, tell).await
     }
 

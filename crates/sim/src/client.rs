@@ -16,6 +16,9 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout};
 use url::Url;
 
+mod events;
+
+pub use self::events::{Event, Events};
 use crate::Error;
 use crate::domain::latency::{Latencies, Summary};
 
@@ -50,13 +53,29 @@ pub enum Call {
     Release,
     /// `GET /orders/{id}` and the second step.
     Order,
-    /// What organisers do, and the checks at the end.
+    /// What organisers and operators do, and the checks at the end.
     Office,
+    /// `POST /fare-estimate`.
+    Estimate,
+    /// `PATCH /ride/request`.
+    Request,
+    /// `PATCH /ride/driver/respond`.
+    Respond,
+    /// `PATCH /ride/status`.
+    Status,
+    /// `POST /ride/cancel`.
+    Cancel,
+    /// `GET /rides/{id}`.
+    Ride,
+    /// `POST /drivers/location/update`.
+    Positions,
+    /// Profile, approval and shift of a driver.
+    Shift,
 }
 
 impl Call {
     /// All of them.
-    pub const ALL: [(Self, &'static str); 9] = [
+    pub const ALL: [(Self, &'static str); 17] = [
         (Self::Event, "event"),
         (Self::Seats, "seats"),
         (Self::Join, "queue join"),
@@ -65,8 +84,25 @@ impl Call {
         (Self::Confirm, "confirm"),
         (Self::Release, "release"),
         (Self::Order, "order"),
-        (Self::Office, "organiser"),
+        (Self::Office, "office"),
+        (Self::Estimate, "estimate"),
+        (Self::Request, "request"),
+        (Self::Respond, "respond"),
+        (Self::Status, "status"),
+        (Self::Cancel, "cancel"),
+        (Self::Ride, "ride"),
+        (Self::Positions, "positions"),
+        (Self::Shift, "shift"),
     ];
+
+    /// Whether it does no harm to send it again without a key. Each step of a ride is refused or answered with the ride as it is
+    /// when it comes again.
+    const fn is_harmless_again(self) -> bool {
+        matches!(
+            self,
+            Self::Estimate | Self::Request | Self::Respond | Self::Status | Self::Cancel | Self::Positions | Self::Shift
+        )
+    }
 }
 
 /// What is asked.
@@ -82,22 +118,33 @@ pub struct Ask<'a> {
     pub token: Option<&'a str>,
     /// The idempotency key of a write.
     pub key: Option<&'a str>,
-    /// JSON.
+    /// What is sent.
     pub body: Bytes,
+    /// What that is.
+    pub content_type: &'static str,
     /// What is wanted, where it is not JSON.
     pub accept: Option<&'static str>,
 }
 
+/// The content type of nearly everything.
+const JSON: &str = "application/json";
+
 impl<'a> Ask<'a> {
     /// A read.
     pub fn get(call: Call, path: &'a str, token: Option<&'a str>) -> Self {
-        Self { call, method: Method::GET, path, token, key: None, body: Bytes::new(), accept: None }
+        let body = Bytes::new();
+        Self { call, method: Method::GET, path, token, key: None, body, content_type: JSON, accept: None }
     }
 
     /// A write under its key.
     pub fn post(call: Call, path: &'a str, token: &'a str, key: &'a str, body: impl Into<Bytes>) -> Self {
         let (token, key) = (Some(token), Some(key));
-        Self { call, method: Method::POST, path, token, key, body: body.into(), accept: None }
+        Self { call, method: Method::POST, path, token, key, body: body.into(), content_type: JSON, accept: None }
+    }
+
+    /// A step of a ride or driver, which needs no key.
+    pub fn step(call: Call, method: Method, path: &'a str, token: &'a str, body: impl Into<Bytes>) -> Self {
+        Self { call, method, path, token: Some(token), key: None, body: body.into(), content_type: JSON, accept: None }
     }
 
     /// Method and path, for messages.
@@ -164,7 +211,10 @@ impl Client {
             let answer = self.send_once(ask).await;
             let again = match &answer {
                 // A read that took the server too long has done nothing.
-                Ok(answer) => has_no_room(answer) || (answer.status == 504 && ask.method == Method::GET),
+                Ok(answer) => {
+                    let harmless = ask.method == Method::GET || ask.call.is_harmless_again();
+                    has_no_room(answer) || (answer.status == 504 && harmless)
+                }
                 Err(_) => true,
             };
             if !again || sent >= MAX_SENDS {
@@ -212,6 +262,10 @@ impl Client {
                 return Ok(idle);
             }
         }
+        self.connect().await
+    }
+
+    async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, String> {
         let connecting = timeout(CONNECT_DEADLINE, TcpStream::connect(&self.0.address)).await;
         let stream = connecting.map_err(|_| "the connection is not accepted".to_owned())?;
         let stream = stream.map_err(|error| error.to_string())?;
@@ -235,7 +289,7 @@ impl Client {
             request = request.header(ACCEPT, HeaderValue::from_static(accept));
         }
         if !ask.body.is_empty() {
-            request = request.header(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            request = request.header(CONTENT_TYPE, HeaderValue::from_static(ask.content_type));
         }
         request.body(Full::new(ask.body.clone())).map_err(|error| error.to_string())
     }

@@ -12,7 +12,7 @@ pub enum Error {
         reason: String,
     },
     /// No answer.
-    #[error("{what} was not answered: {reason}; is `tessera up` or `tessera serve tickets` running there?")]
+    #[error("{what} was not answered: {reason}; is `tessera up` or `tessera serve` running there?")]
     Unanswered {
         /// Method and path.
         what: String,

@@ -144,6 +144,9 @@ pub(super) struct RideBody {
     /// Told to the driver at the pickup; only the rider sees it.
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<String>,
+    /// Who rides: the subject of the token; for operators.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rider: Option<String>,
     #[schema(value_type = Option<String>)]
     driver: Option<DriverId>,
     /// Open while the state is `offered`; for the driver asked, and for operators.
@@ -191,6 +194,7 @@ impl RideBody {
             duration_s: estimate.duration_s,
             route: estimate.route.clone(),
             code: matches!(asker, Asker::Rider(_)).then(|| ride.code.clone()),
+            rider: (*asker == Asker::Operator).then(|| ride.rider.clone()),
             driver: ride.driver,
             offer,
             requested_at: ride.requested_at,

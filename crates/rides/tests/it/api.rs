@@ -101,10 +101,10 @@ async fn the_code_is_for_the_rider_alone() {
     let (_, estimate) = ask(&town, "rider", "POST", "/fare-estimate", wish()).await;
     let (status, ride) = ask(&town, "rider", "PATCH", "/ride/request", json!({ "rideId": estimate["ride_id"] })).await;
     assert_eq!((status, &ride["state"]), (StatusCode::OK, &json!("requested")));
-    assert_eq!(ride["code"].as_str().unwrap().len(), 4);
+    assert_eq!((ride["code"].as_str().unwrap().len(), ride.get("rider")), (4, None));
     let path = format!("/rides/{}", ride["ride_id"].as_str().unwrap());
     let (_, seen) = ask(&town, "operator", "GET", &path, Value::Null).await;
-    assert_eq!((&seen["state"], seen.get("code")), (&json!("requested"), None));
+    assert_eq!((&seen["state"], seen.get("code"), &seen["rider"]), (&json!("requested"), None, &json!("rider-1")));
     assert_eq!(seen["history"].as_array().unwrap().len(), 2);
     let (_, list) = ask(&town, "operator", "GET", "/rides?limit=1", Value::Null).await;
     assert_eq!(list["items"].as_array().unwrap().len(), 1);

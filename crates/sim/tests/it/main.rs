@@ -2,3 +2,4 @@
 #![expect(clippy::unwrap_used, reason = "in a test it is the assertion")]
 
 mod onsale;
+mod rides;

@@ -1,0 +1,72 @@
+//! `tessera sim rides` against `tessera serve rides`: every ride is as it must be, and a seed repeats its people.
+
+use serde_json::Value;
+use tessera_testkit::ScratchDir;
+use tessera_testkit::bin::{Finished, Process, tessera, tessera_command};
+
+struct Server {
+    _process: Process,
+    scratch: ScratchDir,
+    url: String,
+}
+
+impl Server {
+    fn up() -> Self {
+        let scratch = ScratchDir::new();
+        let mut command = tessera_command(&tessera());
+        command.args(["serve", "rides", "--listen", "127.0.0.1:0", "--data"]).arg(scratch.file("data"));
+        let process = Process::spawn(&mut command);
+        let line = process.wait_for("/metrics");
+        let url = line.split_whitespace().last().unwrap().trim_end_matches("/metrics").to_owned();
+        Self { _process: process, scratch, url }
+    }
+
+    fn rides(&self, arguments: &[&str]) -> Finished {
+        let mut command = tessera_command(&tessera());
+        command.args(["sim", "rides", "--server", &self.url, "--pace", "20", "--data"]);
+        Process::spawn(command.arg(self.scratch.file("data")).args(arguments)).wait()
+    }
+}
+
+fn number(report: &Value, pointer: &str) -> u64 {
+    report.pointer(pointer).and_then(Value::as_u64).unwrap_or_else(|| panic!("no {pointer} in {report:#}"))
+}
+
+#[test]
+fn a_city_drives_its_rides_are_as_they_must_be_and_a_seed_repeats_its_people() {
+    let server = Server::up();
+    let run = |seed: &str, positions: &str| -> Value {
+        let city = ["--drivers", "40", "--requests-per-minute", "240", "--surge", "2", "--duration", "12s", "--json"];
+        let finished = server.rides(&[city.as_slice(), &["--seed", seed, "--positions", positions]].concat());
+        assert_eq!(finished.code(), Some(0), "{finished:?}");
+        serde_json::from_str(&finished.stdout).unwrap()
+    };
+    let (first, again) = (run("5", "compact"), run("5", "json"));
+    assert_eq!(first["decisions"], again["decisions"]);
+    for report in [&first, &again] {
+        assert_eq!(report["findings"], Value::Array(Vec::new()), "{report:#}");
+        let came = number(report, "/counts/riders");
+        let ended = report["outcomes"].as_object().unwrap().values().map(|count| count.as_u64().unwrap()).sum::<u64>();
+        assert!(came > 30 && ended == came, "everyone ends somehow: {report:#}");
+        let (requested, matched) = (number(report, "/matching/requested"), number(report, "/matching/matched"));
+        assert!(matched > 10 && matched <= requested, "{report:#}");
+        assert!(number(report, "/matching/offers") >= matched && number(report, "/counts/positions") > 40, "{report:#}");
+        assert_eq!(number(report, "/matching/to_match_s/count"), matched);
+    }
+}
+
+#[test]
+fn what_cannot_be_run_is_said_with_a_remedy() {
+    let server = Server::up();
+    for (arguments, code, named, remedy) in [
+        (["--city", "map"], 2, "no map", "tessera rides import"),
+        (["--city", "lisbon"], 2, "lisbon", "porto"),
+        (["--surge", "0.5"], 2, "0.5", "give 1"),
+        (["--duration", "soon"], 2, "soon", "90s"),
+        (["--drivers", "0"], 2, "0", "1..=20000"),
+    ] {
+        let finished = server.rides(&arguments);
+        assert_eq!(finished.code(), Some(code), "{finished:?}");
+        assert!(finished.stderr.contains(named) && finished.stderr.contains(remedy), "{finished:?}");
+    }
+}
