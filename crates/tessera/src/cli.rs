@@ -42,7 +42,7 @@ enum Command {
     Up {
         #[command(flatten)]
         flags: Flags,
-        /// Show something: a pipeline that reads a demo API, and a season of events with fans who buy
+        /// Show something: a pipeline that reads a demo API, a season of events with fans who buy, and a small city of drivers and riders
         #[arg(long)]
         demo: bool,
     },
@@ -76,7 +76,7 @@ enum Command {
         #[command(subcommand)]
         command: crate::rides::Command,
     },
-    /// Send a crowd of simulated fans to a running server
+    /// Send simulated people to a running server: fans, or riders and drivers
     Sim {
         #[command(subcommand)]
         command: tessera_sim::cli::Command,
@@ -279,6 +279,7 @@ async fn start_demo(config: &Config, roles: &[Role]) -> Result<(Running, demo::S
     say(&format!("{}  demo API http://{address}\n", running.address_table()));
     say(&format!("watch the demo pipeline: {base}/console/#/ingest/pipelines/shop\n"));
     say(&format!("buy a ticket while others do: {base}/console/#/tickets\n"));
+    say(&format!("see a small city drive, and ride in it: {base}/console/#/rides\n"));
     if let Err(error) = demo::first_run(&base, opened_at).await {
         tracing::warn!(%error, "the first run was not started; the schedule will");
     }

@@ -1,5 +1,5 @@
 //! `up --demo`: a shop's API that grows while one watches, and a pipeline that reads it each minute; a season of events,
-//! and a few fans who buy around the visitor; the roads of Porto for rides.
+//! and a few fans who buy around the visitor; the roads of Porto, and a small city that drives on them.
 //!
 //! What is remembered lies in `<data>/demo.json`: when the shop opened, so that it is the same shop after a restart, the
 //! pipeline file as it was written, so that one that the user has changed is left as it is, and the events of the season,
@@ -21,6 +21,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+mod city;
 mod season;
 
 use crate::settings;
@@ -127,7 +128,7 @@ impl Demo {
         Ok(opened_at)
     }
 
-    /// Opens the shop, puts the season on sale at the server at `base`, and sends the first fans.
+    /// Opens the shop, puts the season on sale at the server at `base`, and sends the first fans, drivers and riders.
     pub fn serve(self, opened_at: Timestamp, data: PathBuf, base: String) -> Serving {
         let options = Options { orders: ORDERS, growth: GROWTH, opened_at, ..Options::default() };
         let api = DemoApi::new(options, self.clock.clone());
@@ -138,24 +139,30 @@ impl Demo {
                 tracing::error!(%error, "the demo API ended");
             }
         });
+        let city = city::run(data.clone(), base.clone(), Arc::clone(&self.clock), stop.clone());
+        let city = tokio::spawn(async move {
+            if let Err(error) = city.await {
+                tracing::error!(error = format!("{error:#}"), "the city of the demo ended");
+            }
+        });
         let (clock, stopped) = (self.clock, stop.clone());
         let season = tokio::spawn(async move {
             if let Err(error) = season::run(&data, &base, clock, stopped).await {
                 tracing::error!(error = format!("{error:#}"), "the season of the demo ended");
             }
         });
-        Serving { stop, tasks: [shop, season] }
+        Serving { stop, tasks: [shop, season, city] }
     }
 }
 
 /// The demo while it runs.
 pub struct Serving {
     stop: CancellationToken,
-    tasks: [JoinHandle<()>; 2],
+    tasks: [JoinHandle<()>; 3],
 }
 
 impl Serving {
-    /// Sends the fans home and closes the shop.
+    /// Sends everyone home and closes the shop.
     pub async fn stop(mut self) {
         self.stop.cancel();
         let ended = tokio::time::timeout(STOP_DEADLINE, async {
@@ -169,7 +176,7 @@ impl Serving {
         }
     }
 
-    /// No more fans: the server is about to stop.
+    /// Nobody comes any more: the server is about to stop.
     pub fn announce_stop(&self) {
         self.stop.cancel();
     }

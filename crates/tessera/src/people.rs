@@ -1,26 +1,43 @@
-//! `POST /demo/sign-in`: signs in the people of the demo without a password. Served by `up --demo` only.
+//! `POST /demo/sign-in` signs in the people of the demo without a password; `GET /demo/rides/{id}/code` is what a simulated rider says at
+//! the pickup to a visitor who drives. Served by `up --demo` only.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
-use axum::routing::post;
+use axum::extract::{FromRef, State};
+use axum::http::HeaderMap;
+use axum::http::header::AUTHORIZATION;
+use axum::routing::{get, post};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tessera_kernel::{Clock, Timestamp};
-use tessera_service::http::Json;
-use tessera_service::{Component, Keys, Problem};
+use tessera_service::http::{Json, Path};
+use tessera_service::{Component, Identity, Keys, Problem};
+use tessera_sim::app::city::small;
+use tessera_sim::client::Client;
 
 /// How long one stays signed in: a day at the fair.
 const TTL: Duration = Duration::from_secs(12 * 3_600);
 /// Characters of a name that count: with four bytes each they fit into a subject.
 const MAX_NAME: usize = 24;
 
+/// Connections for questions to this server.
+const CONNECTIONS: usize = 4;
+
 #[derive(Clone)]
 struct Desk {
     keys: Keys,
     clock: Arc<dyn Clock>,
+    /// Asks this server.
+    client: Client,
+}
+
+impl FromRef<Desk> for Keys {
+    fn from_ref(desk: &Desk) -> Self {
+        desk.keys.clone()
+    }
 }
 
 /// Who one would like to be.
@@ -64,10 +81,33 @@ struct SignedInBody {
     expires_at: Timestamp,
 }
 
-/// The desk where one signs in.
-pub fn component(keys: Keys, clock: Arc<dyn Clock>) -> Component {
-    let router = Router::new().route("/demo/sign-in", post(sign_in)).with_state(Desk { keys, clock });
-    Component::new("demo", "/console/#/sign-in").router(router).openapi(document())
+#[derive(Debug, Serialize)]
+struct CodeBody {
+    /// None before the driver has arrived, and for riders who are real people.
+    code: Option<String>,
+}
+
+/// The desk where one signs in, of the server at this address.
+///
+/// # Errors
+/// An address that cannot be asked.
+pub fn component(keys: Keys, clock: Arc<dyn Clock>, address: SocketAddr) -> anyhow::Result<Component> {
+    let client = Client::new(&format!("http://{}", reachable(address)), CONNECTIONS)?;
+    let router = Router::new()
+        .route("/demo/sign-in", post(sign_in))
+        .route("/demo/rides/{id}/code", get(code))
+        .with_state(Desk { keys, clock, client });
+    Ok(Component::new("demo", "/console/#/sign-in").router(router).openapi(document()))
+}
+
+/// Where this server answers itself: an address for everyone is none to call.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
 }
 
 async fn sign_in(State(desk): State<Desk>, Json(body): Json<SignInBody>) -> Result<Json<SignedInBody>, Problem> {
@@ -75,6 +115,26 @@ async fn sign_in(State(desk): State<Desk>, Json(body): Json<SignInBody>) -> Resu
     let roles = vec![body.r#as.role().to_owned()];
     let token = desk.keys.sign_token(&subject, &roles, TTL)?;
     Ok(Json(SignedInBody { token, subject, roles, expires_at: desk.clock.now().plus(TTL) }))
+}
+
+async fn code(
+    State(desk): State<Desk>,
+    identity: Identity,
+    Path(ride): Path<String>,
+    headers: HeaderMap,
+) -> Result<Json<CodeBody>, Problem> {
+    identity.require(&["driver"])?;
+    let token = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+    let told = match token {
+        Some(token) => small::told_code(&desk.client, &desk.keys, &ride, token).await,
+        None => Ok(None),
+    };
+    // Whose ride it is not learns as little as who is too early.
+    let code = told.unwrap_or_else(|error| {
+        tracing::debug!(%error, "a rider of the demo does not say the code");
+        None
+    });
+    Ok(Json(CodeBody { code }))
 }
 
 /// `demo-fan`, or `demo-fan-ada-lovelace` with a name. The prefix keeps guests of the demo apart from real accounts.
@@ -103,6 +163,7 @@ fn document() -> serde_json::Value {
             "expires_at": { "type": "string", "format": "date-time" },
         },
     });
+    let code = json!({ "type": "object", "properties": { "code": { "type": ["string", "null"] } } });
     json!({
         "openapi": "3.1.0",
         "info": { "title": "Tessera demo", "version": tessera_service::VERSION },
@@ -113,6 +174,13 @@ fn document() -> serde_json::Value {
                 "description": "a token",
                 "content": { "application/json": { "schema": answer } },
             } },
+        } }, "/demo/rides/{id}/code": { "get": {
+            "summary": "What a simulated rider says to the driver who has arrived. Only `tessera up --demo` has it.",
+            "parameters": [{ "name": "id", "in": "path", "required": true, "schema": { "type": "string" } }],
+            "responses": { "200": {
+                "description": "four digits; null before the driver of the ride has arrived, and where the rider is no simulated one",
+                "content": { "application/json": { "schema": code } },
+            } },
         } } },
     })
 }
@@ -120,6 +188,13 @@ fn document() -> serde_json::Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_for_everyone_is_asked_on_this_machine() {
+        let reached = |address: &str| reachable(address.parse().unwrap()).to_string();
+        assert_eq!(reached("0.0.0.0:8080"), "127.0.0.1:8080");
+        assert_eq!((reached("[::]:80"), reached("10.1.2.3:80")), ("[::1]:80".into(), "10.1.2.3:80".into()));
+    }
 
     #[test]
     fn people_have_plain_subjects() {

@@ -105,7 +105,7 @@ fn rides_part<'a>(config: &'a Config, deps: &'a Deps, part: Part) -> Building<'a
 }
 
 fn demo<'a>(_: &'a Config, deps: &'a Deps) -> Building<'a> {
-    Box::pin(async { Ok(vec![crate::people::component(deps.keys.clone(), deps.clock.clone())]) })
+    Box::pin(async { Ok(vec![crate::people::component(deps.keys.clone(), deps.clock.clone(), deps.address)?]) })
 }
 
 /// A setting that a product found wrong, with where it was written.

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use tessera_testkit::ScratchDir;
-use tessera_testkit::bin::{Finished, Process, tessera, tessera_command};
+use tessera_testkit::bin::{Process, tessera, tessera_command};
 
 struct Server {
     _process: Process,
@@ -21,10 +21,10 @@ impl Server {
         Self { _process: process, scratch, url }
     }
 
-    fn rides(&self, arguments: &[&str]) -> Finished {
+    fn rides(&self, arguments: &[&str]) -> Process {
         let mut command = tessera_command(&tessera());
         command.args(["sim", "rides", "--server", &self.url, "--pace", "20", "--data"]);
-        Process::spawn(command.arg(self.scratch.file("data")).args(arguments)).wait()
+        Process::spawn(command.arg(self.scratch.file("data")).args(arguments))
     }
 }
 
@@ -35,21 +35,26 @@ fn number(report: &Value, pointer: &str) -> u64 {
 #[test]
 fn a_city_drives_its_rides_are_as_they_must_be_and_a_seed_repeats_its_people() {
     let server = Server::up();
-    let run = |seed: &str, positions: &str| -> Value {
-        let city = ["--drivers", "40", "--requests-per-minute", "240", "--surge", "2", "--duration", "12s", "--json"];
-        let finished = server.rides(&[city.as_slice(), &["--seed", seed, "--positions", positions]].concat());
+    let begin = |positions: &str| {
+        let city = ["--drivers", "25", "--requests-per-minute", "90", "--surge", "2", "--duration", "10s", "--json"];
+        server.rides(&[city.as_slice(), &["--seed", "5", "--positions", positions]].concat())
+    };
+    let end = |run: Process| -> Value {
+        let finished = run.wait();
         assert_eq!(finished.code(), Some(0), "{finished:?}");
         serde_json::from_str(&finished.stdout).unwrap()
     };
-    let (first, again) = (run("5", "compact"), run("5", "json"));
+    // Two cities at once on one server: what they decide is the same, whom they meet is not.
+    let (first, again) = (begin("compact"), begin("json"));
+    let (first, again) = (end(first), end(again));
     assert_eq!(first["decisions"], again["decisions"]);
     for report in [&first, &again] {
         assert_eq!(report["findings"], Value::Array(Vec::new()), "{report:#}");
         let came = number(report, "/counts/riders");
         let ended = report["outcomes"].as_object().unwrap().values().map(|count| count.as_u64().unwrap()).sum::<u64>();
-        assert!(came > 30 && ended == came, "everyone ends somehow: {report:#}");
+        assert!(came > 8 && ended == came, "everyone ends somehow: {report:#}");
         let (requested, matched) = (number(report, "/matching/requested"), number(report, "/matching/matched"));
-        assert!(matched > 10 && matched <= requested, "{report:#}");
+        assert!(matched > 5 && matched <= requested, "{report:#}");
         assert!(number(report, "/matching/offers") >= matched && number(report, "/counts/positions") > 40, "{report:#}");
         assert_eq!(number(report, "/matching/to_match_s/count"), matched);
     }
@@ -65,7 +70,7 @@ fn what_cannot_be_run_is_said_with_a_remedy() {
         (["--duration", "soon"], 2, "soon", "90s"),
         (["--drivers", "0"], 2, "0", "1..=20000"),
     ] {
-        let finished = server.rides(&arguments);
+        let finished = server.rides(&arguments).wait();
         assert_eq!(finished.code(), Some(code), "{finished:?}");
         assert!(finished.stderr.contains(named) && finished.stderr.contains(remedy), "{finished:?}");
     }
