@@ -7,6 +7,7 @@ use crate::domain::dispatch::Matching;
 use crate::domain::fare::Tariff;
 use crate::domain::interval::Intervals;
 use crate::domain::surge;
+use crate::push;
 
 /// `[rides]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +39,8 @@ pub struct Config {
     pub surge: surge::Rules,
     /// Who is asked, in which order.
     pub matching: Matching,
+    /// Notifications to phones and browsers.
+    pub push: push::Config,
 }
 
 impl Default for Config {
@@ -55,6 +58,7 @@ impl Default for Config {
             intervals: Intervals::default(),
             surge: surge::Rules::default(),
             matching: Matching::default(),
+            push: push::Config::default(),
         }
     }
 }

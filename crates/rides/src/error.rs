@@ -87,6 +87,12 @@ pub enum Error {
         /// What.
         what: String,
     },
+    /// A push service that is not set up.
+    #[error("there is no push through `{service}` here; an operator sets it up under `rides.push.{service}`")]
+    NoPush {
+        /// Which.
+        service: &'static str,
+    },
     /// A setting of the product that cannot be met.
     #[error("{reason}")]
     Setting {
@@ -134,6 +140,7 @@ pub const CODES: &[&str] = &[
     "rides.wrong_code",
     "rides.not_ready",
     "rides.forbidden",
+    "rides.no_push",
     "rides.setting",
     "rides.routes",
     "rides.locations",
@@ -144,7 +151,7 @@ impl Error {
     /// What sort of error it is.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::NotFound { .. } | Self::NoMap => ErrorKind::NotFound,
+            Self::NotFound { .. } | Self::NoMap | Self::NoPush { .. } => ErrorKind::NotFound,
             Self::BadRequest { .. } | Self::NoRoad { .. } | Self::NoWay { .. } | Self::Setting { .. } => {
                 ErrorKind::Invalid
             }
@@ -172,6 +179,7 @@ impl Error {
             Self::WrongCode { .. } => "rides.wrong_code",
             Self::NotReady { .. } => "rides.not_ready",
             Self::Forbidden { .. } => "rides.forbidden",
+            Self::NoPush { .. } => "rides.no_push",
             Self::Setting { .. } => "rides.setting",
             Self::Routes { .. } => "rides.routes",
             Self::Locations { .. } => "rides.locations",

@@ -15,6 +15,7 @@ pub mod http;
 pub mod jobs;
 pub mod locations;
 pub mod network;
+pub mod push;
 pub mod routes;
 pub mod store;
 
@@ -118,8 +119,29 @@ pub async fn build(config: &config::Config, deps: &Deps, part: Part) -> Result<V
         ids: Arc::clone(&deps.ids),
         refusals,
     });
+    let services = push::Services::open(&config.push, &deps.clock).map_err(|(key, reason)| BuildError::Setting {
+        key,
+        value: "what it is".to_owned(),
+        reason,
+    })?;
     let map = http::map_router(road.as_ref().map(|road| Arc::clone(road.network())));
-    Ok(components(&app, part, client, map, config.traffic.clone().zip(road)))
+    let mut components = components(&app, part, client, map, config.traffic.clone().zip(road));
+    // Each process tells what it commits.
+    if part != Part::Locations && !services.is_empty() {
+        components.push(push(&app, services, deps));
+    }
+    Ok(components)
+}
+
+/// Tells changes of rides to the phones of those whom they concern.
+fn push(app: &app::App, services: push::Services, deps: &Deps) -> Component {
+    let metrics = push::Metrics::default();
+    deps.metrics.register(|registry| metrics.register(registry));
+    let (outbox, notes) = jobs::push::outbox(metrics.clone());
+    app.store.on_change(move |ride, freed| outbox.tell(ride, freed));
+    let (store, clock) = (app.store.clone(), Arc::clone(&deps.clock));
+    let sending = jobs::push::Sending { store, services, clock, metrics };
+    Component::new("rides-push", "/rides").task(Task::new("push", move |stop| jobs::push::run(sending, notes, stop)))
 }
 
 /// The routes and loops of a part.

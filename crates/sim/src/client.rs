@@ -100,7 +100,13 @@ impl Call {
     const fn is_harmless_again(self) -> bool {
         matches!(
             self,
-            Self::Estimate | Self::Request | Self::Respond | Self::Status | Self::Cancel | Self::Positions | Self::Shift
+            Self::Estimate
+                | Self::Request
+                | Self::Respond
+                | Self::Status
+                | Self::Cancel
+                | Self::Positions
+                | Self::Shift
         )
     }
 }

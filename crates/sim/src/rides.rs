@@ -298,9 +298,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_map_becomes_roads_and_none_is_none() {
-        let road = |from: u32, to: u32, two_way: bool| {
-            json!({ "class": "primary", "from": from, "to": to, "two_way": two_way, "line": "_p~iF~ps|U_ulLnnqC" })
-        };
+        let road = |from: u32, to: u32, two_way: bool| json!({ "class": "primary", "from": from, "to": to, "two_way": two_way, "line": "_p~iF~ps|U_ulLnnqC" });
         let bounds = json!({ "south": 38.5, "west": -121.0, "north": 40.7, "east": -120.0 });
         let body = json!({ "bounds": bounds, "attribution": "©", "roads": [road(12, 15, true), road(15, 40, false)] });
         let map = answering("200 OK", body.to_string()).await.city_map().await.unwrap().unwrap();
@@ -327,7 +325,10 @@ mod tests {
         });
         let told: Told = serde_json::from_value(told).unwrap();
         let events: Vec<book::Event> = told.history.into_iter().map(Into::into).collect();
-        assert_eq!((told.ride.state, events[0].driver.as_deref(), events[1].driver.as_deref()), (State::Accepted, None, None));
+        assert_eq!(
+            (told.ride.state, events[0].driver.as_deref(), events[1].driver.as_deref()),
+            (State::Accepted, None, None)
+        );
         assert_eq!((events[2].driver.as_deref(), events[2].state), (Some("driver_1"), Some(State::Offered)));
         let updated: Updated = serde_json::from_str(r#"{"next_update_ms":5000,"updates":[5000,"off_duty"]}"#).unwrap();
         assert!(matches!(updated.updates.as_slice(), [Due::InMs(5_000), Due::Refused(why)] if why == "off_duty"));

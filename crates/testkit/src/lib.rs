@@ -1,4 +1,4 @@
-//! For tests: a real PostgreSQL, a real Redis, a real S3 server, a stand-in for Stripe, a real browser, the real binary,
+//! For tests: a real PostgreSQL, a real Redis, a real S3 server, stand-ins for Stripe and the push services, a real browser, the real binary,
 //! a scratch folder; and a judge of what rivals for the same seats were told.
 //!
 //! Everything listens on a free port of this machine, lives in a temporary folder, and goes away when its handle is
@@ -9,6 +9,7 @@ pub mod bin;
 mod browser;
 pub mod history;
 pub mod postgres;
+pub mod push;
 pub mod redis;
 pub mod s3;
 mod scratch;

@@ -3,6 +3,7 @@
 mod drivers;
 mod map;
 mod positions;
+mod push;
 mod rides;
 mod sockets;
 mod streams;
@@ -68,7 +69,11 @@ impl ProductError for Error {
         drivers::list,
         map::map,
         map::live,
-        positions::update
+        positions::update,
+        push::register,
+        push::forget,
+        push::key,
+        push::attempts
     )
 )]
 struct Document;
@@ -84,6 +89,9 @@ pub fn router(app: App) -> Router {
         .route("/rides", get(rides::list))
         .route("/rides/{id}", get(rides::show))
         .route("/rides/{id}/stream", get(streams::ride))
+        .route("/rides/{id}/pushes", get(push::attempts))
+        .route("/push/devices", put(push::register).delete(push::forget))
+        .route("/push/key", get(push::key))
         .route("/areas", get(rides::areas))
         .route("/drivers", get(drivers::list))
         .route("/drivers/live", get(map::live))

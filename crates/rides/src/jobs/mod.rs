@@ -1,10 +1,11 @@
-//! The loops: matching, what is due, demand.
+//! The loops: matching, what is due, demand, notifications.
 
 pub mod demand;
 pub mod due;
 pub mod duty;
 pub mod follow;
 pub mod matcher;
+pub mod push;
 pub mod traffic;
 
 use std::future::Future;

@@ -8,6 +8,7 @@ use tessera_store::writer::Apply;
 
 use super::drivers::{self, Driver, DriverEdit};
 use super::notices;
+use super::push::{self, DeviceEdit};
 use super::steps::{self, Step, Stepped};
 use crate::domain::fare::Tariff;
 use crate::domain::ids::DriverId;
@@ -24,6 +25,8 @@ pub enum Write {
     Step(Box<Step>),
     /// A driver changes.
     Driver(Box<DriverEdit>),
+    /// A device changes, or was tried.
+    Device(Box<DeviceEdit>),
 }
 
 /// What came of a [`Write`].
@@ -37,6 +40,8 @@ pub enum What {
     Stepped(Box<Stepped>),
     /// To [`Write::Driver`].
     Driver(Box<Driver>),
+    /// To [`Write::Device`]: rows that changed.
+    Device(u64),
 }
 
 /// Is told of each ride that has changed, and of the driver who has nothing to do with it any more.
@@ -62,24 +67,27 @@ impl Apply for Batch {
     type Answer = What;
 
     async fn apply(&self, tx: &mut Tx<'_>, writes: &[Write]) -> Result<Vec<What>, sql::Error> {
-        // The order of locks is the same in every transaction: claims, rides, drivers.
+        // The order of locks is the same in every transaction: claims, rides, drivers, devices.
         let claimed: Vec<_> =
             pick(writes, |write| if let Write::Claims(command) = write { Some(command) } else { None });
         let new: Vec<_> = pick(writes, |write| if let Write::Insert(ride) = write { Some(&**ride) } else { None });
         let taken: Vec<_> = pick(writes, |write| if let Write::Step(step) = write { Some(&**step) } else { None });
         let edits: Vec<_> = pick(writes, |write| if let Write::Driver(edit) = write { Some(&**edit) } else { None });
+        let devices: Vec<_> = pick(writes, |write| if let Write::Device(edit) = write { Some(&**edit) } else { None });
         let mut claimed = claims::apply(tx, &claimed).await?.into_iter();
         let mut inserted = steps::insert(tx, &new).await?.into_iter();
         let stepped = steps::apply(tx, &self.tariff, &taken).await?;
         notices::tell(tx, &stepped).await?;
         let mut stepped = stepped.into_iter();
         let mut edited = drivers::apply(tx, &edits).await?.into_iter();
+        let mut devices = push::apply(tx, &devices).await?.into_iter();
         let answers = writes.iter().map_while(|write| {
             Some(match write {
                 Write::Claims(_) => What::Claims(claimed.next()?),
                 Write::Insert(_) => What::Inserted(Box::new(inserted.next()?)),
                 Write::Step(_) => What::Stepped(Box::new(stepped.next()?)),
                 Write::Driver(_) => What::Driver(Box::new(edited.next()?)),
+                Write::Device(_) => What::Device(devices.next()?),
             })
         });
         Ok(answers.collect())

@@ -4,6 +4,7 @@ mod batch;
 mod drivers;
 mod lists;
 mod notices;
+mod push;
 mod schema;
 mod steps;
 
@@ -24,11 +25,12 @@ pub use batch::Write;
 pub use drivers::{Driver, DriverEdit, Profile};
 pub use lists::{Page, RidesOf, Waiting};
 pub use notices::{Change, Notices};
+pub use push::{Attempt, DeviceEdit, MOST_DEVICES};
 pub use steps::{Step, Stepped};
 
 /// The steps of the schema, the claims' table among them.
 pub fn migrations() -> Vec<Migration> {
-    schema::STEPS.iter().copied().chain([claims::migration(2)]).collect()
+    schema::RIDES.iter().copied().chain([claims::migration(2)]).chain(schema::PUSH.iter().copied()).collect()
 }
 
 /// The database of rides. Cheap to clone.

@@ -7,6 +7,7 @@ mod map;
 mod matching;
 mod outage;
 mod positions;
+mod push;
 mod schedules;
 mod sockets;
 mod steps;

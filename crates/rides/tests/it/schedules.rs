@@ -205,7 +205,8 @@ impl Schedule {
                 match self.dice.random_range(0..4) {
                     0 => {
                         let (one, two) = tokio::join!(first[0].round(), second[0].round());
-                        (one.unwrap(), two.unwrap());
+                        one.unwrap();
+                        two.unwrap();
                     }
                     // Killed somewhere in its round, with what it had claimed.
                     1 => {

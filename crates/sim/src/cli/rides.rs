@@ -167,7 +167,10 @@ mod tests {
     #[test]
     fn spans_and_numbers_are_checked() {
         let seconds = |text: &str| span(text).map(|span| span.as_secs());
-        assert_eq!((seconds("90"), seconds("90s"), seconds("10m"), seconds("2h")), (Ok(90), Ok(90), Ok(600), Ok(7_200)));
+        assert_eq!(
+            (seconds("90"), seconds("90s"), seconds("10m"), seconds("2h")),
+            (Ok(90), Ok(90), Ok(600), Ok(7_200))
+        );
         for bad in ["", "0", "-3m", "m", "3w", "1.5h", "9999999999999999999d", "8d", "ä"] {
             assert!(span(bad).unwrap_err().contains("10m"), "{bad}");
         }

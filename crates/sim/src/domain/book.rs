@@ -242,7 +242,8 @@ fn price(entry: &Entry, rules: &Rules, findings: &mut Vec<(&'static str, String)
     let last = |kind: &str| entry.history.iter().rposition(|event| event.kind == kind);
     // The last acceptance counts unless the ride was given back since.
     let accepted = last("accepted").filter(|accepted| last("offered").is_none_or(|offered| offered < *accepted));
-    let given_back = |from: usize| entry.history[from..entry.history.len() - 1].iter().any(|event| event.kind == "cancelled");
+    let given_back =
+        |from: usize| entry.history[from..entry.history.len() - 1].iter().any(|event| event.kind == "cancelled");
     let accepted = accepted.filter(|accepted| !given_back(*accepted)).map(|accepted| entry.history[accepted].at);
     let due = match ended.by.as_str() {
         "rider" => accepted.is_some_and(|accepted| at.since(accepted).as_secs() >= rules.cancel_after_s),
@@ -391,7 +392,9 @@ mod tests {
         assert!(one(State::Offered, "estimated@0 requested@5 offered@6:a").contains("was Offered for"));
         assert!(one(State::Requested, "estimated@0 requested@5").contains("was Requested for"));
         assert!(one(State::Estimated, "estimated@0").contains("was Estimated for"));
-        assert!(one(State::Completed, &DONE.replace("accepted@12:b", "accepted@12:a")).contains("`b` was asked and `a`"));
+        assert!(
+            one(State::Completed, &DONE.replace("accepted@12:b", "accepted@12:a")).contains("`b` was asked and `a`")
+        );
         assert!(one(State::Completed, &DONE.replace(":b", ":a")).contains("to `a` twice"));
         let both = [entry("r", State::Completed, DONE), entry("s", State::Completed, DONE)];
         assert!(found(&both).contains("driver `b` had rides `r` and `s` at the same time"), "{}", found(&both));

@@ -47,7 +47,8 @@ impl Trips {
         let read = |line: &str| -> Option<Trip> {
             let numbers: Vec<f64> = line.split(',').map_while(|number| number.parse().ok()).collect();
             let &[lat, lng, to_lat, to_lng] = numbers.as_slice() else { return None };
-            let (pickup, destination) = (Place::from_degrees(lat, lng).ok()?, Place::from_degrees(to_lat, to_lng).ok()?);
+            let (pickup, destination) =
+                (Place::from_degrees(lat, lng).ok()?, Place::from_degrees(to_lat, to_lng).ok()?);
             Some(Trip { pickup, destination })
         };
         let lines = PORTO.lines().skip(1);
@@ -82,7 +83,8 @@ impl Trips {
     pub fn draw(&self, rng: &mut StdRng) -> Option<Trip> {
         let trip = self.0.get(rng.random_range(0..self.0.len().max(1)))?;
         for _ in 0..10 {
-            let near = Trip { pickup: near(trip.pickup, AROUND_M, rng), destination: near(trip.destination, AROUND_M, rng) };
+            let near =
+                Trip { pickup: near(trip.pickup, AROUND_M, rng), destination: near(trip.destination, AROUND_M, rng) };
             if near.pickup.distance_m(near.destination) >= SHORTEST_M {
                 return Some(near);
             }

@@ -151,7 +151,8 @@ mod tests {
     #[test]
     fn people_do_all_there_is_to_do_and_kind_ones_hardly_anything_bad() {
         let riders: Vec<Rider> = (0..5_000).map(|at| Rider::draw(1, at, wanted(), Manner::Everyday)).collect();
-        let share = |wanted: &dyn Fn(&Rider) -> bool| riders.iter().filter(|rider| wanted(rider)).count() * 1000 / 5_000;
+        let share =
+            |wanted: &dyn Fn(&Rider) -> bool| riders.iter().filter(|rider| wanted(rider)).count() * 1000 / 5_000;
         assert!((60..100).contains(&share(&|rider| !rider.requests)));
         assert!((10..30).contains(&share(&|rider| rider.boards_after.is_none())));
         assert!((270..330).contains(&share(&|rider| rider.watch == Watch::Stream)));

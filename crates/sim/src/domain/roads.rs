@@ -159,7 +159,8 @@ mod tests {
     #[test]
     fn one_drives_on_and_turns_only_where_there_is_no_other_way() {
         let (west, middle, east) = (place(0.0, 0.0), place(0.0, 0.01), place(0.0, 0.02));
-        let road = |from, to, two_way, line: [Place; 2]| Road { class: "primary", from, to, two_way, line: line.into() };
+        let road =
+            |from, to, two_way, line: [Place; 2]| Road { class: "primary", from, to, two_way, line: line.into() };
         let roads = Roads::new([road(70, 80, true, [west, middle]), road(80, 90, true, [middle, east])]);
         assert_eq!(roads.junctions(), 3);
         let (at, mut rng) = (roads.nearest(place(0.001, 0.011)).unwrap(), rng(1, 1));

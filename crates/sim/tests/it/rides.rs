@@ -55,7 +55,10 @@ fn a_city_drives_its_rides_are_as_they_must_be_and_a_seed_repeats_its_people() {
         assert!(came > 8 && ended == came, "everyone ends somehow: {report:#}");
         let (requested, matched) = (number(report, "/matching/requested"), number(report, "/matching/matched"));
         assert!(matched > 5 && matched <= requested, "{report:#}");
-        assert!(number(report, "/matching/offers") >= matched && number(report, "/counts/positions") > 40, "{report:#}");
+        assert!(
+            number(report, "/matching/offers") >= matched && number(report, "/counts/positions") > 40,
+            "{report:#}"
+        );
         assert_eq!(number(report, "/matching/to_match_s/count"), matched);
     }
 }

@@ -13,7 +13,12 @@ use tokio_util::sync::CancellationToken;
 const CONNECTIONS: usize = 8;
 
 /// Lets the city drive until it is stopped.
-pub(super) async fn run(data: PathBuf, base: String, clock: Arc<dyn Clock>, stop: CancellationToken) -> anyhow::Result<()> {
+pub(super) async fn run(
+    data: PathBuf,
+    base: String,
+    clock: Arc<dyn Clock>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
     let keys = Keys::open(&data, Arc::clone(&clock))?;
     small::run(Client::new(&base, CONNECTIONS)?, keys, clock, stop).await;
     Ok(())

@@ -37,9 +37,11 @@ pub(super) async fn check(city: &City, unfinished: u64) -> Result<Audit, Error> 
     let reading = known.iter().map(|known| async { read(city, &token, known).await });
     let entries: Vec<Entry> = stream::iter(reading).buffered(READ_AT_ONCE).try_collect().await?;
     let mut findings = check_book(&entries, &city.tally.all_asked(), &city.rules, city.clock.now());
-    let open: Vec<&Entry> = entries.iter().filter(|entry| !entry.state.is_final() && entry.state != State::Estimated).collect();
+    let open: Vec<&Entry> =
+        entries.iter().filter(|entry| !entry.state.is_final() && entry.state != State::Estimated).collect();
     if !open.is_empty() || unfinished > 0 {
-        let named: Vec<String> = open.iter().take(NAMED).map(|entry| format!("`{}` {:?}", entry.id, entry.state)).collect();
+        let named: Vec<String> =
+            open.iter().take(NAMED).map(|entry| format!("`{}` {:?}", entry.id, entry.state)).collect();
         let named = named.join(", ");
         findings.push(format!("{} rides and {unfinished} riders did not come to an end: {named}", open.len()));
     }

@@ -35,8 +35,14 @@ const SHOWN_FOR: Duration = Duration::from_secs(8);
 /// How often it is said again that a rider does not come.
 const NO_SHOW_TRIES: u32 = 10;
 
-const VEHICLES: [&str; 6] =
-    ["white Dacia Jogger", "grey Škoda Octavia", "black Toyota Corolla", "blue Renault Zoe", "red Seat León", "silver Kia Niro"];
+const VEHICLES: [&str; 6] = [
+    "white Dacia Jogger",
+    "grey Škoda Octavia",
+    "black Toyota Corolla",
+    "blue Renault Zoe",
+    "red Seat León",
+    "silver Kia Niro",
+];
 const NAMES: [&str; 12] =
     ["Ana", "Bruno", "Carla", "Duarte", "Elisa", "Fábio", "Graça", "Hugo", "Inês", "João", "Lara", "Mário"];
 

@@ -159,7 +159,8 @@ async fn survey(client: &Client, town: Town, seed: u64) -> Result<(Option<Roads>
             Town::Porto => ("porto", "map"),
             Town::OfMap => ("map", "porto"),
         };
-        let text = format!("`--city {town}`: no trip lies on the server's roads; say `--city {other}` or import another map");
+        let text =
+            format!("`--city {town}`: no trip lies on the server's roads; say `--city {other}` or import another map");
         return Err(Error::Usage(text));
     }
     Ok((map.map(|map| map.roads), trips))

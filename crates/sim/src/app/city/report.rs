@@ -74,7 +74,8 @@ impl Matching {
             entry.history.iter().find(|event| event.kind == kind).map(|event| event.at)
         };
         let between = |entry: &Entry, from: &str, to: &str| Some(at(entry, to)?.since(at(entry, from)?).as_secs_f64());
-        let spread = |from: &str, to: &str| Spread::of(entries.iter().filter_map(|entry| between(entry, from, to)).collect());
+        let spread =
+            |from: &str, to: &str| Spread::of(entries.iter().filter_map(|entry| between(entry, from, to)).collect());
         let requested: Vec<&Entry> = entries.iter().filter(|entry| at(entry, "requested").is_some()).collect();
         let count = |wanted: &dyn Fn(&Entry) -> bool| requested.iter().filter(|entry| wanted(entry)).count();
         let is_matched = |entry: &Entry| at(entry, "accepted").is_some();

@@ -86,7 +86,14 @@ pub async fn run(client: Client, keys: Keys, clock: Arc<dyn Clock>, stop: Cancel
         pace: 1.0,
         manner: Manner::Kind,
         form: Form::Compact,
-        rules: Rules { offer_s: 0, search_s: None, estimate_s: 0, cancel_after_s: 0, cancel_fee: 0, no_show_after_s: 300 },
+        rules: Rules {
+            offer_s: 0,
+            search_s: None,
+            estimate_s: 0,
+            cancel_after_s: 0,
+            cancel_fee: 0,
+            no_show_after_s: 300,
+        },
         street: Street::default(),
         tally: Tally::new(false),
         strangers: Some(STRANGERS),
@@ -109,7 +116,8 @@ pub async fn run(client: Client, keys: Keys, clock: Arc<dyn Clock>, stop: Cancel
             Err(error) => tracing::debug!(%error, "a driver of the demo stays at home"),
         }
     }
-    let riders = Riders { city: Arc::clone(&city), began, inside: Arc::new(Semaphore::new(AT_ONCE)), tasks: tasks.clone() };
+    let riders =
+        Riders { city: Arc::clone(&city), began, inside: Arc::new(Semaphore::new(AT_ONCE)), tasks: tasks.clone() };
     tokio::select! {
         () = stop.cancelled() => {}
         () = riders.come() => {}
