@@ -241,8 +241,32 @@ impl RedisIndex {
 
     pub(super) async fn free_by_area(&self) -> Result<HashMap<u64, u32>, Error> {
         let areas = self.areas().await?;
-        let counts: Vec<u32> = self.send(areas.iter().map(|area| command("ZCARD", &free(*area))).collect()).await?;
-        Ok(areas.into_iter().zip(counts).filter(|(_, count)| *count > 0).collect())
+        let counts = |areas: &[u64], key: fn(u64) -> String| {
+            self.send::<u32>(areas.iter().map(|area| command("ZCARD", &key(*area))).collect())
+        };
+        let found: HashMap<u64, u32> = areas.iter().copied().zip(counts(&areas, free).await?).collect();
+        let (found, none): (HashMap<u64, u32>, HashMap<u64, u32>) =
+            found.into_iter().partition(|(_, count)| *count > 0);
+        let none: Vec<u64> = none.into_keys().collect();
+        let busy = counts(&none, all).await?;
+        self.forget(none.into_iter().zip(busy).filter(|(_, busy)| *busy == 0).map(|(area, _)| area).collect()).await?;
+        Ok(found)
+    }
+
+    /// Areas that nobody is in any more need not be asked. Where somebody comes meanwhile, they are named with the next report
+    /// that is some seconds later.
+    async fn forget(&self, empty: Vec<u64>) -> Result<(), Error> {
+        if empty.is_empty() {
+            return Ok(());
+        }
+        let mut ask = command("SREM", AREAS);
+        ask.arg(&empty);
+        self.send::<i64>(vec![ask]).await?;
+        let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        empty.iter().for_each(|area| {
+            named.1.remove(area);
+        });
+        Ok(())
     }
 
     pub(super) async fn within(&self, bounds: &Bounds, most: usize) -> Result<Vec<Located>, Error> {

@@ -227,6 +227,10 @@ async fn areas_bounds_and_parts_are_of_the_same_drivers(locations: &Locations) {
         locations.leave(driver(n)).await.unwrap();
     }
     assert!(locations.free_by_area().await.unwrap().is_empty() && within(9).await.is_empty());
+    let here = place(0.0, 0.0);
+    locations.enter(driver(1), here, Duty::Free, NOON).await.unwrap();
+    assert_eq!(locations.free_by_area().await.unwrap(), HashMap::from([(area_of(here), 1)]));
+    assert_eq!(within(9).await.len(), 1);
 }
 
 async fn nearest_reaches_over_areas_and_the_date_line(locations: &Locations) {
