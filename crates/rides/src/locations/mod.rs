@@ -3,6 +3,7 @@
 
 mod breaker;
 mod cells;
+mod gather;
 mod index;
 mod keys;
 mod record;

@@ -21,6 +21,7 @@ use tokio::time::Instant;
 
 use super::breaker::Breaker;
 use super::cells::{cell_of, flat_m, middle_of, narrow_at};
+use super::gather::{Answers, Gather};
 use super::keys::{
     AREAS, all, around, at_the_most, command, counted_in, free, id_of, key_of, latitude, out_of, part_of,
 };
@@ -63,6 +64,7 @@ pub struct RedisIndex {
     /// Areas that were named lately, and since when.
     named: Mutex<(Instant, HashSet<u64>)>,
     breaker: Breaker,
+    gather: Gather,
 }
 
 /// What becomes of a record.
@@ -93,7 +95,13 @@ impl std::fmt::Debug for RedisIndex {
 impl RedisIndex {
     /// Positions behind a connection.
     pub(super) fn new(redis: Redis, intervals: Intervals) -> Self {
-        Self { redis, intervals, named: Mutex::new((Instant::now(), HashSet::new())), breaker: Breaker::default() }
+        Self {
+            redis,
+            intervals,
+            named: Mutex::new((Instant::now(), HashSet::new())),
+            breaker: Breaker::default(),
+            gather: Gather::default(),
+        }
     }
 
     pub(super) async fn enter(&self, entries: &[Entry]) -> Result<(), Error> {
@@ -128,11 +136,12 @@ impl RedisIndex {
         Ok(is_on)
     }
 
-    pub(super) async fn report(
-        &self,
-        reports: &[Report],
-        now: Timestamp,
-    ) -> Result<Vec<Result<Duration, Refusal>>, Error> {
+    pub(super) async fn report(&self, reports: &[Report], now: Timestamp) -> Result<Answers, Error> {
+        self.gather.report(reports, |reports| async move { self.take(&reports, now).await }).await
+    }
+
+    /// Takes a batch of reports.
+    async fn take(&self, reports: &[Report], now: Timestamp) -> Result<Answers, Error> {
         let mut answers: Vec<_> =
             reports.iter().map(|report| rules::timely(report.at, now).map(|()| Duration::ZERO)).collect();
         let mut of: HashMap<DriverId, Vec<usize>> = HashMap::new();

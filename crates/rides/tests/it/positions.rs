@@ -55,6 +55,26 @@ async fn contract(mut kind: Kind) {
     }
 }
 
+/// Many who report at the same moment are one batch for Redis.
+#[tokio::test]
+async fn reports_of_many_callers_go_to_redis_together() {
+    const DRIVERS: u128 = 400;
+    let server = redis::start();
+    let config = Config { locations: Some(server.url()), ..Config::default() };
+    let locations = locations(&config, NOON).await;
+    let entry = |n| Entry { driver: driver(n), place: place(0.0, 0.0), duty: Duty::Free, at: NOON };
+    locations.enter_all(&(0..DRIVERS).map(entry).collect::<Vec<_>>()).await.unwrap();
+    server.command("CONFIG RESETSTAT").unwrap();
+    let asked = (0..DRIVERS).map(|n| one(&locations, report(n, place(0.0, 0.0), 5 + n as u64 % 2), later(6)));
+    let answers = futures::future::join_all(asked).await;
+    assert!(answers.iter().all(|answer| *answer == Ok(5)), "{answers:?}");
+    let stats = server.command("INFO commandstats").unwrap();
+    let line = stats.lines().find_map(|line| line.strip_prefix("cmdstat_eval:calls=")).unwrap();
+    let calls: usize = line.split(',').next().unwrap().parse().unwrap();
+    // Three batches, of at most a command for each part of the records.
+    assert!(calls <= 2 + PARTS, "{calls}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn memory_keeps_the_contract() {
     contract(Kind::Memory).await;
