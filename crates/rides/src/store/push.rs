@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sqlx::FromRow;
 use sqlx::types::Uuid;
-use tessera_kernel::{Ids, RandomIds, Timestamp};
+use tessera_kernel::Timestamp;
 use tessera_store::rows::{Json, RowsSql};
 use tessera_store::rows_sql;
 use tessera_store::sql::{self, Tx};
@@ -13,7 +13,7 @@ use super::batch::{What, Write};
 use super::{Store, unexpected};
 use crate::Error;
 use crate::domain::ids::RideId;
-use crate::push::{Device, Service, WebKeys};
+use crate::push::{Device, Service, WebKeys, uuid_of};
 
 /// Devices of an owner; registering one more forgets the one that was seen the longest ago.
 pub const MOST_DEVICES: u32 = 10;
@@ -136,11 +136,16 @@ async fn log(tx: &mut Tx<'_>, attempt: &Attempt, now: Timestamp) -> Result<u64, 
     const WRITE: RowsSql = rows_sql!(
         "INSERT INTO push_attempts (id, device_id, ride_id, version, service, number, outcome, reason, took_ms, at)
          SELECT " id(0) ", " id(1) ", " id(2) ", " int(3) ", " text(4) ", " int(5) ", " text(6) ", " text(7) ", " int(8) "
-             , " int(9) " FROM " rows " WHERE TRUE"
+             , " int(9) " FROM " rows " WHERE TRUE ON CONFLICT (id) DO NOTHING"
     );
+    let ride = attempt.ride.uuid();
+    let (version, number) = (attempt.version.to_be_bytes(), attempt.number.to_be_bytes());
+    let parts: [&[u8]; 5] = [b"tessera-attempt:", attempt.device.as_bytes(), ride.as_bytes(), &version, &number];
+    // The same attempt again is the same row.
+    let id = uuid_of(&parts);
     let mut json = Json::array(1, 300);
     json.row(|row| {
-        row.id(RandomIds.next());
+        row.id(id);
         row.id(attempt.device);
         row.id(attempt.ride.uuid());
         row.number(i64::from(attempt.version));

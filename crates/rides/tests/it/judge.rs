@@ -7,8 +7,6 @@ use tessera_rides::domain::ids::{DriverId, RideId};
 use tessera_rides::domain::ride::{Ride, State};
 use tessera_rides::store::Store;
 
-use crate::support::open;
-
 /// Every transition that there may be.
 const LEGAL: &[(State, &str, State)] = &[
     (State::Estimated, "requested", State::Requested),
@@ -88,9 +86,9 @@ fn one_ride(history: &[(String, Ride)], told: &mut HashMap<DriverId, Told>) {
             }
         }
         if kind == "offered" {
-            let (driver, _) = open(ride);
-            assert!(asked.insert(driver), "{driver} is asked for {id} twice");
             let offer = ride.offer.as_ref().unwrap();
+            let driver = offer.driver;
+            assert!(asked.insert(driver), "{driver} is asked for {id} twice");
             assert_eq!((offer.number, ride.offers), (asked.len() as u32, asked.len() as u32));
             told.entry(driver).or_default().offers.push((ride.updated_at, offer.token));
         }

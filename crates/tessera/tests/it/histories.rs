@@ -5,7 +5,7 @@
 //! times longer they are. What each client decides repeats with the seed; how they meet does not.
 
 mod rivals;
-mod venue;
+pub(crate) mod venue;
 
 use std::time::Duration;
 

@@ -27,8 +27,9 @@ pub const WINDOW: Duration = Duration::from_secs(2);
 const SETTLED: Duration = Duration::from_secs(180);
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// A `tessera serve tickets` that can be killed, put to sleep and started again.
+/// A `tessera serve ROLE` that can be killed, put to sleep and started again.
 pub struct Server {
+    role: &'static str,
     process: Option<Process>,
     pub base: String,
     data: PathBuf,
@@ -39,17 +40,22 @@ pub struct Server {
 
 impl Server {
     pub fn start(data: &Path, settings: &[(String, String)], clock_off_s: i64) -> Self {
+        Self::start_as("tickets", data, settings, clock_off_s)
+    }
+
+    /// The same of another role.
+    pub fn start_as(role: &'static str, data: &Path, settings: &[(String, String)], clock_off_s: i64) -> Self {
         let listen = format!("127.0.0.1:{}", tessera_testkit::free_port());
         let settings = settings.to_vec();
         let base = format!("http://{listen}");
-        let mut server = Self { process: None, base, data: data.to_owned(), listen, settings, clock_off_s };
+        let mut server = Self { role, process: None, base, data: data.to_owned(), listen, settings, clock_off_s };
         server.spawn();
         server
     }
 
     fn spawn(&mut self) {
         let mut command = tessera_command(tessera());
-        command.args(["serve", "tickets", "--listen", &self.listen, "--data"]).arg(&self.data);
+        command.args(["serve", self.role, "--listen", &self.listen, "--data"]).arg(&self.data);
         command.env("RUST_LOG", "warn").envs(self.settings.iter().map(|(name, value)| (name, value)));
         if self.clock_off_s != 0 {
             set_clock_off(&mut command, self.clock_off_s);
