@@ -35,6 +35,7 @@ export function home(page) {
       parts.data && [
         summary(parts.data),
         events && ticketsCard(events),
+        parts.data.components.some(isRides) && ridesCard(),
         pipelines && ingestCard(pipelines),
         components(parts.data.components),
         endpoints(),
@@ -49,6 +50,10 @@ function isIngest({ name, role }) {
 
 function isTickets({ name, role }) {
   return role === 'tickets' || name.startsWith('tickets');
+}
+
+function isRides({ name, role }) {
+  return role.startsWith('rides') || name.startsWith('rides');
 }
 
 function summary({ version, started_at, components }) {
@@ -69,6 +74,12 @@ function ticketsCard(feed) {
       ? empty('No events yet', 'An organiser makes them: a venue, a seat plan, prices.', h('a', { class: 'button', href: '#/tickets/organiser' }, 'To the organiser’s pages'))
       : h('ul', { class: 'event-cards' }, feed.data.items.map((one) => h('li', { key: one.id }, eventCard(one))))),
   ], { beside: h('a', { class: 'button small', href: '#/tickets' }, feed.data?.total > EVENTS_SHOWN ? `All ${count(feed.data.total)} events` : 'All events') });
+}
+
+function ridesCard() {
+  const pages = [['#/rides', 'Ride', 'where to, what it costs, and the car that comes'], ['#/rides/driver', 'Drive', 'a shift, offers, the way'], ['#/rides/operator', 'Operator', 'drivers, lines, prices and rides on the map']];
+  return section('Rides', h('ul', { class: 'links' }, pages.map(([href, name, note]) =>
+    h('li', { key: href }, h('a', { href }, name), h('span', null), h('span', { class: 'muted' }, note)))));
 }
 
 function ingestCard(feed) {

@@ -12,6 +12,7 @@ import { CityMap } from './citymap.js';
 import { decodeLine, distance, parsePlace, placeText } from './geo.js';
 import { Glide, paintCar, paintPin, paintSteps, paintWay } from './paint.js';
 import { profileForm } from './profile.js';
+import { trouble } from './trouble.js';
 import { Watch } from './watch.js';
 import { CANCELLED_BY, DRIVEN, minutes } from './words.js';
 
@@ -21,7 +22,7 @@ export function driver(page) {
   page.title('Drive');
   page.view = () => [heading({ title: 'Drive' }), signInFirst('driver', 'A shift belongs to somebody.')];
   if (signInFirst('driver', '')) return;
-  const state = { me: null, offer: null, ride: null, toPickup: null, last: null, note: null, busy: null, problem: null, code: '', editing: false, text: '', line: [] };
+  const state = { me: null, offer: null, ride: null, toPickup: null, last: null, note: null, busy: null, problem: null, code: '', heard: null, editing: false, text: '', line: [] };
   const me = page.feed((signal) => get('/drivers/me', signal), ME_MS);
   state.learn = (answer) => {
     me.data = answer;
@@ -79,10 +80,7 @@ function panel(page, state) {
   const { me, ride, offer } = state;
   return [
     state.map.problem && banner({ tone: 'warn', title: 'There is no map', text: state.map.problem.message, code: state.map.problem, action: button('Try again', () => state.map.load(), { kind: 'small' }) }),
-    state.problem && banner({
-      title: state.problem.title ?? 'That did not work', text: state.problem.message === state.problem.title ? null : state.problem.message, code: state.problem,
-      action: button('Dismiss', () => { state.problem = null; page.render(); }, { kind: 'small' }),
-    }),
+    trouble(page, state),
     (state.watch.status === 'behind' || state.beacon.lost) && h('p', { class: 'light light-down', role: 'status' }, 'Reconnecting…'),
     state.watch.status === 'over' && state.watch.problem && banner({ title: state.watch.problem.title, text: state.watch.problem.message, code: state.watch.problem }),
     state.note && banner({ tone: 'warn', title: state.note, action: button('Dismiss', () => { state.note = null; page.render(); }, { kind: 'small' }) }),
@@ -226,13 +224,15 @@ function go(page, state, ride) {
   if (same && ride.version < state.ride.version) return;
   const turned = !same || state.ride.state !== ride.state;
   const before = same ? lineOf(state) : null;
-  Object.assign(state, { ride, offer: null, last: null, code: turned ? '' : state.code });
+  Object.assign(state, { ride, offer: null, last: null, code: turned ? '' : state.code, heard: turned ? null : state.heard });
   if (!same) state.toPickup = null;
   if (ride.route_to_pickup) state.toPickup ??= decodeLine(ride.route_to_pickup);
   if (turned) state.line = decodeLine(ride.route);
   if (ride.state === 'accepted' && !state.toPickup) way(page, state, ride.ride_id);
-  if (lineOf(state) !== before) state.beacon.drive(lineOf(state));
-  if (turned) {
+  if (turned && ride.state === 'arrived') listen(page, state, ride.ride_id);
+  const other = lineOf(state) !== before;
+  if (other) state.beacon.drive(lineOf(state));
+  if (turned || other) {
     state.map.show(ride.state === 'picked_up_rider' ? state.line : [state.beacon.place, ride.pickup, ...(state.toPickup ?? [])]);
   }
 }
@@ -250,6 +250,18 @@ async function check(page, state) {
   }
 }
 
+/** In the demo riders may be simulated: what such a one says at the pickup is asked for. Elsewhere people say it. */
+async function listen(page, state, id) {
+  try {
+    const { code } = await get(path('demo', 'rides', id, 'code'));
+    if (page.closed || state.ride?.ride_id !== id) return;
+    state.heard = code;
+    page.render();
+  } catch {
+    // No demo here.
+  }
+}
+
 /** After a reload the way to the pickup is asked for again. */
 async function way(page, state, id) {
   try {
@@ -257,6 +269,7 @@ async function way(page, state, id) {
     if (page.closed || state.ride?.ride_id !== id || state.toPickup || !line) return;
     state.toPickup = decodeLine(line);
     state.beacon.drive(lineOf(state));
+    state.map.show([state.beacon.place, ...state.toPickup]);
     page.render();
   } catch {
     // There is the pickup on the map; the way is a help only.
@@ -298,7 +311,7 @@ function atPickup(page, state) {
         oninput: (event) => { state.code = event.target.value; page.render(); },
       }),
       h('button', { type: 'submit', class: 'button primary large', disabled: state.busy !== null || !/^\d{4}$/.test(state.code.trim()), 'data-action': 'pick-up' }, 'Start the trip')),
-    h('p', { class: 'muted' }, 'The rider tells you the four digits. '),
+    h('p', { class: 'muted' }, state.heard ? ['The rider, who is simulated, says: ', h('strong', { class: 'heard' }, state.heard)] : 'The rider tells you the four digits.'),
     h('div', null, button('The rider did not come', () => noShow(page, state), { disabled: state.busy !== null })),
   ];
 }

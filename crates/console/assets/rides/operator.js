@@ -12,6 +12,7 @@ import { CityMap } from './citymap.js';
 import { distance } from './geo.js';
 import { Growing } from './growing.js';
 import { Glide, paintArea, paintAreaWords, paintCar, paintWaiting } from './paint.js';
+import { trouble } from './trouble.js';
 import { DRIVEN, UNDER_WAY, rideLink, shortId, surgeText } from './words.js';
 
 const LIVE_MS = 2000;
@@ -50,7 +51,7 @@ export function operator(page) {
     return [
       heading({ title: 'Rides' }),
       troubles(feeds.live, feeds.areas, feeds.rides, feeds.drivers),
-      state.problem && banner({ title: state.problem.title ?? 'That did not work', text: state.problem.message, code: state.problem, action: button('Dismiss', () => { state.problem = null; page.render(); }, { kind: 'small' }) }),
+      trouble(page, state),
       tiles(state),
       state.map.problem && banner({ tone: 'warn', title: 'There is no map', text: state.map.problem.message, code: state.map.problem, action: button('Try again', () => state.map.load(), { kind: 'small' }) }),
       h('div', { key: 'map', class: 'citymap citymap-wide', ref: (host) => state.map.attach(host) }),

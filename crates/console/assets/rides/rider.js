@@ -10,6 +10,7 @@ import { countdown, money } from '../tickets/words.js';
 import { CityMap } from './citymap.js';
 import { decodeLine, distance, parsePlace, placeText } from './geo.js';
 import { Glide, paintCar, paintPin, paintSteps, paintWay } from './paint.js';
+import { trouble } from './trouble.js';
 import { Watch } from './watch.js';
 import { CANCELLED_BY, DRIVEN, UNDER_WAY, minutes, surgeText } from './words.js';
 
@@ -47,19 +48,11 @@ export function rider(page) {
 function panel(page, state) {
   return [
     state.map.problem && banner({ tone: 'warn', title: 'There is no map', text: state.map.problem.message, code: state.map.problem, action: button('Try again', () => state.map.load(), { kind: 'small' }) }),
-    state.problem && trouble(page, state),
+    trouble(page, state),
     state.watch?.status === 'behind' && h('p', { class: 'light light-down', role: 'status' }, 'Reconnecting…'),
     state.ride ? (UNDER_WAY.has(state.ride.state) ? underWay(page, state) : over(page, state))
       : state.estimate ? offer(page, state) : choosing(page, state),
   ];
-}
-
-function trouble(page, state) {
-  const { problem } = state;
-  return banner({
-    title: problem.title ?? 'That did not work', text: problem.message === problem.title ? null : problem.message, code: problem,
-    action: button('Dismiss', () => { state.problem = null; page.render(); }, { kind: 'small' }),
-  });
 }
 
 /* Where from, where to */
@@ -186,6 +179,7 @@ function take(page, state, ride) {
   } else if (ride.driver !== before.driver || ride.state !== before.state) {
     details(page, state);
   }
+  if (ride.state !== before.state && (ride.state === 'picked_up_rider' || !UNDER_WAY.has(ride.state))) showAll(state);
   if (!UNDER_WAY.has(ride.state)) {
     state.watch.stop();
     resumeLater(page, state);
@@ -362,7 +356,7 @@ function paint(pen, map, state, now) {
   const line = decoded(shown?.route);
   paintSteps(pen, map, state.from, line[0]);
   paintSteps(pen, map, state.to, line[line.length - 1]);
-  if (shown) paintWay(pen, map, line, { dashed: state.ride !== null && state.ride.state !== 'picked_up_rider' });
+  if (shown) paintWay(pen, map, line, { dashed: UNDER_WAY.has(shown.state) && shown.state !== 'picked_up_rider' });
   if (state.ride?.state === 'accepted') paintWay(pen, map, decoded(state.detail?.route_to_pickup), { ink: map.inks.way });
   if (state.from && state.ride?.state !== 'picked_up_rider') paintPin(pen, map, state.from, 'A', map.inks.accent);
   if (state.to) paintPin(pen, map, state.to, 'B', map.inks.ink);

@@ -6,6 +6,7 @@ mod demo;
 mod histories;
 mod layering;
 mod pages;
+mod ride_pages;
 mod rides;
 mod rides_split;
 mod season;

@@ -43,6 +43,17 @@ const PAGES: &[(&str, &[&str])] = &[
             "tickets/orders",
         ],
     ),
+    ("Sign in as a rider", &["rides", "rides/driver"]),
+    ("Sign in as a driver", &["rides/driver"]),
+    (
+        "Sign in as an operator",
+        &[
+            "rides/operator",
+            "rides/operator?show=drivers",
+            "rides/operator?show=areas",
+            "rides/operator/rides/ride_00000000000000000000000100000000",
+        ],
+    ),
     ("Sign in as the door", &["tickets/door", "tickets/door?event=event_00000000000000000000000100000000"]),
 ];
 
