@@ -86,14 +86,19 @@ impl Driver {
         Ok(Self { city: Arc::clone(city), number, subject, id: known.id, car, answered: 0, events: None, last })
     }
 
-    /// Drives until the city stops.
-    pub(super) async fn run(mut self) {
+    /// Drives until the city stops, at whatever point that is.
+    pub(super) async fn run(self) {
+        let stop = self.city.stop.clone();
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.works() => {}
+        }
+    }
+
+    async fn works(mut self) {
         let city = Arc::clone(&self.city);
         loop {
-            let ride = tokio::select! {
-                () = city.stop.cancelled() => return,
-                ride = self.next() => ride,
-            };
+            let ride = self.next().await;
             if let Err(error) = self.told(ride).await {
                 city.tally.broke(&error);
                 city.street.free(self.car);
@@ -169,10 +174,8 @@ impl Driver {
     /// Waits, unless the ride is no longer this driver's.
     async fn waits(&mut self, ride: &str, time: Duration) -> bool {
         let until = Instant::now() + time;
-        let city = Arc::clone(&self.city);
         loop {
             let told = tokio::select! {
-                () = city.stop.cancelled() => return false,
                 () = sleep_until(until) => return true,
                 told = self.next() => told,
             };

@@ -37,16 +37,20 @@ pub enum Form {
 
 /// Runs until the city stops.
 pub(super) async fn run(city: Arc<City>) {
+    tokio::select! {
+        () = city.stop.cancelled() => {}
+        () = passes_on(&city) => {}
+    }
+}
+
+async fn passes_on(city: &City) {
     let mut ticks = interval(LOOKS_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
-        tokio::select! {
-            () = city.stop.cancelled() => return,
-            _ = ticks.tick() => {}
-        }
+        ticks.tick().await;
         let due = city.street.due(city.roads.as_ref(), city.pace);
         for batch in due.chunks(BATCH) {
-            if let Err(error) = send(&city, batch).await {
+            if let Err(error) = send(city, batch).await {
                 city.tally.broke(&error);
             }
         }

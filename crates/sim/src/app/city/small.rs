@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::{StreamExt, stream};
 use rand::RngExt;
 use tessera_kernel::{Clock, Place, Timestamp};
 use tessera_service::Keys;
@@ -42,6 +43,8 @@ const NEAR_M: f64 = 150.0;
 const VISITOR_EVERY: Duration = Duration::from_secs(30);
 /// How long such a ride is left to the visitor.
 const LEFT_FOR: Duration = Duration::from_secs(40);
+/// Drivers who sign up at the same time.
+const SIGN_UP: usize = 8;
 /// Riders at the same time.
 const AT_ONCE: usize = 60;
 /// The name before all people of the city; the same after each start, so that drivers come back on duty.
@@ -102,20 +105,23 @@ pub async fn run(client: Client, keys: Keys, clock: Arc<dyn Clock>, stop: Cancel
     });
     let tasks = TaskTracker::new();
     tasks.spawn(edge::run(Arc::clone(&city)));
+    let mut signing = stream::iter((0..DRIVERS).map(|number| Driver::begin(&city, number))).buffer_unordered(SIGN_UP);
     let mut own = HashSet::new();
-    for number in 0..DRIVERS {
-        let began = tokio::select! {
+    loop {
+        let signed = tokio::select! {
             () = stop.cancelled() => break,
-            began = Driver::begin(&city, number) => began,
+            signed = signing.next() => signed,
         };
-        match began {
-            Ok(driver) => {
+        match signed {
+            Some(Ok(driver)) => {
                 own.insert(driver.id().to_owned());
                 tasks.spawn(driver.run());
             }
-            Err(error) => tracing::debug!(%error, "a driver of the demo stays at home"),
+            Some(Err(error)) => tracing::debug!(%error, "a driver of the demo stays at home"),
+            None => break,
         }
     }
+    drop(signing);
     let riders =
         Riders { city: Arc::clone(&city), began, inside: Arc::new(Semaphore::new(AT_ONCE)), tasks: tasks.clone() };
     tokio::select! {
