@@ -109,9 +109,12 @@ pub fn map_router(network: Option<Arc<Network>>) -> Router {
     Router::new().route("/map", get(map::map)).with_state(map::City::new(network))
 }
 
-/// The routes of the role that does nothing but take positions.
+/// The routes of the role that does nothing but take positions and show them.
 pub fn locations_router(app: App) -> Router {
-    Router::new().route("/drivers/location/update", post(positions::update)).with_state(app)
+    Router::new()
+        .route("/drivers/location/update", post(positions::update))
+        .route("/drivers/live", get(map::live))
+        .with_state(app)
 }
 
 /// The OpenAPI 3.1 document of these routes.
