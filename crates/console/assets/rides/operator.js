@@ -75,7 +75,7 @@ function tiles({ feeds }) {
     tile('Free drivers', count(free), cars.length >= CARS ? `of the first ${count(CARS)}` : `${count(cars.length)} on duty`),
     tile('Riders waiting', count(number('requested', 'offered')), `${count(number('offered'))} being offered`),
     tile('Under way', count(number('accepted', 'arrived', 'picked_up_rider')), `${count(number('picked_up_rider'))} on the trip`),
-    tile('Completed in an hour', count(done), done + lost > 0 ? `${percent(done / (done + lost))} of requests served` : null),
+    tile('Done in an hour', count(done), done + lost > 0 ? `${percent(done / (done + lost))} matched` : null),
     tile('Highest surge', surgeText(surge) ?? 'none', null));
 }
 

@@ -125,7 +125,7 @@ function timeline(data, drivers) {
       h('span', { class: `timeline-mark tone-${tone}` }, icon(shape)),
       h('div', null, h('p', { class: 'break' }, event.offer && event.kind === 'offered' && h('span', { class: 'offer-number' }, `${event.offer.number}`), text),
         h('p', { class: 'muted' }, h('time', { datetime: event.at, title: `${stamp(event.at, serverNow())} UTC` }, since === 0 ? `${stamp(event.at, serverNow())} UTC` : since > 0 ? `after ${seconds(since)}` : `${seconds(-since)} before the request`),
-          before !== null && since > 0 && h('span', null, `, ${seconds(before)} after the last step`))));
+          before !== null && since > 0 && before < since && h('span', null, `, ${seconds(before)} after the last step`))));
   })), { note: 'Times count from the request. Hover or touch one for the moment itself.' });
 }
 
