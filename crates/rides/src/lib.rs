@@ -29,7 +29,7 @@ use tessera_store::{sql, writer};
 
 use crate::locations::{Locations, Refusals};
 use crate::network::Network;
-use crate::routes::{Crow, Osrm, Road, Routes};
+use crate::routes::{Crow, Osrm, Road, Routes, Valhalla};
 
 pub use error::{CODES, Error};
 
@@ -221,11 +221,15 @@ fn open_routes(config: &config::Config, deps: &Deps, client: &reqwest::Client) -
         reason,
     };
     if let Some(routes) = &config.routes {
-        let base = routes.strip_prefix("osrm:").filter(|base| base.starts_with("http"));
-        let base = base.ok_or_else(|| {
-            refused(config::Config::ROUTES, routes, "write `osrm:` and the address, osrm:http://localhost:5000".into())
-        })?;
-        return Ok((Arc::new(Osrm::new(client.clone(), base)), None));
+        let engine: Option<Arc<dyn Routes>> = match routes.split_once(':') {
+            Some((_, base)) if !base.starts_with("http") => None,
+            Some(("osrm", base)) => Some(Arc::new(Osrm::new(client.clone(), base))),
+            Some(("valhalla", base)) => Some(Arc::new(Valhalla::new(client.clone(), base))),
+            _ => None,
+        };
+        let remedy = "write the engine and its address, osrm:http://localhost:5000 or valhalla:http://localhost:8002";
+        let engine = engine.ok_or_else(|| refused(config::Config::ROUTES, routes, remedy.into()))?;
+        return Ok((engine, None));
     }
     let city = deps.data_dir.join(CITY);
     let path = match &config.network {

@@ -3,7 +3,9 @@
 mod crow;
 mod osrm;
 pub mod polyline;
+mod remote;
 mod road;
+mod valhalla;
 
 use futures::future::BoxFuture;
 use tessera_kernel::Place;
@@ -13,6 +15,7 @@ use crate::Error;
 pub use crow::Crow;
 pub use osrm::Osrm;
 pub use road::Road;
+pub use valhalla::Valhalla;
 
 /// A way by road.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,16 +1,11 @@
 //! An engine over HTTP that speaks OSRM's API (version 1): OSRM itself, or another with that interface.
 
-use std::time::Duration;
-
 use futures::future::BoxFuture;
 use serde::Deserialize;
 use tessera_kernel::Place;
 
-use super::{Route, Routes};
+use super::{Route, Routes, remote};
 use crate::Error;
-
-/// How long an answer may take.
-const DEADLINE: Duration = Duration::from_secs(2);
 
 /// Routes from a server.
 #[derive(Clone, Debug)]
@@ -42,11 +37,7 @@ impl Osrm {
     }
 
     async fn ask(&self, path: String) -> Result<Answer, Error> {
-        let away = |error: reqwest::Error| Error::Routes { reason: error.without_url().to_string() };
-        let asked = self.client.get(format!("{}{path}", self.base)).timeout(DEADLINE).send();
-        // Refusals have a body too, which says more than the status.
-        let body = asked.await.map_err(away)?.bytes().await.map_err(away)?;
-        serde_json::from_slice(&body).map_err(|error| Error::Routes { reason: error.to_string() })
+        remote::answer(self.client.get(format!("{}{path}", self.base))).await
     }
 }
 

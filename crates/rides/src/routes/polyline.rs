@@ -15,6 +15,33 @@ pub fn encode(line: &[Place]) -> String {
     text
 }
 
+/// The line of a text of so many decimals; `None` where it is none.
+pub fn decode(text: &str, decimals: u8) -> Option<Vec<Place>> {
+    let unit = 10_f64.powi(i32::from(decimals));
+    let mut bytes = text.bytes();
+    let (mut line, mut lat, mut lng) = (Vec::new(), 0_i64, 0_i64);
+    while bytes.len() > 0 {
+        lat += read(&mut bytes)?;
+        lng += read(&mut bytes)?;
+        line.push(Place::from_degrees(lat as f64 / unit, lng as f64 / unit).ok()?);
+    }
+    Some(line)
+}
+
+/// The next number.
+fn read(bytes: &mut std::str::Bytes<'_>) -> Option<i64> {
+    let mut value = 0;
+    // More bits than any place on earth needs are none of ours.
+    for shift in (0..40).step_by(5) {
+        let chunk = i64::from(bytes.next()?.checked_sub(63).filter(|chunk| *chunk < 0x40)?);
+        value |= (chunk & 0x1f) << shift;
+        if chunk & 0x20 == 0 {
+            return Some((value >> 1) ^ -(value & 1));
+        }
+    }
+    None
+}
+
 /// Five bits a character, the sign in the lowest.
 fn number(text: &mut String, value: i64) {
     let mut rest = (value << 1) ^ (value >> 63);
@@ -36,5 +63,10 @@ mod tests {
             .map(|(lat, lng)| Place::from_degrees(lat, lng).unwrap());
         assert_eq!(encode(&line), "_p~iF~ps|U_ulLnnqC_mqNvxq`@");
         assert_eq!(encode(&[]), "");
+        assert_eq!(decode("_p~iF~ps|U_ulLnnqC_mqNvxq`@", 5).unwrap(), line);
+        assert_eq!(decode("", 5).unwrap(), []);
+        for broken in ["_p~iF", "_", "\u{0}", "é", "~~~~~~~~~~~~~~~~"] {
+            assert_eq!(decode(broken, 5), None, "{broken}");
+        }
     }
 }

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "in a test it is the assertion")]
 
 mod api;
+mod engines;
 mod judge;
 mod map;
 mod matching;

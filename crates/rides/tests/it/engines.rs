@@ -1,0 +1,106 @@
+//! Engines of routes over HTTP, played by servers that answer as the real ones do.
+
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::extract::{Request, State};
+use serde_json::{Value, json};
+use tessera_kernel::Place;
+use tessera_rides::Error;
+use tessera_rides::routes::{Osrm, Routes, Valhalla};
+
+use crate::support::place;
+
+/// Answers everything alike, and remembers what it was asked: the path with its query, and the body.
+#[derive(Clone, Default)]
+struct Engine {
+    answer: Arc<Mutex<Value>>,
+    asked: Arc<Mutex<(String, String)>>,
+}
+
+impl Engine {
+    async fn start() -> (Self, String) {
+        let engine = Self::default();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}/", listener.local_addr().unwrap());
+        let router = Router::new().fallback(Self::serve).with_state(engine.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        (engine, base)
+    }
+
+    async fn serve(State(engine): State<Self>, request: Request) -> axum::Json<Value> {
+        let path = request.uri().path_and_query().unwrap().to_string();
+        let body = axum::body::to_bytes(request.into_body(), 1 << 20).await.unwrap();
+        *engine.asked.lock().unwrap() = (path, String::from_utf8(body.to_vec()).unwrap());
+        axum::Json(engine.answer.lock().unwrap().clone())
+    }
+
+    fn answers(&self, answer: Value) {
+        *self.answer.lock().unwrap() = answer;
+    }
+
+    fn asked(&self) -> (String, String) {
+        self.asked.lock().unwrap().clone()
+    }
+}
+
+fn client() -> reqwest::Client {
+    tessera_service::client::build().unwrap()
+}
+
+fn ends() -> (Place, Place) {
+    (place(0.0, 0.0), place(0.01, 0.0))
+}
+
+#[tokio::test]
+async fn osrm_is_asked_in_its_own_words() {
+    let (engine, base) = Engine::start().await;
+    let osrm = Osrm::new(client(), &base);
+    let (from, to) = ends();
+    engine.answers(
+        json!({ "code": "Ok", "routes": [{ "distance": 2132.5, "duration": 208.0, "geometry": "_p~iF~ps|U" }] }),
+    );
+    let route = osrm.route(from, to).await.unwrap();
+    assert_eq!((route.distance_m, route.seconds, &*route.line), (2132.5, 208.0, "_p~iF~ps|U"));
+    let path = "/route/v1/driving/-8.6100000,41.1500000;-8.6100000,41.1600000?overview=full&geometries=polyline";
+    assert_eq!(engine.asked().0, path);
+    engine.answers(json!({ "code": "Ok", "durations": [[12.5], [null]] }));
+    assert_eq!(osrm.table(&[from, to], to).await.unwrap(), [Some(12.5), None]);
+    assert!(engine.asked().0.ends_with("?sources=0;1&destinations=2"), "{:?}", engine.asked());
+    engine.answers(json!({ "code": "NoSegment" }));
+    assert!(matches!(osrm.route(from, to).await, Err(Error::NoRoad { .. })));
+    engine.answers(json!({ "code": "NoRoute" }));
+    assert!(matches!(osrm.route(from, to).await, Err(Error::NoWay { .. })));
+    engine.answers(json!({ "message": "what?" }));
+    assert!(matches!(osrm.route(from, to).await, Err(Error::Routes { .. })));
+}
+
+#[tokio::test]
+async fn valhalla_is_asked_in_its_own_words() {
+    let (engine, base) = Engine::start().await;
+    let valhalla = Valhalla::new(client(), &base);
+    let (from, to) = ends();
+    // Its lines have six decimals, ours five.
+    engine.answers(json!({
+        "trip": { "legs": [{ "shape": "_izlhA~rlgdF_{geC~ywl@" }], "summary": { "time": 228.889, "length": 2.638 }, "status": 0 },
+    }));
+    let route = valhalla.route(from, to).await.unwrap();
+    assert_eq!((route.distance_m.round(), route.seconds, &*route.line), (2638.0, 228.889, "_p~iF~ps|U_ulLnnqC"));
+    let (path, question) = engine.asked();
+    let question: Value = serde_json::from_str(&question).unwrap();
+    assert_eq!((&*path, &question["costing"]), ("/route", &json!("auto")));
+    assert_eq!(question["locations"][1], json!({ "lat": 41.16, "lon": -8.61 }));
+    engine.answers(
+        json!({ "sources_to_targets": [[{ "time": 158, "distance": 1.984 }], [{ "time": null, "distance": null }]] }),
+    );
+    assert_eq!(valhalla.table(&[from, to], to).await.unwrap(), [Some(158.0), None]);
+    assert_eq!(valhalla.table(&[], to).await.unwrap(), []);
+    assert!(matches!(valhalla.table(&[from], to).await, Err(Error::Routes { .. })), "two rows for one source");
+    let refused = |code: u32| json!({ "error_code": code, "error": "no", "status_code": 400, "status": "Bad Request" });
+    engine.answers(refused(171));
+    assert!(matches!(valhalla.route(from, to).await, Err(Error::NoRoad { .. })));
+    engine.answers(refused(442));
+    assert!(matches!(valhalla.route(from, to).await, Err(Error::NoWay { .. })));
+    engine.answers(refused(154));
+    assert!(matches!(valhalla.route(from, to).await, Err(Error::Routes { .. })));
+}
