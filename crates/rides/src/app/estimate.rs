@@ -79,6 +79,8 @@ impl App {
             searching_since: None,
             accepted_at: None,
             arrived_at: None,
+            wrong_codes: 0,
+            wrong_code_at: None,
             picked_up_at: None,
             ended_at: None,
             cancellation: None,

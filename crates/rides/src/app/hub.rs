@@ -24,18 +24,29 @@ pub struct Hub(Mutex<HashMap<Uuid, Watched>>);
 struct Watched {
     sender: Sender<Arc<Ride>>,
     /// Which version of which ride was told last.
-    told: VecDeque<(RideId, u32)>,
+    told: VecDeque<Told>,
+}
+
+/// What was told of a ride.
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    ride: RideId,
+    version: u32,
+    /// Whether those who watch had nothing to do with it any more: a driver who was asked and said no.
+    over: bool,
 }
 
 impl Watched {
     /// Whether a version of a ride is news.
     fn lacks(&self, ride: RideId, version: u32) -> bool {
-        self.told.iter().find(|(told, _)| *told == ride).is_none_or(|(_, told)| *told < version)
+        self.told.iter().find(|told| told.ride == ride).is_none_or(|told| told.version < version)
     }
 
-    fn tell(&mut self, ride: &Arc<Ride>) {
-        self.told.retain(|(told, _)| *told != ride.id);
-        self.told.push_front((ride.id, ride.version));
+    /// `id`: what is watched.
+    fn tell(&mut self, id: Uuid, ride: &Arc<Ride>) {
+        let over = id != ride.id.uuid() && ride.bound_driver().is_none_or(|driver| driver.uuid() != id);
+        self.told.retain(|told| told.ride != ride.id);
+        self.told.push_front(Told { ride: ride.id, version: ride.version, over });
         self.told.truncate(REMEMBERED);
         // Nobody listening is no fault.
         let _ = self.sender.send(Arc::clone(ride));
@@ -66,7 +77,7 @@ impl Hub {
         let mut told: Option<Arc<Ride>> = None;
         for id in std::iter::once(ride.id.uuid()).chain(drivers.iter().map(|driver| driver.uuid())) {
             if let Some(watched) = watched.get_mut(&id).filter(|watched| watched.lacks(ride.id, ride.version)) {
-                watched.tell(told.get_or_insert_with(|| Arc::new(ride.clone())));
+                watched.tell(id, told.get_or_insert_with(|| Arc::new(ride.clone())));
             }
         }
     }
@@ -86,9 +97,9 @@ impl Hub {
                 continue;
             }
             concerns.ids.insert(*id);
-            for (ride, _) in watched.told.iter().filter(|(ride, _)| ride.uuid() != *id) {
-                concerns.ids.insert(ride.uuid());
-                concerns.told.entry(*ride).or_default().push((*id).into());
+            for told in watched.told.iter().filter(|told| told.ride.uuid() != *id && !told.over) {
+                concerns.ids.insert(told.ride.uuid());
+                concerns.told.entry(told.ride).or_default().push((*id).into());
             }
         }
         concerns
@@ -104,6 +115,6 @@ impl Hub {
 pub struct Concerns {
     /// Rides and drivers.
     pub ids: HashSet<Uuid>,
-    /// Drivers that were told of a ride, and may have nothing to do with it any more.
+    /// Drivers that were told of a ride, and may have nothing to do with it any more without knowing it.
     pub told: HashMap<RideId, Vec<DriverId>>,
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{App, Wish};
 use crate::Error;
 use crate::domain::ids::{DriverId, OfferId, RideId};
-use crate::domain::ride::{Command, Party, Refused, Ride};
+use crate::domain::ride::{Command, Party, Refused, Ride, State};
 use crate::store::{Step, Stepped};
 
 /// Who asks.
@@ -30,20 +30,35 @@ pub enum StatusChange {
     Completed,
 }
 
+impl Asker {
+    /// Whether a ride concerns it as it stands.
+    pub fn may_see(&self, ride: &Ride) -> bool {
+        match self {
+            Self::Rider(subject) => *ride.rider == **subject,
+            Self::Driver(driver) => ride.driver == Some(*driver) || ride.bound_driver() == Some(*driver),
+            Self::Operator => true,
+        }
+    }
+}
+
 impl App {
     /// A ride that concerns the asker.
     ///
     /// # Errors
     /// [`Error::NotFound`], also where it is another's; those of the database.
     pub async fn ride(&self, id: RideId, asker: &Asker) -> Result<Ride, Error> {
+        self.ride_of(id, std::slice::from_ref(asker)).await.map(|(ride, _)| ride)
+    }
+
+    /// A ride, and as whom it concerns the one who asks: the first that it does.
+    ///
+    /// # Errors
+    /// Those of [`App::ride`].
+    pub async fn ride_of(&self, id: RideId, askers: &[Asker]) -> Result<(Ride, Asker), Error> {
         let missing = || Error::NotFound { what: "ride", id: id.to_string() };
         let ride = self.store.ride(id).await?.ok_or_else(missing)?;
-        let concerned = match asker {
-            Asker::Rider(subject) => *ride.rider == **subject,
-            Asker::Driver(driver) => ride.driver == Some(*driver) || ride.bound_driver() == Some(*driver),
-            Asker::Operator => true,
-        };
-        if concerned { Ok(ride) } else { Err(missing()) }
+        let asker = askers.iter().find(|asker| asker.may_see(&ride)).cloned().ok_or_else(missing)?;
+        Ok((ride, asker))
     }
 
     /// Books an estimate. The same again gives the ride as it is.
@@ -100,8 +115,10 @@ impl App {
 
     /// Takes a step, and says in the product's words why not.
     async fn take(&self, id: RideId, command: Command, rider: Option<&Arc<str>>) -> Result<Ride, Error> {
+        let picks_up = matches!(command, Command::PickUp { .. });
         let step = Step { ride: id, command, rider: rider.cloned() };
         match self.store.step(step).await? {
+            Stepped::Done(ride, _) if picks_up && ride.state == State::Arrived => Err(Error::WrongCode { ride: id }),
             Stepped::Done(ride, _) | Stepped::Refused(Refused::Already, ride) => Ok(ride),
             Stepped::Missing => Err(Error::NotFound { what: "ride", id: id.to_string() }),
             Stepped::DriverBound(ride) => Err(not_now(&ride, "the driver has another offer or ride")),
@@ -111,7 +128,9 @@ impl App {
                 Refused::NotYours => Error::Forbidden { what: format!("ride `{id}`") },
                 Refused::OfferOver => Error::OfferOver { ride: id, state: ride.state },
                 Refused::Expired => Error::EstimateExpired { ride: id, fresh: None },
-                Refused::WrongCode => Error::WrongCode { ride: id },
+                Refused::TooManyCodes => {
+                    not_now(&ride, "too many wrong codes; ask the rider, and try again in a minute")
+                }
             }),
         }
     }

@@ -83,11 +83,26 @@ impl State {
         matches!(self, Self::Completed | Self::Cancelled | Self::Expired | Self::NoDriver)
     }
 
+    /// Whether one who does not drive may end it.
+    const fn may_be_cancelled(self, by: Party) -> bool {
+        match self {
+            Self::Estimated | Self::Requested | Self::Offered | Self::Accepted | Self::Arrived => true,
+            // Else it would never end where its driver cannot say so any more.
+            Self::PickedUpRider => matches!(by, Party::Operator),
+            Self::Completed | Self::Cancelled | Self::Expired | Self::NoDriver => false,
+        }
+    }
+
     /// Whether a driver is bound to it.
     pub const fn has_driver(self) -> bool {
         matches!(self, Self::Accepted | Self::Arrived | Self::PickedUpRider)
     }
 }
+
+/// So many wrong codes are taken for slips.
+const FREE_GUESSES: u32 = 5;
+/// How long a driver waits for each further one: there are 10,000 codes.
+const GUESS_PAUSE: Duration = Duration::from_secs(60);
 
 /// Who ends a ride.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -198,6 +213,12 @@ pub struct Ride {
     pub accepted_at: Option<Timestamp>,
     /// When the driver was at the pickup.
     pub arrived_at: Option<Timestamp>,
+    /// How many codes the driver has told that were not the rider's.
+    #[serde(default)]
+    pub wrong_codes: u32,
+    /// The last one of them.
+    #[serde(default)]
+    pub wrong_code_at: Option<Timestamp>,
     /// When the rider got in.
     pub picked_up_at: Option<Timestamp>,
     /// When it ended.
@@ -265,8 +286,8 @@ pub enum Command {
 }
 
 impl Command {
-    /// The name of its event in the ride's history.
-    pub const fn event(&self) -> &'static str {
+    /// The name of its event in the history of the ride, which is so after it.
+    pub fn event(&self, after: &Ride) -> &'static str {
         match self {
             Self::Request => "requested",
             Self::Offer(_) => "offered",
@@ -274,6 +295,7 @@ impl Command {
             Self::Deny { .. } => "denied",
             Self::Lapse { .. } => "lapsed",
             Self::Arrive(_) => "arrived",
+            Self::PickUp { .. } if after.state == State::Arrived => "wrong_code",
             Self::PickUp { .. } => "picked_up_rider",
             Self::Complete(_) => "completed",
             Self::Cancel { .. } | Self::NoShow(_) => "cancelled",
@@ -296,8 +318,8 @@ pub enum Refused {
     OfferOver,
     /// The estimate has expired.
     Expired,
-    /// Not what the rider's code is.
-    WrongCode,
+    /// So many codes were wrong that the next one has to wait.
+    TooManyCodes,
     /// Not yet: the rider may still come, a driver may still be found.
     TooEarly,
 }
@@ -366,11 +388,17 @@ impl Ride {
             }
             (Command::PickUp { driver, code }, State::Arrived) => {
                 self.driven_by(*driver)?;
-                if *code != self.code {
-                    return Err(Refused::WrongCode);
+                if self.wrong_codes >= FREE_GUESSES && self.wrong_code_at.is_some_and(|at| now.since(at) < GUESS_PAUSE)
+                {
+                    return Err(Refused::TooManyCodes);
                 }
-                next.state = State::PickedUpRider;
-                next.picked_up_at = Some(now);
+                if *code == self.code {
+                    next.state = State::PickedUpRider;
+                    next.picked_up_at = Some(now);
+                } else {
+                    next.wrong_codes += 1;
+                    next.wrong_code_at = Some(now);
+                }
             }
             (Command::Complete(driver), State::PickedUpRider) => {
                 self.driven_by(*driver)?;
@@ -392,10 +420,7 @@ impl Ride {
                 next.searching_since = Some(now);
             }
             (Command::Cancel { by: Party::Driver, .. }, _) => return Err(Refused::State),
-            (
-                Command::Cancel { by, reason, .. },
-                State::Estimated | State::Requested | State::Offered | State::Accepted | State::Arrived,
-            ) => {
+            (Command::Cancel { by, reason, .. }, state) if state.may_be_cancelled(*by) => {
                 let driving = self.accepted_at.map(|accepted| now.since(accepted).as_secs());
                 let fee = tariff.cancellation(driving.filter(|_| *by == Party::Rider));
                 next.state = State::Cancelled;
@@ -411,6 +436,11 @@ impl Ride {
                 let reason = "the rider did not come".to_owned();
                 next.state = State::Cancelled;
                 next.cancellation = Some(Cancellation { by: Party::Driver, reason, fee });
+            }
+            (Command::NoShow(driver), State::Cancelled) => {
+                self.driven_by(*driver)?;
+                let same = self.cancellation.as_ref().is_some_and(|known| known.by == Party::Driver);
+                return Err(if same { Refused::Already } else { Refused::State });
             }
             (Command::Cancel { by, .. }, State::Cancelled) => {
                 let same = self.cancellation.as_ref().is_some_and(|known| known.by == *by);

@@ -28,6 +28,14 @@ pub(super) fn asker(identity: &Identity) -> Result<Asker, tessera_service::Error
     })
 }
 
+/// As whom one may ask for a ride: a driver may have been its rider.
+pub(super) fn askers(identity: &Identity) -> Result<Vec<Asker>, tessera_service::Error> {
+    let most = asker(identity)?;
+    let rides = matches!(most, Asker::Driver(_)) && identity.is("rider");
+    let rider = rides.then(|| Asker::Rider(identity.subject.clone()));
+    Ok(rider.into_iter().chain([most]).collect())
+}
+
 /// Estimates price, time and way of a ride. The query's form is `?pickup=lat,lng&destination=lat,lng`.
 #[utoipa::path(
     post,
@@ -212,12 +220,16 @@ pub(super) async fn cancel(
     identity: Identity,
     Json(body): Json<CancelBody>,
 ) -> Result<Json<RideBody>, Problem> {
-    let asker = asker(&identity)?;
+    let askers = askers(&identity)?;
     let length = body.reason.chars().count();
     if length > 200 {
         let reason = format!("`reason` has {length} characters; it takes up to 200");
         return Err(Error::BadRequest { reason }.into());
     }
+    let asker = match &*askers {
+        [asker] => asker.clone(),
+        several => app.ride_of(body.ride_id, several).await?.1,
+    };
     let ride = app.cancel(&asker, body.ride_id, body.reason, body.no_show).await?;
     Ok(Json(RideBody::new(&ride, &asker)))
 }
@@ -252,7 +264,7 @@ pub(super) struct CancelFeeBody {
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct EventBody {
     version: u32,
-    /// `estimated`, `requested`, `offered`, `denied`, `lapsed`, `accepted`, `arrived`, `picked_up_rider`, `completed`,
+    /// `estimated`, `requested`, `offered`, `denied`, `lapsed`, `accepted`, `arrived`, `wrong_code`, `picked_up_rider`, `completed`,
     /// `cancelled`, `expired` or `no_driver`. One of `cancelled` after which the state is `requested` is a driver who gave up.
     kind: String,
     #[schema(value_type = String, format = DateTime)]
@@ -285,8 +297,7 @@ pub(super) async fn show(
     identity: Identity,
     Path(id): Path<RideId>,
 ) -> Result<Json<RideAndHistory>, Problem> {
-    let asker = asker(&identity)?;
-    let ride = app.ride(id, &asker).await?;
+    let (ride, asker) = app.ride_of(id, &askers(&identity)?).await?;
     let history = app.store.history(id).await?.into_iter();
     let history = history.map(|(kind, ride)| EventBody::new(kind, &ride, &asker)).collect();
     let driver_profile = match ride.driver {

@@ -56,8 +56,9 @@ impl Guest {
         }
     }
 
-    fn is_signed_in(&self) -> bool {
-        self.app.clock.now() < self.identity.expires_at
+    /// How long the token lasts yet.
+    pub(super) fn signed_in_for(&self) -> Duration {
+        self.identity.expires_at.since(self.app.clock.now())
     }
 }
 
@@ -73,7 +74,11 @@ fn public(error: &Error) -> String {
 /// Accepts the upgrade.
 pub(super) fn answer(upgrade: WebSocketUpgrade, watch: Watch, guest: Guest, stop: CancellationToken) -> Response {
     upgrade.max_message_size(MAX_MESSAGE_BYTES).on_upgrade(move |mut socket| async move {
-        let ended = stop.run_until_cancelled(talk(&mut socket, watch, &guest)).await;
+        let talk = async {
+            let talk = timeout(guest.signed_in_for(), talk(&mut socket, watch, &guest));
+            talk.await.unwrap_or(Ended::SignedOut)
+        };
+        let ended = stop.run_until_cancelled(talk).await;
         let (code, reason) = match ended {
             Some(Ended::Over) => (close_code::NORMAL, "over"),
             Some(Ended::SignedOut) => (close_code::POLICY, "the token has ended"),
@@ -112,7 +117,6 @@ async fn talk(socket: &mut WebSocket, mut watch: Watch, guest: &Guest) -> Ended 
                     said = socket.recv() => {
                         heard = Instant::now();
                         match said {
-                            Some(Ok(Message::Text(_) | Message::Binary(_))) if !guest.is_signed_in() => return Ended::SignedOut,
                             Some(Ok(Message::Text(text))) => Message::text(guest.take(text.as_bytes(), false).await),
                             Some(Ok(Message::Binary(body))) => Message::text(guest.take(&body, true).await),
                             Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,

@@ -23,7 +23,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Interval, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 
-use super::rides::asker;
+use super::rides::{asker, askers};
 use super::sockets::{self, Guest};
 use super::wire::RideBody;
 use crate::Error;
@@ -93,9 +93,11 @@ impl Watch {
 /// Whether the client asks for a WebSocket.
 type Upgrade = Result<WebSocketUpgrade, WebSocketUpgradeRejection>;
 
-/// Answers as the client asks for it. A process that stops ends its streams, so that clients go to another one.
+/// Answers as the client asks for it. A process that stops ends its streams, so that clients go to another one, and a stream ends
+/// with its token.
 fn answer(watch: Watch, guest: Guest, upgrade: Upgrade, draining: Option<Extension<Draining>>) -> Response {
     let stop = draining.map_or_else(CancellationToken::new, |Extension(Draining(stop))| stop);
+    let signed_in = guest.signed_in_for();
     if let Ok(upgrade) = upgrade {
         return sockets::answer(upgrade, watch, guest, stop);
     }
@@ -104,7 +106,10 @@ fn answer(watch: Watch, guest: Guest, upgrade: Upgrade, draining: Option<Extensi
         let event = watch.next().await?;
         Some((event.sse(), watch))
     });
-    let body = begin.chain(events).map(Ok::<_, Infallible>).take_until(stop.cancelled_owned());
+    let ended = async move {
+        let _ = tokio::time::timeout(signed_in, stop.cancelled()).await;
+    };
+    let body = begin.chain(events).map(Ok::<_, Infallible>).take_until(ended);
     ([(CONTENT_TYPE, "text/event-stream"), (CACHE_CONTROL, "no-store")], Body::from_stream(body)).into_response()
 }
 
@@ -123,10 +128,11 @@ pub(super) async fn ride(
     draining: Option<Extension<Draining>>,
     upgrade: Upgrade,
 ) -> Result<Response, Problem> {
-    let asker = asker(&identity)?;
+    let askers = askers(&identity)?;
     // Watch first: what happens in between comes twice rather than never.
     let changes = app.hub.ride(id);
-    let ride = Arc::new(app.ride(id, &asker).await?);
+    let (ride, asker) = app.ride_of(id, &askers).await?;
+    let ride = Arc::new(ride);
     let guest = Guest::new(&app, identity);
     let first = Some(Event::Ride(json!(RideBody::new(&ride, &asker))));
     let over = ride.state.is_final();
@@ -209,7 +215,12 @@ impl RideWatch {
                 Err(RecvError::Closed) => return None,
             };
             if told.version > self.ride.version {
-                self.over = told.state.is_final();
+                let concerns = self.asker.may_see(&told);
+                if !concerns && told.bound_driver().is_some() {
+                    // It has gone on to another driver meanwhile.
+                    return None;
+                }
+                self.over = told.state.is_final() || !concerns;
                 self.ride = told;
                 return Some(Event::Ride(json!(RideBody::new(&self.ride, &self.asker))));
             }
@@ -258,6 +269,10 @@ impl DriverWatch {
                 Ok(ride) if self.told.is_some_and(|(id, version)| id == ride.id && version >= ride.version) => {}
                 Ok(ride) => {
                     self.told = Some((ride.id, ride.version));
+                    if ride.bound_driver().is_some() && !self.asker.may_see(&ride) {
+                        // What has gone on to another driver is no business of this one.
+                        return Some(Event::Reset);
+                    }
                     return Some(Event::Ride(json!(RideBody::new(&ride, &self.asker))));
                 }
                 Err(RecvError::Lagged(_)) => return Some(Event::Reset),

@@ -107,7 +107,7 @@ pub(super) async fn apply(tx: &mut Tx<'_>, tariff: &Tariff, steps: &[&Step]) -> 
             bound.retain(|(bound, ..)| *bound != driver);
             freed.push(driver);
         }
-        events.push((next.clone(), step.command.event()));
+        events.push((next.clone(), step.command.event(&next)));
         rides.insert(next.id, next.clone());
         stepped.push(Stepped::Done(next, let_go));
     }

@@ -17,6 +17,7 @@ const LEGAL: &[(State, &str, State)] = &[
     (State::Offered, "denied", State::Requested),
     (State::Offered, "lapsed", State::Requested),
     (State::Accepted, "arrived", State::Arrived),
+    (State::Arrived, "wrong_code", State::Arrived),
     (State::Arrived, "picked_up_rider", State::PickedUpRider),
     (State::PickedUpRider, "completed", State::Completed),
     (State::Estimated, "cancelled", State::Cancelled),
@@ -24,6 +25,7 @@ const LEGAL: &[(State, &str, State)] = &[
     (State::Offered, "cancelled", State::Cancelled),
     (State::Accepted, "cancelled", State::Cancelled),
     (State::Arrived, "cancelled", State::Cancelled),
+    (State::PickedUpRider, "cancelled", State::Cancelled),
     // A driver gives it back.
     (State::Accepted, "cancelled", State::Requested),
     (State::Arrived, "cancelled", State::Requested),

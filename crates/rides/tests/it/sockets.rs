@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tessera_kernel::{Clock, SystemClock};
 use tessera_rides::app::{App, Asker, StatusChange};
 use tessera_rides::config::Config;
+use tessera_rides::domain::ride::State;
 use tessera_rides::http;
 use tessera_rides::jobs::follow;
 use tessera_rides::jobs::matcher::Matcher;
@@ -306,4 +307,76 @@ async fn who_says_nothing_is_let_go() {
     drop(silent);
     talking.send(Message::Ping(Default::default())).await.unwrap();
     assert!(matches!(talking.next().await, Some(Ok(Message::Ping(_) | Message::Pong(_)))));
+}
+
+/// Who said no, or gave the ride back, learns nothing of the driver who came after.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_ends_with_the_right_to_it() {
+    let databases = Databases::postgres();
+    let url = databases.fresh();
+    let town = Town::live(&url, Config::default()).await;
+    let beside = town.beside(&url, Config::default()).await;
+    let (address, app, mut matcher) = (serve(&town.app).await, &town.app, Matcher::new(town.app.clone()));
+    let driver = town.driver("dora", place(0.0, 0.001)).await;
+    let ride = town.request("ana", place(0.0, 0.0)).await.id;
+    matcher.round().await.unwrap();
+    let (_, offer) = open(&app.store.ride(ride).await.unwrap().unwrap());
+    let mut of_driver = beside.app.hub().driver(driver);
+    beside.app.look().await.unwrap();
+    assert_eq!(of_driver.recv().await.unwrap().version, 3);
+    let path = format!("/rides/{ride}/stream");
+    let mut watching = connect(address, &path, &town.token("dora", "driver")).await;
+    assert_eq!(event(&mut watching, "ride").await["state"], "offered");
+    app.respond(driver, ride, offer, false).await.unwrap();
+    assert_eq!(event(&mut watching, "ride").await["state"], "requested");
+    assert!(matches!(next(&mut watching).await, Message::Close(_)));
+
+    beside.app.look().await.unwrap();
+    assert_eq!(of_driver.recv().await.unwrap().bound_driver(), None, "that it is over is told");
+    let other = town.driver("eve", place(0.0, 0.002)).await;
+    matcher.round().await.unwrap();
+    let (asked, offer) = open(&app.store.ride(ride).await.unwrap().unwrap());
+    assert_eq!(asked, other);
+    app.respond(other, ride, offer, true).await.unwrap();
+    beside.app.look().await.unwrap();
+    assert!(of_driver.try_recv().is_err(), "what comes after is another's");
+
+    // A token that ends takes its streams with it.
+    let token = app.keys().sign_token("ana", &["rider".to_owned()], Duration::from_secs(2)).unwrap();
+    let mut short = connect(address, &path, &token).await;
+    let end = loop {
+        if let Message::Close(end) = next(&mut short).await {
+            break end.unwrap();
+        }
+    };
+    assert_eq!(end.code, CloseCode::Policy);
+    let token =
+        format!("Bearer {}", app.keys().sign_token("ana", &["rider".to_owned()], Duration::from_secs(2)).unwrap());
+    let request = Request::get(&path).header("authorization", token).body(Body::empty()).unwrap();
+    let mut body = http::router(app.clone()).oneshot(request).await.unwrap().into_body();
+    let ended = async {
+        while let Some(frame) = body.frame().await {
+            frame.unwrap();
+        }
+    };
+    tokio::time::timeout(PATIENCE, ended).await.expect("the stream ends");
+}
+
+/// A driver may ride, too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_drives_and_rides_sees_both() {
+    let databases = Databases::sqlite();
+    let town = Town::live(&databases.fresh(), Config::default()).await;
+    let ride = town.request("dora", place(0.0, 0.0)).await.id;
+    let both = ["rider".to_owned(), "driver".to_owned()];
+    let token = format!("Bearer {}", town.app.keys().sign_token("dora", &both, Duration::from_secs(60)).unwrap());
+    let ask = |method: &str, path: String, body: String| {
+        let request = Request::builder().method(method).uri(path).header("authorization", &token);
+        let request = request.header("content-type", "application/json").body(Body::from(body)).unwrap();
+        http::router(town.app.clone()).oneshot(request)
+    };
+    assert_eq!(ask("GET", format!("/rides/{ride}"), String::new()).await.unwrap().status(), 200);
+    let cancelled = ask("POST", "/ride/cancel".into(), format!(r#"{{"ride_id":"{ride}"}}"#)).await.unwrap();
+    assert_eq!(cancelled.status(), 200);
+    assert_eq!(town.app.store.ride(ride).await.unwrap().unwrap().state, State::Cancelled);
 }

@@ -68,7 +68,8 @@ async fn a_trip_goes_to_its_end(town: &Town) {
     let done = app.set_status(driver, ride.id, StatusChange::Completed).await.unwrap();
     assert_eq!(done.state, State::Completed);
     let kinds: Vec<String> = app.store.history(ride.id).await.unwrap().into_iter().map(|(kind, _)| kind).collect();
-    let expected = ["estimated", "requested", "offered", "accepted", "arrived", "picked_up_rider", "completed"];
+    let expected =
+        ["estimated", "requested", "offered", "accepted", "arrived", "wrong_code", "picked_up_rider", "completed"];
     assert_eq!(kinds, expected);
     // The driver is free for who waited.
     matcher.round().await.unwrap();

@@ -168,10 +168,11 @@ fn after(state: Option<State>, kind: &str, gives_back: bool) -> Option<State> {
         (Some(Offered), "accepted") => Accepted,
         (Some(Offered), "denied" | "lapsed") => Requested,
         (Some(Accepted), "arrived") => Arrived,
+        (Some(Arrived), "wrong_code") => Arrived,
         (Some(Arrived), "picked_up_rider") => PickedUpRider,
         (Some(PickedUpRider), "completed") => Completed,
         (Some(Accepted | Arrived), "cancelled") if gives_back => Requested,
-        (Some(Estimated | Requested | Offered | Accepted | Arrived), "cancelled") => Cancelled,
+        (Some(Estimated | Requested | Offered | Accepted | Arrived | PickedUpRider), "cancelled") => Cancelled,
         _ => return None,
     })
 }

@@ -46,6 +46,8 @@ fn ride() -> Ride {
         searching_since: None,
         accepted_at: None,
         arrived_at: None,
+        wrong_codes: 0,
+        wrong_code_at: None,
         picked_up_at: None,
         ended_at: None,
         cancellation: None,
@@ -120,7 +122,18 @@ fn the_same_again_is_said_to_be_so() {
     let arrived = accepted.after(&Command::Arrive(driver(9)), &tariff(), at(50)).unwrap();
     assert_eq!(arrived.after(&Command::Arrive(driver(9)), &tariff(), at(51)), Err(Refused::Already));
     assert_eq!(arrived.after(&Command::Arrive(driver(8)), &tariff(), at(51)), Err(Refused::NotYours));
-    assert_eq!(arrived.after(&pick_up("0000"), &tariff(), at(51)), Err(Refused::WrongCode));
+}
+
+#[test]
+fn a_code_cannot_be_found_by_trying() {
+    let arrived = through(&[Command::Request, offer(1, 9, 30), accept(1, 9), Command::Arrive(driver(9))]);
+    let wrong = |ride: Ride, second: u64| ride.after(&pick_up("0000"), &tariff(), at(second)).unwrap();
+    let five = (20..25).fold(arrived, wrong);
+    assert_eq!((five.state, five.wrong_codes), (State::Arrived, 5));
+    assert_eq!(five.after(&pick_up("0412"), &tariff(), at(83)), Err(Refused::TooManyCodes), "not even the right one");
+    let six = wrong(five.clone(), 84);
+    assert_eq!(six.after(&pick_up("0001"), &tariff(), at(143)), Err(Refused::TooManyCodes));
+    assert_eq!(five.after(&pick_up("0412"), &tariff(), at(84)).unwrap().state, State::PickedUpRider);
 }
 
 #[test]
@@ -151,12 +164,15 @@ fn a_driver_who_cancels_gives_the_ride_back_and_the_place_in_the_line_stays() {
 }
 
 #[test]
-fn nobody_cancels_a_ride_with_the_rider_in_the_car() {
+fn only_an_operator_cancels_a_ride_with_the_rider_in_the_car() {
     let inside = [Command::Request, offer(1, 9, 30), accept(1, 9), Command::Arrive(driver(9)), pick_up("0412")];
     let inside = through(&inside);
-    for by in [Party::Rider, Party::Driver, Party::Operator] {
+    for by in [Party::Rider, Party::Driver] {
         assert_eq!(inside.after(&cancel(by, Some(driver(9))), &tariff(), at(60)), Err(Refused::State), "{by:?}");
     }
+    // Else a ride whose driver has lost the phone would never end.
+    let over = inside.after(&cancel(Party::Operator, None), &tariff(), at(60)).unwrap();
+    assert_eq!((over.state, over.bound_driver(), over.cancellation.unwrap().fee.amount), (State::Cancelled, None, 0));
 }
 
 #[test]
@@ -171,7 +187,9 @@ fn who_lets_a_driver_come_for_nothing_pays() {
     assert_eq!(arrived.after(&Command::NoShow(driver(9)), &tariff(), at(399)), Err(Refused::TooEarly));
     assert_eq!(arrived.after(&Command::NoShow(driver(8)), &tariff(), at(400)), Err(Refused::NotYours));
     let over = arrived.after(&Command::NoShow(driver(9)), &tariff(), at(400)).unwrap();
-    assert_eq!((over.state, over.cancellation.unwrap().fee.amount), (State::Cancelled, 250));
+    assert_eq!((over.state, over.cancellation.as_ref().unwrap().fee.amount), (State::Cancelled, 250));
+    assert_eq!(over.after(&Command::NoShow(driver(9)), &tariff(), at(401)), Err(Refused::Already));
+    assert_eq!(over.after(&Command::NoShow(driver(8)), &tariff(), at(401)), Err(Refused::NotYours));
 }
 
 fn any_command() -> impl Strategy<Value = Command> {
