@@ -72,8 +72,14 @@ function choosing(page, state) {
     h('label', { class: 'field' }, h('span', null, text),
       h('input', {
         name, value: state.texts[name], placeholder: '41.14960, -8.61100', autocomplete: 'off', inputmode: 'text',
-        onfocus: () => { state.setting = name; page.render(); },
-        oninput: (event) => { state.texts[name] = event.target.value; state[name] = parsePlace(event.target.value); page.render(); },
+        // Not on focus: who passes by with the keyboard has chosen nothing.
+        onclick: () => { state.setting = name; page.render(); },
+        oninput: (event) => {
+          state.texts[name] = event.target.value;
+          state[name] = parsePlace(event.target.value);
+          state.setting = state.from ? 'to' : 'from';
+          page.render();
+        },
       })))),
   ['from', 'to'].map((name) => state.texts[name] && !state[name] && h('p', { class: 'field-error', key: name, role: 'alert' }, `“${state.texts[name]}” is no place: write it as 41.14960, -8.61100.`)),
   h('div', { class: 'actions' },
@@ -205,6 +211,7 @@ function underWay(page, state) {
   const driven = DRIVEN.has(ride.state);
   return h('div', { class: 'card stack-small' },
     h('div', { role: 'status', 'aria-live': 'polite' }, standing(state)),
+    !driven && searching(ride),
     driven && detail?.driver_profile && h('div', { class: 'car-card' },
       h('span', { class: 'plate' }, detail.driver_profile.plate),
       h('span', null, h('strong', { class: 'break' }, detail.driver_profile.name), h('span', { class: 'muted break' }, detail.driver_profile.vehicle))),
@@ -214,8 +221,8 @@ function underWay(page, state) {
     ride.state !== 'picked_up_rider' && h('div', null, button('Cancel the ride', () => cancelDialog(page, state), { kind: 'danger', name: 'cancel' })));
 }
 
+/** What is read out when it changes. */
 function standing({ ride, eta }) {
-  const waited = Math.max(0, (serverNow() - Date.parse(ride.requested_at ?? ride.created_at)) / 1000);
   switch (ride.state) {
     case 'accepted':
       return [h('h2', null, 'Your car is coming'), h('p', { class: 'big-eta' }, eta === null ? 'On the way' : `${minutes(eta)} away`)];
@@ -224,12 +231,16 @@ function standing({ ride, eta }) {
     case 'picked_up_rider':
       return [h('h2', null, 'On your trip'), h('p', { class: 'big-eta' }, eta === null ? 'To your destination' : `${minutes(eta)} to go`)];
     default:
-      return [
-        h('h2', null, 'Looking for a driver'),
-        h('div', { class: 'bar bar-unknown', role: 'progressbar', 'aria-label': 'Looking for a driver' }, h('span', null)),
-        h('p', { class: 'muted' }, ride.state === 'offered' ? 'A driver is being asked.' : 'Drivers near you are asked one after the other.', ` ${countdown(waited * 1000)} so far.`),
-      ];
+      return [h('h2', null, 'Looking for a driver'), h('p', null, ride.state === 'offered' ? 'A driver is being asked.' : 'Drivers near you are asked one after the other.')];
   }
+}
+
+function searching(ride) {
+  const waited = Math.max(0, serverNow() - Date.parse(ride.requested_at ?? ride.created_at));
+  return [
+    h('div', { class: 'bar bar-unknown', role: 'progressbar', 'aria-label': 'Looking for a driver' }, h('span', null)),
+    h('p', { class: 'muted' }, `${countdown(waited)} so far.`),
+  ];
 }
 
 function over(page, state) {

@@ -16,7 +16,7 @@ export const shortId = (id) => `…${String(id).slice(-6)}`;
 /** "4 min"; a car that is nearly there is not counted in seconds. */
 export function minutes(seconds) {
   if (seconds === null || seconds === undefined) return NONE;
-  return seconds < 60 ? 'less than a minute' : `${Math.round(seconds / 60)} min`;
+  return seconds < 60 ? '< 1 min' : `${Math.round(seconds / 60)} min`;
 }
 
 /** "×1.25", or nothing where prices are as always. */

@@ -162,7 +162,7 @@ fn a_ride_is_clicked_through_by_rider_and_driver() {
     rider.says("Your car is coming");
     rider.says("white Dacia");
     // The position comes with the stream, and with it how far it is.
-    rider.browser.wait_until("/less than a minute away|min away/.test(document.body.innerText)");
+    rider.browser.wait_until("document.body.innerText.includes(' min away')");
     rider.fits();
 
     operator.open("rides/operator");
