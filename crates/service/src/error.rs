@@ -118,6 +118,14 @@ pub enum Error {
     /// A token that does not hold.
     #[error("the bearer token is refused: {0}")]
     BadToken(String),
+    /// The issuer of a token has to be asked for its keys and does not answer.
+    #[error("the issuer `{issuer}` does not give its keys: {reason}; check that it runs and can be reached from here")]
+    IssuerAway {
+        /// Its address.
+        issuer: String,
+        /// What happened.
+        reason: String,
+    },
     /// A token without the role that this needs.
     #[error("this needs the role {}; sign in as one", needed.join(" or "))]
     WrongRole {
@@ -159,6 +167,7 @@ pub const CODES: &[&str] = &[
     "service.bad_idempotency_key",
     "service.not_signed_in",
     "service.bad_token",
+    "service.issuer_away",
     "service.wrong_role",
     "service.key",
     "service.request_timeout",
@@ -173,7 +182,7 @@ impl ProductError for Error {
             Self::Panicked | Self::Client(_) | Self::Telemetry(_) => ErrorKind::Internal,
             Self::NotSignedIn | Self::BadToken(_) => ErrorKind::Unauthenticated,
             Self::WrongRole { .. } => ErrorKind::Forbidden,
-            Self::Key { .. } | Self::PortTaken { .. } | Self::UnwritableFolder { .. } => ErrorKind::Unavailable,
+            Self::IssuerAway { .. } | Self::Key { .. } | Self::PortTaken { .. } | Self::UnwritableFolder { .. } => ErrorKind::Unavailable,
             _ => ErrorKind::Invalid,
         }
     }
@@ -197,6 +206,7 @@ impl ProductError for Error {
             Self::IdempotencyKey(_) => "service.bad_idempotency_key",
             Self::NotSignedIn => "service.not_signed_in",
             Self::BadToken(_) => "service.bad_token",
+            Self::IssuerAway { .. } => "service.issuer_away",
             Self::WrongRole { .. } => "service.wrong_role",
             Self::Key { .. } => "service.key",
             Self::RequestTimeout(_) => "service.request_timeout",

@@ -1,5 +1,7 @@
 //! HTTP conventions: request ids, problems, limits, the access log, extractors and pages.
 
+use std::net::SocketAddr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::config::Section;
@@ -12,6 +14,15 @@ pub mod problem;
 pub use edge::{Draining, Quick, QuickAnswer, QuickRequest, RequestId};
 pub use extract::{IdempotencyKey, Json, Path, Query};
 pub use page::{List, Page};
+
+/// In the extensions of every request: who has connected. Whoever hands requests on in this process sets it anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// The other end of the connection.
+    pub address: SocketAddr,
+    /// Whether the connection is encrypted.
+    pub is_tls: bool,
+}
 
 /// `[http]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

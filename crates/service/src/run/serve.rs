@@ -4,6 +4,7 @@
 //! request under way is closed after its answer.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,6 +26,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::http::Peer;
 use crate::http::edge::Quicks;
 
 /// Connections at a time; more wait in the system's queue.
@@ -47,8 +49,9 @@ pub(super) async fn serve(listener: TcpListener, router: Router, quicks: Arc<Qui
         };
         while connections.try_join_next().is_some() {}
         match accepted {
-            Ok((stream, permit)) => {
-                let serving = connection(stream, router.clone(), Arc::clone(&quicks), draining.clone());
+            Ok((stream, address, permit)) => {
+                let peer = Peer { address, is_tls: false };
+                let serving = connection(stream, peer, router.clone(), Arc::clone(&quicks), draining.clone());
                 connections.spawn(async move {
                     serving.await;
                     drop(permit);
@@ -64,20 +67,27 @@ pub(super) async fn serve(listener: TcpListener, router: Router, quicks: Arc<Qui
     while connections.join_next().await.is_some() {}
 }
 
-type Accepted = (TcpStream, Option<tokio::sync::OwnedSemaphorePermit>);
+type Accepted = (TcpStream, SocketAddr, Option<tokio::sync::OwnedSemaphorePermit>);
 
 async fn accept(listener: &TcpListener, limit: &Arc<Semaphore>) -> std::io::Result<Accepted> {
     // The semaphore is never closed.
     let permit = limit.clone().acquire_owned().await.ok();
-    let (stream, _) = listener.accept().await?;
+    let (stream, address) = listener.accept().await?;
     stream.set_nodelay(true)?;
-    Ok((stream, permit))
+    Ok((stream, address, permit))
 }
 
-async fn connection(stream: TcpStream, router: Router, quicks: Arc<Quicks>, draining: CancellationToken) {
+async fn connection(
+    stream: TcpStream,
+    peer: Peer,
+    router: Router,
+    quicks: Arc<Quicks>,
+    draining: CancellationToken,
+) {
     let busy = Arc::new(AtomicUsize::new(0));
     let router = TowerToHyperService::new(router);
-    let service = service_fn(|request: Request<Incoming>| {
+    let service = service_fn(|mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer);
         if let Some(answer) = quicks.answer(&request) {
             // It is in memory: what is left of it when the process stops is flushed like the end of any answer.
             return Either::Left(ready(Ok(answer)));

@@ -1,0 +1,342 @@
+//! The keys that sign the tokens of accounts, one after the other: `<data>/keys/tokens.json`, readable by its owner only.
+//!
+//! A new key is published for a while before it signs; an old one is kept until its last token is over. The file is replaced whole,
+//! by one process at a time, and the others look at it every few seconds, or when a token names a key that they do not know.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use jsonwebtoken::EncodingKey;
+use ring::signature::{Ed25519KeyPair, KeyPair};
+use serde::{Deserialize, Serialize};
+use tessera_kernel::Timestamp;
+
+use super::Rotation;
+use super::token::PublicKey;
+use crate::Error;
+
+/// How often the file is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// The same where a token is refused for what the file may say by now.
+const LOOK_AGAIN_EVERY: Duration = Duration::from_secs(1);
+/// Names under which tokens were issued that are believed; the oldest are forgotten.
+const MAX_NAMES: usize = 64;
+const VERSION: u32 = 1;
+
+/// A key of the ring, without its secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct KeyInfo {
+    /// The thumbprint of its public key (RFC 7638).
+    pub kid: String,
+    /// What it is for at present.
+    pub state: KeyState,
+    /// When it was made.
+    pub made_at: Timestamp,
+    /// From when it signs.
+    pub signs_from: Timestamp,
+    /// When its last token is over; none for the newest.
+    pub keep_until: Option<Timestamp>,
+}
+
+/// What a key is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyState {
+    /// Published, and will sign.
+    Next,
+    /// Signs.
+    Signs,
+    /// Verifies what it has signed.
+    Verifies,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Stored {
+    version: u32,
+    /// Under which tokens were issued, the present one first.
+    names: Vec<String>,
+    keys: Vec<StoredKey>,
+}
+
+impl Default for Stored {
+    fn default() -> Self {
+        Self { version: VERSION, names: Vec::new(), keys: Vec::new() }
+    }
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct StoredKey {
+    /// PKCS #8, base64.
+    pkcs8: String,
+    made_at: Timestamp,
+    signs_from: Timestamp,
+    keep_until: Option<Timestamp>,
+}
+
+/// A key that was read.
+struct RingKey {
+    public: PublicKey,
+    bytes: [u8; 32],
+    encoding: EncodingKey,
+    made_at: Timestamp,
+    signs_from: Timestamp,
+    keep_until: Option<Timestamp>,
+}
+
+#[derive(Default)]
+struct Ring {
+    text: String,
+    names: Arc<[String]>,
+    keys: Vec<RingKey>,
+}
+
+/// The ring as this process knows it.
+pub(super) struct KeyRing {
+    path: Option<PathBuf>,
+    ring: RwLock<Arc<Ring>>,
+    looked_at: AtomicI64,
+}
+
+impl KeyRing {
+    pub fn in_memory() -> Self {
+        Self { path: None, ring: RwLock::default(), looked_at: AtomicI64::new(i64::MIN) }
+    }
+
+    pub fn in_folder(folder: &Path) -> Result<Self, Error> {
+        let path = folder.join("tokens.json");
+        let refused = |reason: String| Error::Key { path: path.clone(), reason };
+        let text = read(&path).map_err(|error| refused(error.to_string()))?;
+        let ring = Ring::parse(text).map_err(refused)?;
+        Ok(Self { ring: RwLock::new(Arc::new(ring)), path: Some(path), looked_at: AtomicI64::new(i64::MIN) })
+    }
+
+    fn present(&self) -> Arc<Ring> {
+        Arc::clone(&self.ring.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Looks at the file where that was not done of late. Tells whether a key is gone.
+    pub fn look(&self, now: Timestamp) -> bool {
+        self.look_within(now, LOOK_EVERY).is_some_and(|before| {
+            let present = self.present();
+            before.keys.iter().any(|key| !present.keys.iter().any(|other| other.public.kid == key.public.kid))
+        })
+    }
+
+    /// Looks at the file for a token that is refused. Tells whether it has changed.
+    pub fn look_again(&self, now: Timestamp) -> bool {
+        self.look_within(now, LOOK_AGAIN_EVERY).is_some()
+    }
+
+    /// Gives what was known before, where that is another.
+    fn look_within(&self, now: Timestamp, pause: Duration) -> Option<Arc<Ring>> {
+        let path = self.path.as_deref()?;
+        let last = self.looked_at.load(Ordering::Acquire);
+        // Also where the clock was set back.
+        if last <= now.micros() && now.micros() < last.saturating_add(i64::try_from(pause.as_micros()).unwrap_or(i64::MAX)) {
+            return None;
+        }
+        self.looked_at.store(now.micros(), Ordering::Release);
+        let before = self.present();
+        let text = read(path).ok().filter(|text| *text != before.text)?;
+        match Ring::parse(text) {
+            Ok(ring) => *self.ring.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(ring),
+            Err(reason) => {
+                tracing::error!(key.path = %path.display(), error.detail = reason, "the keys stay as they were");
+                return None;
+            }
+        }
+        Some(before)
+    }
+
+    pub fn names(&self) -> Arc<[String]> {
+        Arc::clone(&self.present().names)
+    }
+
+    /// The key that signs: its name, itself, and the name of the issuer.
+    pub fn signing(&self, now: Timestamp) -> Result<(String, EncodingKey, Option<String>), Error> {
+        let ring = self.present();
+        let key = ring.signing(now).ok_or_else(|| self.refused("it has no key that signs at this time; run `tessera accounts keys rotate`".into()))?;
+        Ok((key.public.kid.clone(), key.encoding.clone(), ring.names.first().cloned()))
+    }
+
+    pub fn public(&self, kid: &str, now: Timestamp) -> Option<PublicKey> {
+        let ring = self.present();
+        ring.kept(now).find(|key| key.public.kid == kid).map(|key| key.public.clone())
+    }
+
+    /// Name and bytes of the keys that verify.
+    pub fn all(&self, now: Timestamp) -> Vec<(String, [u8; 32])> {
+        self.present().kept(now).map(|key| (key.public.kid.clone(), key.bytes)).collect()
+    }
+
+    pub fn list(&self, now: Timestamp) -> Vec<KeyInfo> {
+        let ring = self.present();
+        let signing = ring.signing(now).map(|key| key.public.kid.clone());
+        let mut infos: Vec<KeyInfo> = ring.kept(now).map(|key| key.info(now, signing.as_deref())).collect();
+        infos.sort_by_key(|info| std::cmp::Reverse(info.signs_from));
+        infos
+    }
+
+    pub fn name(&self, name: &str, now: Timestamp) -> Result<(), Error> {
+        if self.names().first().is_some_and(|first| first == name) {
+            return Ok(());
+        }
+        self.change(now, |stored| {
+            stored.names.retain(|other| other != name);
+            stored.names.insert(0, name.to_owned());
+            stored.names.truncate(MAX_NAMES);
+            Ok(())
+        })
+    }
+
+    /// Makes the next key, or only where the newest is that old.
+    pub fn rotate(&self, every: Option<Duration>, rotation: Rotation, now: Timestamp) -> Result<Option<KeyInfo>, Error> {
+        let mut made = false;
+        self.change(now, |stored| {
+            let newest = stored.keys.iter().map(|key| key.made_at).max();
+            // Another process may have been first.
+            if let (Some(newest), Some(every)) = (newest, every)
+                && newest.plus(every) > now
+            {
+                return Ok(());
+            }
+            let signs_from = if stored.keys.is_empty() { now } else { now.plus(rotation.lead) };
+            for key in &mut stored.keys {
+                key.keep_until = key.keep_until.or(Some(signs_from.plus(rotation.longest_token)));
+            }
+            stored.keys.push(StoredKey::make(now, signs_from)?);
+            made = true;
+            Ok(())
+        })?;
+        let newest = || self.list(now).into_iter().max_by_key(|info| (info.made_at, info.signs_from));
+        Ok(if made { newest() } else { None })
+    }
+
+    pub fn revoke(&self, kid: &str, now: Timestamp) -> Result<bool, Error> {
+        let mut found = false;
+        self.change(now, |stored| {
+            let before = stored.keys.len();
+            let others = stored.keys.iter().filter(|key| key.read().is_ok_and(|key| key.public.kid != kid));
+            stored.keys = others.cloned().collect();
+            found = stored.keys.len() < before;
+            let signs = |key: &StoredKey| key.signs_from <= now && key.keep_until.is_none();
+            if found && !stored.keys.iter().any(signs) {
+                stored.keys.push(StoredKey::make(now, now)?);
+            }
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    /// Changes what is stored, as the only one at that time, and forgets keys that are over.
+    fn change(&self, now: Timestamp, change: impl FnOnce(&mut Stored) -> io::Result<()>) -> Result<(), Error> {
+        let refused = |error: io::Error| self.refused(error.to_string());
+        let _lock = self.path.as_deref().map(lock).transpose().map_err(refused)?;
+        let text = match self.path.as_deref() {
+            Some(path) => read(path).map_err(refused)?,
+            None => self.present().text.clone(),
+        };
+        let mut stored = Stored::parse(&text).map_err(|reason| self.refused(reason))?;
+        stored.keys.retain(|key| key.keep_until.is_none_or(|until| until > now));
+        change(&mut stored).map_err(refused)?;
+        let text = serde_json::to_string_pretty(&stored).map_err(|error| self.refused(error.to_string()))?;
+        if let Some(path) = &self.path {
+            replace(path, &text).map_err(refused)?;
+        }
+        let ring = Ring::parse(text).map_err(|reason| self.refused(reason))?;
+        *self.ring.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(ring);
+        Ok(())
+    }
+
+    fn refused(&self, reason: String) -> Error {
+        Error::Key { path: self.path.clone().unwrap_or_else(|| "memory".into()), reason }
+    }
+}
+
+impl Ring {
+    fn parse(text: String) -> Result<Self, String> {
+        let stored = Stored::parse(&text)?;
+        let keys = stored.keys.iter().map(StoredKey::read).collect::<Result<_, _>>()?;
+        Ok(Self { text, names: stored.names.into(), keys })
+    }
+
+    fn kept(&self, now: Timestamp) -> impl Iterator<Item = &RingKey> {
+        self.keys.iter().filter(move |key| key.keep_until.is_none_or(|until| until > now))
+    }
+
+    fn signing(&self, now: Timestamp) -> Option<&RingKey> {
+        self.kept(now).filter(|key| key.signs_from <= now).max_by_key(|key| (key.signs_from, key.made_at))
+    }
+}
+
+impl RingKey {
+    fn info(&self, now: Timestamp, signing: Option<&str>) -> KeyInfo {
+        let state = match signing {
+            Some(kid) if kid == self.public.kid => KeyState::Signs,
+            _ if self.signs_from > now => KeyState::Next,
+            _ => KeyState::Verifies,
+        };
+        let Self { made_at, signs_from, keep_until, .. } = *self;
+        KeyInfo { kid: self.public.kid.clone(), state, made_at, signs_from, keep_until }
+    }
+}
+
+impl Stored {
+    fn parse(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            return Ok(Self::default());
+        }
+        let stored: Self = serde_json::from_str(text).map_err(|error| format!("it is not a ring of keys: {error}"))?;
+        if stored.version != VERSION {
+            return Err(format!("it has version {}, this binary knows {VERSION}; start the newer one", stored.version));
+        }
+        Ok(stored)
+    }
+}
+
+impl StoredKey {
+    fn make(now: Timestamp, signs_from: Timestamp) -> io::Result<Self> {
+        Ok(Self { pkcs8: STANDARD.encode(super::generate()?), made_at: now, signs_from, keep_until: None })
+    }
+
+    fn read(&self) -> Result<RingKey, String> {
+        let document = STANDARD.decode(&self.pkcs8).map_err(|error| format!("a key is not base64: {error}"))?;
+        let pair = Ed25519KeyPair::from_pkcs8(&document).map_err(|error| format!("not an Ed25519 key: {error}"))?;
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(pair.public_key().as_ref());
+        let Self { made_at, signs_from, keep_until, .. } = *self;
+        let (public, encoding) = (PublicKey::of_ed25519(&bytes), EncodingKey::from_ed_der(&document));
+        Ok(RingKey { public, bytes, encoding, made_at, signs_from, keep_until })
+    }
+}
+
+/// Empty where there is none yet.
+fn read(path: &Path) -> io::Result<String> {
+    match std::fs::read_to_string(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        read => read,
+    }
+}
+
+/// Held as long as the file is open.
+fn lock(path: &Path) -> io::Result<File> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let file = File::options().create(true).truncate(false).write(true).open(path.with_extension("lock"))?;
+    file.lock()?;
+    Ok(file)
+}
+
+fn replace(path: &Path, text: &str) -> io::Result<()> {
+    let mut made = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(Path::new(".")))?;
+    made.write_all(text.as_bytes())?;
+    made.as_file().sync_all()?;
+    made.persist(path).map(drop).map_err(|error| error.error)
+}
