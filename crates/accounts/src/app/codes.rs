@@ -1,0 +1,159 @@
+//! The authorization code flow with PKCE (RFC 6749 4.1, RFC 7636, RFC 9700): somebody signs in for a program without showing it the password.
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Map, Value};
+use tessera_service::identity::Grant;
+
+use super::{App, SignedIn, secret_bytes, sha256};
+use crate::Error;
+use crate::store::{Client, Code};
+
+/// How long a code may lie before it is redeemed.
+const CODE_TTL: Duration = Duration::from_secs(60);
+/// The longest `state`, `nonce` or `scope`, in bytes.
+const MAX_TEXT_BYTES: usize = 1_024;
+/// The length of a SHA-256 in base64url.
+const CHALLENGE_CHARS: usize = 43;
+
+/// What a program asks for.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    /// Which program.
+    pub client_id: String,
+    /// Where the answer goes.
+    pub redirect_uri: String,
+    /// `code`.
+    pub response_type: String,
+    /// SHA-256 of the verifier, base64url.
+    pub code_challenge: String,
+    /// `S256`.
+    pub code_challenge_method: String,
+    /// Words with spaces between.
+    pub scope: String,
+    /// Comes back as it is.
+    pub state: Option<String>,
+    /// Comes back in the id token.
+    pub nonce: Option<String>,
+}
+
+/// What somebody has agreed to.
+#[derive(Clone, Debug)]
+pub struct Agreed {
+    /// Where the browser goes, with the code.
+    pub redirect_to: String,
+}
+
+/// What a code gives.
+#[derive(Clone, Debug)]
+pub struct Redeemed {
+    /// The tokens.
+    pub signed_in: SignedIn,
+    /// Who has signed in, for the program itself, where the scope has `openid`.
+    pub id_token: Option<String>,
+    /// What was asked for.
+    pub scope: String,
+}
+
+impl App {
+    /// The program that asks, where it may be answered at all: if it and its address are known.
+    ///
+    /// # Errors
+    /// [`Error::BadClient`], [`Error::BadGrant`]: what is wrong is shown to the person, and sent nowhere.
+    pub async fn asking_client(&self, wish: &Wish) -> Result<Client, Error> {
+        let bad = |error, reason: &str| Error::BadGrant { error, reason: reason.to_owned() };
+        let id = wish.client_id.parse().map_err(|_| Error::BadClient)?;
+        let client = self.store().client(id).await?.filter(|client| !client.is_revoked).ok_or(Error::BadClient)?;
+        if !client.redirect_uris.contains(&wish.redirect_uri) {
+            return Err(bad("invalid_request", "`redirect_uri` is none of this program's, letter for letter"));
+        }
+        if wish.response_type != "code" {
+            return Err(bad("unsupported_response_type", "`response_type` must be `code`"));
+        }
+        if wish.code_challenge_method != "S256" || wish.code_challenge.len() != CHALLENGE_CHARS {
+            let reason = "send `code_challenge`, the SHA-256 of the verifier as base64url, and `code_challenge_method=S256`";
+            return Err(bad("invalid_request", reason));
+        }
+        let texts = [Some(&wish.scope), wish.state.as_ref(), wish.nonce.as_ref()];
+        if texts.into_iter().flatten().any(|text| text.len() > MAX_TEXT_BYTES) {
+            return Err(bad("invalid_request", "`scope`, `state` and `nonce` take up to 1024 bytes"));
+        }
+        Ok(client)
+    }
+
+    /// Somebody agrees: a code for the program.
+    ///
+    /// # Errors
+    /// As [`App::asking_client`]; [`Error::NotFound`] where the token is not of an account.
+    pub async fn agree(&self, subject: &str, wish: Wish) -> Result<Agreed, Error> {
+        let client = self.asking_client(&wish).await?;
+        let user = self.user_of(subject).await?;
+        let text = URL_SAFE_NO_PAD.encode(secret_bytes()?);
+        let mut redirect_to = url::Url::parse(&wish.redirect_uri)
+            .map_err(|error| Error::BadRequest { reason: format!("`redirect_uri`: {error}") })?;
+        redirect_to.query_pairs_mut().append_pair("code", &text).append_pair("iss", self.issuer());
+        if let Some(state) = &wish.state {
+            redirect_to.query_pairs_mut().append_pair("state", state);
+        }
+        let code = Code {
+            user: user.id,
+            client: client.id,
+            redirect_uri: wish.redirect_uri,
+            challenge: wish.code_challenge,
+            nonce: wish.nonce,
+            scope: wish.scope,
+            expires_at: self.store().now().await?.plus(CODE_TTL),
+        };
+        self.store().add_code(sha256(text.as_bytes()), code).await?;
+        Ok(Agreed { redirect_to: redirect_to.into() })
+    }
+
+    /// Takes a code, once.
+    ///
+    /// # Errors
+    /// [`Error::BadClient`]; [`Error::BadGrant`] where anything does not fit what was agreed to.
+    pub async fn redeem(
+        &self,
+        client: &Client,
+        code: &str,
+        redirect_uri: &str,
+        verifier: &str,
+    ) -> Result<Redeemed, Error> {
+        let refused = || Error::BadGrant {
+            error: "invalid_grant",
+            reason: "the code is over, was redeemed, or is for another program, address or verifier; begin again".into(),
+        };
+        let kept = self.store().redeem_code(sha256(code.as_bytes())).await?.ok_or_else(refused)?;
+        let challenge = URL_SAFE_NO_PAD.encode(sha256(verifier.as_bytes()));
+        if kept.client != client.id || kept.redirect_uri != redirect_uri || kept.challenge != challenge {
+            return Err(refused());
+        }
+        let user = self.store().user(kept.user).await?.filter(|user| !user.is_disabled).ok_or_else(refused)?;
+        let session = self.new_session(user.id, Some(client.id), None)?;
+        if !self.store().begin_session(session.clone()).await? {
+            return Err(refused());
+        }
+        let signed_in = self.signed_in(user, session.id, &session.seed, 0)?;
+        let id_token = match kept.scope.split(' ').any(|word| word == "openid") {
+            true => Some(self.id_token(&signed_in, client, kept.nonce.as_deref())?),
+            false => None,
+        };
+        Ok(Redeemed { signed_in, id_token, scope: kept.scope })
+    }
+
+    /// Is for the program itself: its audience makes it useless as an access token.
+    fn id_token(&self, signed_in: &SignedIn, client: &Client, nonce: Option<&str>) -> Result<String, Error> {
+        let user = &signed_in.user;
+        let mut claims = Map::new();
+        claims.insert("name".into(), user.name.clone().into());
+        claims.insert("preferred_username".into(), user.login.clone().into());
+        claims.insert("auth_time".into(), self.now().micros().div_euclid(1_000_000).into());
+        claims.extend(nonce.map(|nonce| ("nonce".to_owned(), Value::from(nonce))));
+        let (subject, audience) = (user.id.to_string(), client.id.to_string());
+        let ttl = Duration::from_secs(self.config().access_token_ttl_s.into());
+        let grant = Grant { subject: &subject, roles: &user.roles, audience: &audience, ttl, claims };
+        Ok(self.keys().issue(&grant)?.0)
+    }
+}

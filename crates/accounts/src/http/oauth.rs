@@ -1,0 +1,195 @@
+//! OAuth 2: tokens for programs, and people who sign in for them.
+
+use axum::body::Bytes;
+use axum::extract::{RawQuery, State};
+use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, LOCATION};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tessera_service::http::{Json, Query};
+use tessera_service::{Identity, Problem};
+use utoipa::ToSchema;
+
+use crate::Error;
+use crate::app::{App, Redeemed, SignedIn, Wish};
+
+/// The longest form taken.
+const MAX_FORM_BYTES: usize = 16 * 1_024;
+
+/// What a program asks a person for.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(super) struct WishBody {
+    client_id: String,
+    redirect_uri: String,
+    /// `code`.
+    response_type: String,
+    /// SHA-256 of the verifier, base64url.
+    code_challenge: String,
+    /// `S256`.
+    code_challenge_method: String,
+    #[serde(default)]
+    scope: String,
+    state: Option<String>,
+    nonce: Option<String>,
+}
+
+impl From<WishBody> for Wish {
+    fn from(body: WishBody) -> Self {
+        let WishBody { client_id, redirect_uri, response_type, code_challenge, code_challenge_method, .. } = body;
+        let WishBody { scope, state, nonce, .. } = body;
+        Self { client_id, redirect_uri, response_type, code_challenge, code_challenge_method, scope, state, nonce }
+    }
+}
+
+/// Sends the browser to the page where its person signs in and agrees.
+#[utoipa::path(
+    get,
+    path = "/oauth/authorize",
+    responses((status = 303, description = "to the page of the console"))
+)]
+pub(super) async fn authorize(RawQuery(query): RawQuery) -> Response {
+    // A query is visible ASCII; the page asks whether it makes sense.
+    let location = format!("/console/#/authorize?{}", query.unwrap_or_default());
+    match HeaderValue::from_str(&location) {
+        Ok(location) => (StatusCode::SEE_OTHER, [(LOCATION, location)]).into_response(),
+        Err(_) => StatusCode::BAD_REQUEST.into_response(),
+    }
+}
+
+/// Who asks: the name of the program, for the page that has its person agree.
+#[utoipa::path(
+    get,
+    path = "/oauth/asks",
+    responses((status = 200, description = "client_name, redirect_uri and scope"), (status = 400), (status = 401))
+)]
+pub(super) async fn asks(State(app): State<App>, Query(body): Query<WishBody>) -> Result<Json<Value>, Problem> {
+    let wish = Wish::from(body);
+    let client = app.asking_client(&wish).await?;
+    Ok(Json(json!({ "client_name": client.name, "redirect_uri": wish.redirect_uri, "scope": wish.scope })))
+}
+
+/// The person agrees.
+#[utoipa::path(
+    post,
+    path = "/oauth/authorize",
+    request_body = WishBody,
+    responses((status = 200, description = "redirect_to: where the browser goes"), (status = 400), (status = 401))
+)]
+pub(super) async fn agree(
+    State(app): State<App>,
+    identity: Identity,
+    Json(body): Json<WishBody>,
+) -> Result<Response, Problem> {
+    let agreed = app.agree(&identity.subject, body.into()).await?;
+    Ok(([(CACHE_CONTROL, "no-store")], Json(json!({ "redirect_to": agreed.redirect_to }))).into_response())
+}
+
+/// Tokens, as RFC 6749 has them.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct TokenBody {
+    access_token: String,
+    token_type: &'static str,
+    expires_in: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id_token: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<String>,
+}
+
+/// Tokens for `client_credentials`, `authorization_code` and `refresh_token`, asked for by a form.
+#[utoipa::path(
+    post,
+    path = "/oauth/token",
+    request_body(content_type = "application/x-www-form-urlencoded", content = String),
+    responses((status = 200, body = TokenBody), (status = 400), (status = 401))
+)]
+pub(super) async fn token(State(app): State<App>, headers: HeaderMap, body: Bytes) -> Result<Response, Problem> {
+    let form = Form::read(&headers, &body)?;
+    let (id, secret) = form.client(&headers)?;
+    let body = match form.need("grant_type")? {
+        "client_credentials" => {
+            let (access_token, _) = app.client_token(&id, secret.as_deref()).await?;
+            let expires_in = app.config().client_token_ttl_s.into();
+            TokenBody { access_token, token_type: "Bearer", expires_in, refresh_token: None, id_token: None, scope: None }
+        }
+        "authorization_code" => {
+            let client = app.known_client(&id, secret.as_deref()).await?;
+            let (code, uri, verifier) = (form.need("code")?, form.need("redirect_uri")?, form.need("code_verifier")?);
+            let Redeemed { signed_in, id_token, scope } = app.redeem(&client, code, uri, verifier).await?;
+            TokenBody { id_token, scope: Some(scope), ..of_session(&app, signed_in) }
+        }
+        "refresh_token" => {
+            let client = app.known_client(&id, secret.as_deref()).await?;
+            of_session(&app, app.refresh(form.need("refresh_token")?, Some(client.id)).await?)
+        }
+        other => {
+            let short: String = other.chars().take(40).collect();
+            let reason = format!("`{short}` is not taken; there are client_credentials, authorization_code and refresh_token");
+            return Err(Error::BadGrant { error: "unsupported_grant_type", reason }.into());
+        }
+    };
+    Ok(([(CACHE_CONTROL, "no-store")], Json(body)).into_response())
+}
+
+fn of_session(app: &App, signed_in: SignedIn) -> TokenBody {
+    TokenBody {
+        access_token: signed_in.access_token,
+        token_type: "Bearer",
+        expires_in: app.config().access_token_ttl_s.into(),
+        refresh_token: Some(signed_in.refresh_token),
+        id_token: None,
+        scope: None,
+    }
+}
+
+/// Who has signed in, as OpenID Connect has it.
+#[utoipa::path(get, path = "/oauth/userinfo", responses((status = 200, description = "claims"), (status = 401)))]
+pub(super) async fn userinfo(State(app): State<App>, identity: Identity) -> Result<Json<Value>, Problem> {
+    let user = app.user_of(&identity.subject).await?;
+    let (sub, name, login, roles) = (user.id, user.name, user.login, user.roles);
+    Ok(Json(json!({ "sub": sub, "name": name, "preferred_username": login, "roles": roles })))
+}
+
+/// A form, each of whose fields is there once (RFC 6749, 3.2).
+struct Form(Vec<(String, String)>);
+
+impl Form {
+    fn read(headers: &HeaderMap, body: &[u8]) -> Result<Self, Error> {
+        let bad = |reason: &str| Error::BadGrant { error: "invalid_request", reason: reason.to_owned() };
+        let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        if !kind.to_ascii_lowercase().starts_with("application/x-www-form-urlencoded") || body.len() > MAX_FORM_BYTES {
+            return Err(bad("send a form of up to 16 KiB (`content-type: application/x-www-form-urlencoded`)"));
+        }
+        let fields: Vec<(String, String)> = url::form_urlencoded::parse(body).into_owned().collect();
+        let twice = fields.iter().enumerate().any(|(at, (name, _))| fields[..at].iter().any(|(other, _)| other == name));
+        if twice { Err(bad("each field may be there once")) } else { Ok(Self(fields)) }
+    }
+
+    fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
+    }
+
+    fn need(&self, name: &'static str) -> Result<&str, Error> {
+        let missing = || Error::BadGrant { error: "invalid_request", reason: format!("`{name}` is missing") };
+        self.get(name).filter(|value| !value.is_empty()).ok_or_else(missing)
+    }
+
+    /// Id and secret, from the header or from the form (RFC 6749, 2.3.1).
+    fn client(&self, headers: &HeaderMap) -> Result<(String, Option<String>), Error> {
+        let Some(value) = headers.get(AUTHORIZATION) else {
+            let id = self.get("client_id").ok_or(Error::BadClient)?;
+            return Ok((id.to_owned(), self.get("client_secret").map(str::to_owned)));
+        };
+        let text = value.to_str().map_err(|_| Error::BadClient)?;
+        let (scheme, encoded) = text.split_once(' ').ok_or(Error::BadClient)?;
+        let decoded = STANDARD.decode(encoded.trim()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+        let decoded = decoded.filter(|_| scheme.eq_ignore_ascii_case("basic")).ok_or(Error::BadClient)?;
+        let (id, secret) = decoded.split_once(':').ok_or(Error::BadClient)?;
+        Ok((id.to_owned(), Some(secret.to_owned())))
+    }
+}

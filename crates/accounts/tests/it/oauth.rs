@@ -1,0 +1,227 @@
+//! Programs: their own tokens, and people who sign in for them. And what others read to verify them.
+
+use ::http::{Request, StatusCode};
+use serde_json::{Value, json};
+use tessera_testkit::sql::Databases;
+
+use crate::support::{Answer, Desk, HOME, PASSWORD, quick};
+
+/// The verifier and challenge of RFC 7636, appendix B.
+const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
+const BACK: &str = "https://shop.example.com/back?from=tessera";
+
+async fn token(desk: &Desk, fields: &[(&str, &str)]) -> Answer {
+    let body: String = url_encoded(fields);
+    desk.send(Request::post("/oauth/token").header("content-type", "application/x-www-form-urlencoded"), &body).await
+}
+
+fn url_encoded(fields: &[(&str, &str)]) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    let encode = |text: &str| -> String {
+        text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+    };
+    fields.iter().map(|(name, value)| format!("{name}={}", encode(value))).collect::<Vec<_>>().join("&")
+}
+
+fn text<'a>(value: &'a Value, name: &str) -> &'a str {
+    value[name].as_str().unwrap_or_else(|| panic!("no {name} in {value}"))
+}
+
+#[tokio::test]
+async fn a_program_has_tokens_of_its_own() {
+    let databases = Databases::sqlite();
+    let desk = Desk::still(&databases.fresh(), quick()).await;
+    let admin = desk.admin().await;
+    let made = desk.ask(&admin, "POST", "/accounts/clients", json!({ "name": "fleet", "roles": ["edge"] })).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.body);
+    let (id, secret) = (text(&made.body, "id").to_owned(), text(&made.body, "secret").to_owned());
+    let answer = token(&desk, &[("grant_type", "client_credentials"), ("client_id", &id), ("client_secret", &secret)]).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+    assert!(answer.body.get("refresh_token").is_none());
+    let identity = desk.app.keys().verify(text(&answer.body, "access_token")).unwrap();
+    assert_eq!((&*identity.subject, identity.is("edge"), identity.is("admin")), (id.as_str(), true, false));
+    let basic = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, format!("{id}:{secret}"));
+    let request = Request::post("/oauth/token").header("content-type", "application/x-www-form-urlencoded; charset=utf-8");
+    let answer = desk.send(request.header("authorization", format!("Basic {basic}")), "grant_type=client_credentials").await;
+    assert_eq!(answer.status, StatusCode::OK);
+
+    let unknown = "client_00000000000000000000000000000001";
+    for fields in [
+        vec![("grant_type", "client_credentials"), ("client_id", &id), ("client_secret", "tsc_wrong")],
+        vec![("grant_type", "client_credentials"), ("client_id", &id)],
+        vec![("grant_type", "client_credentials"), ("client_id", unknown), ("client_secret", &secret)],
+        vec![("grant_type", "client_credentials"), ("client_id", "' OR 1=1"), ("client_secret", &secret)],
+        vec![("grant_type", "client_credentials")],
+    ] {
+        let answer = token(&desk, &fields).await;
+        assert_eq!((answer.status, text(&answer.body, "error")), (StatusCode::UNAUTHORIZED, "invalid_client"));
+    }
+    for (body, error) in [
+        ("grant_type=password", "unsupported_grant_type"),
+        ("", "invalid_request"),
+        ("grant_type=client_credentials&grant_type=password", "invalid_request"),
+    ] {
+        let request = Request::post("/oauth/token").header("content-type", "application/x-www-form-urlencoded");
+        let answer = desk.send(request.header("authorization", format!("Basic {basic}")), body).await;
+        assert_eq!((answer.status, text(&answer.body, "error")), (StatusCode::BAD_REQUEST, error));
+    }
+    let again = desk.ask(&admin, "POST", "/accounts/clients", json!({ "name": "fleet" })).await;
+    assert_eq!((again.status, &again.body["code"]), (StatusCode::CONFLICT, &json!("accounts.taken")));
+    let list = desk.ask(&admin, "GET", "/accounts/clients", Value::Null).await.body;
+    assert!(list["items"][0]["id"] == *id && list["items"][0].get("secret").is_none(), "{list}");
+    let revoked = desk.ask(&admin, "DELETE", &format!("/accounts/clients/{id}"), Value::Null).await;
+    assert_eq!(revoked.body["revoked"], true);
+    let answer = token(&desk, &[("grant_type", "client_credentials"), ("client_id", &id), ("client_secret", &secret)]).await;
+    assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(desk.ask(&admin, "DELETE", &format!("/accounts/clients/{unknown}"), Value::Null).await.status, StatusCode::NOT_FOUND);
+}
+
+struct Shop {
+    desk: Desk,
+    admin: String,
+    id: String,
+    ada: String,
+}
+
+impl Shop {
+    async fn open(url: &str) -> Self {
+        let desk = Desk::still(url, quick()).await;
+        let admin = desk.admin().await;
+        let body = json!({ "name": "A shop", "public": true, "redirect_uris": [BACK] });
+        let made = desk.ask(&admin, "POST", "/accounts/clients", body).await.body;
+        assert!(made.get("secret").is_none(), "{made}");
+        desk.app.make_user("ada", PASSWORD, vec!["fan".into()]).await.unwrap();
+        let ada = desk.app.sign_in("ada", PASSWORD, HOME).await.unwrap().access_token;
+        Self { desk, admin, id: text(&made, "id").to_owned(), ada }
+    }
+
+    fn wish(&self) -> Value {
+        json!({
+            "client_id": self.id, "redirect_uri": BACK, "response_type": "code", "code_challenge": CHALLENGE,
+            "code_challenge_method": "S256", "scope": "openid", "state": "s t/ate&", "nonce": "n-1",
+        })
+    }
+
+    async fn code(&self) -> String {
+        let answer = self.desk.ask(&self.ada, "POST", "/oauth/authorize", self.wish()).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+        let to = text(&answer.body, "redirect_to").to_owned();
+        assert!(to.starts_with(BACK) && to.contains("state=s+t%2Fate%26") && to.contains("iss=http%3A"), "{to}");
+        to.split("code=").nth(1).unwrap().split('&').next().unwrap().to_owned()
+    }
+
+    async fn redeem(&self, code: &str, change: Option<(&str, &str)>) -> Answer {
+        let mut fields = vec![
+            ("grant_type", "authorization_code"),
+            ("client_id", self.id.as_str()),
+            ("code", code),
+            ("redirect_uri", BACK),
+            ("code_verifier", VERIFIER),
+        ];
+        if let Some((name, value)) = change {
+            fields.iter_mut().filter(|(field, _)| *field == name).for_each(|field| field.1 = value);
+        }
+        token(&self.desk, &fields).await
+    }
+}
+
+#[tokio::test]
+async fn somebody_signs_in_for_a_program() {
+    let databases = Databases::sqlite();
+    let shop = Shop::open(&databases.fresh()).await;
+    let query = url_encoded(&[("client_id", &shop.id), ("redirect_uri", BACK), ("response_type", "code"), ("code_challenge", CHALLENGE), ("code_challenge_method", "S256")]);
+    let page = shop.desk.send(Request::get(format!("/oauth/authorize?{query}")), "").await;
+    assert_eq!((page.status, page.headers["location"].to_str().unwrap()), (StatusCode::SEE_OTHER, format!("/console/#/authorize?{query}").as_str()));
+    let asks = shop.desk.send(Request::get(format!("/oauth/asks?{query}")), "").await;
+    assert_eq!(asks.body["client_name"], "A shop", "{}", asks.body);
+
+    let code = shop.code().await;
+    let answer = shop.redeem(&code, None).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+    let identity = shop.desk.app.keys().verify(text(&answer.body, "access_token")).unwrap();
+    assert!(identity.is("fan"));
+    let info = shop.desk.ask(text(&answer.body, "access_token"), "GET", "/oauth/userinfo", Value::Null).await.body;
+    assert_eq!((&info["preferred_username"], text(&info, "sub")), (&json!("ada"), &*identity.subject));
+    // The id token is for the program, and opens nothing.
+    let id_token = text(&answer.body, "id_token");
+    assert!(shop.desk.app.keys().verify(id_token).unwrap_err().to_string().contains("not meant for"));
+    let payload = base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, id_token.split('.').nth(1).unwrap());
+    let claims: Value = serde_json::from_slice(&payload.unwrap()).unwrap();
+    assert_eq!((&claims["aud"], &claims["nonce"]), (&json!(shop.id), &json!("n-1")));
+    assert_eq!(shop.redeem(&code, None).await.body["error"], "invalid_grant", "a code is redeemed once");
+
+    // Its refresh token is taken from this program only.
+    shop.desk.passes(60);
+    let refresh = text(&answer.body, "refresh_token");
+    let own = shop.desk.post("/accounts/refresh", json!({ "refresh_token": refresh })).await;
+    assert_eq!(own.status, StatusCode::UNAUTHORIZED);
+    let fields = [("grant_type", "refresh_token"), ("client_id", shop.id.as_str()), ("refresh_token", refresh)];
+    let next = token(&shop.desk, &fields).await;
+    assert_eq!(next.status, StatusCode::OK, "{}", next.body);
+    shop.desk.ask(&shop.admin, "DELETE", &format!("/accounts/clients/{}", shop.id), Value::Null).await;
+    let fields = [("grant_type", "refresh_token"), ("client_id", shop.id.as_str()), ("refresh_token", text(&next.body, "refresh_token"))];
+    assert_eq!(token(&shop.desk, &fields).await.status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn a_code_is_for_one_program_address_and_verifier() {
+    let databases = Databases::sqlite();
+    let shop = Shop::open(&databases.fresh()).await;
+    let other = json!({ "name": "Another", "public": true, "redirect_uris": [BACK] });
+    let other = shop.desk.ask(&shop.admin, "POST", "/accounts/clients", other).await.body;
+    for change in [
+        ("client_id", text(&other, "id")),
+        ("redirect_uri", "https://shop.example.com/back"),
+        ("code_verifier", "another-verifier-another-verifier-another-ve"),
+        ("code", "AAAA"),
+    ] {
+        let code = shop.code().await;
+        assert_eq!(shop.redeem(&code, Some(change)).await.body["error"], "invalid_grant", "{change:?}");
+        let again = shop.redeem(&code, None).await;
+        assert_eq!(again.status.is_success(), change.0 == "code", "one that was tried is gone");
+    }
+    let code = shop.code().await;
+    shop.desk.passes(60);
+    assert_eq!(shop.redeem(&code, None).await.body["error"], "invalid_grant");
+    for (name, value) in [
+        ("redirect_uri", "https://evil.example.com/"),
+        ("redirect_uri", "https://shop.example.com/back?from=tessera#"),
+        ("response_type", "token"),
+        ("code_challenge_method", "plain"),
+        ("code_challenge", ""),
+        ("client_id", "client_00000000000000000000000000000001"),
+    ] {
+        let mut wish = shop.wish();
+        wish[name] = json!(value);
+        let answer = shop.desk.ask(&shop.ada, "POST", "/oauth/authorize", wish).await;
+        assert!(answer.status.is_client_error() && answer.body.get("redirect_to").is_none(), "{name} {value}");
+    }
+    let public = [("grant_type", "client_credentials"), ("client_id", shop.id.as_str())];
+    assert_eq!(token(&shop.desk, &public).await.body["error"], "unauthorized_client");
+}
+
+#[tokio::test]
+async fn others_find_what_they_need() {
+    let databases = Databases::sqlite();
+    let desk = Desk::still(&databases.fresh(), quick()).await;
+    let answer = desk.send(Request::get("/.well-known/openid-configuration"), "").await;
+    assert_eq!(answer.headers["cache-control"], "public, max-age=300");
+    let issuer = text(&answer.body, "issuer");
+    for endpoint in ["authorization_endpoint", "token_endpoint", "userinfo_endpoint", "jwks_uri"] {
+        assert!(text(&answer.body, endpoint).starts_with(issuer));
+    }
+    let set = desk.send(Request::get("/.well-known/jwks.json"), "").await;
+    // Any JWT library verifies our tokens with it.
+    desk.app.make_user("ada", PASSWORD, vec!["fan".into()]).await.unwrap();
+    let token = desk.app.sign_in("ada", PASSWORD, HOME).await.unwrap().access_token;
+    let set: jsonwebtoken::jwk::JwkSet = serde_json::from_value(set.body).unwrap();
+    let kid = jsonwebtoken::decode_header(&token).unwrap().kid.unwrap();
+    let key = jsonwebtoken::DecodingKey::from_jwk(set.find(&kid).unwrap()).unwrap();
+    let mut validation = jsonwebtoken::Validation::new(jsonwebtoken::Algorithm::EdDSA);
+    validation.set_audience(&["tessera"]);
+    validation.set_issuer(&[issuer]);
+    validation.validate_exp = false;
+    let claims = jsonwebtoken::decode::<Value>(&token, &key, &validation).unwrap().claims;
+    assert_eq!(claims["roles"], json!(["fan"]));
+}

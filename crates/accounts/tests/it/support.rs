@@ -1,0 +1,115 @@
+//! A desk where one signs in, on a database, in time that is moved by hand.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::http::{HeaderMap, Request, StatusCode};
+use axum::body::Body;
+use http_body_util::BodyExt;
+use serde_json::Value;
+use tessera_accounts::app::passwords::Passwords;
+use tessera_accounts::app::{App, Parts};
+use tessera_accounts::config::{Config, Hashing};
+use tessera_accounts::store::Store;
+use tessera_accounts::{Metrics, http};
+use tessera_kernel::{Clock, ManualClock, RandomIds, SystemClock, Timestamp};
+use tessera_service::Keys;
+use tessera_service::http::Peer;
+use tower::ServiceExt;
+
+pub const NOON: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
+pub const PASSWORD: &str = "four small green owls";
+pub const HOME: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 7));
+
+/// A process of the service.
+pub struct Desk {
+    pub app: App,
+    /// Where time is moved by hand: on SQLite, which goes by it.
+    pub clock: Option<Arc<ManualClock>>,
+}
+
+/// What came back.
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Value,
+}
+
+/// Hashing that takes no time; what it is worth is not what these tests are about.
+pub fn quick() -> Config {
+    Config { hashing: Hashing { memory_kib: 64, passes: 1, lanes: 1, at_once: 4, waiting: 256 }, ..Config::default() }
+}
+
+impl Desk {
+    /// A process whose time is moved by hand.
+    pub async fn still(url: &str, config: Config) -> Self {
+        let clock = Arc::new(ManualClock::at(NOON));
+        let keys = Keys::ephemeral(clock.clone()).unwrap();
+        Self { app: app(url, config, clock.clone(), keys).await, clock: Some(clock) }
+    }
+
+    /// A process in real time.
+    pub async fn live(url: &str, config: Config) -> Self {
+        let clock = Arc::new(SystemClock);
+        let keys = Keys::ephemeral(clock.clone()).unwrap();
+        Self { app: app(url, config, clock, keys).await, clock: None }
+    }
+
+    /// Another process of the same installation.
+    pub async fn sibling(&self, url: &str) -> Self {
+        let clock: Arc<dyn Clock> = match &self.clock {
+            Some(clock) => clock.clone(),
+            None => Arc::new(SystemClock),
+        };
+        let app = app(url, self.app.config().clone(), clock, self.app.keys().clone()).await;
+        Self { app, clock: self.clock.clone() }
+    }
+
+    pub fn passes(&self, seconds: u64) {
+        self.clock.as_ref().unwrap().advance(Duration::from_secs(seconds));
+    }
+
+    pub async fn send(&self, request: ::http::request::Builder, body: &str) -> Answer {
+        let request = request.extension(Peer { address: SocketAddr::new(HOME, 4_711), is_tls: false });
+        let request = request.body(Body::from(body.to_owned())).unwrap();
+        let response = http::router(self.app.clone()).oneshot(request).await.unwrap();
+        let (status, headers) = (response.status(), response.headers().clone());
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        Answer { status, headers, body: serde_json::from_slice(&bytes).unwrap_or(Value::Null) }
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> Answer {
+        let request = Request::post(path).header("content-type", "application/json");
+        self.send(request, &body.to_string()).await
+    }
+
+    /// Asks with a token.
+    pub async fn ask(&self, token: &str, method: &str, path: &str, body: Value) -> Answer {
+        let request = Request::builder().method(method).uri(path).header("content-type", "application/json");
+        let request = request.header("authorization", format!("Bearer {token}"));
+        self.send(request, &if body.is_null() { String::new() } else { body.to_string() }).await
+    }
+
+    /// The token of an admin who exists.
+    pub async fn admin(&self) -> String {
+        self.app.make_user("root-admin", PASSWORD, vec!["admin".into()]).await.unwrap().unwrap();
+        self.app.sign_in("root-admin", PASSWORD, HOME).await.unwrap().access_token
+    }
+}
+
+async fn app(url: &str, config: Config, clock: Arc<dyn Clock>, keys: Keys) -> App {
+    let store = Store::open(url, Arc::clone(&clock), config.rules(), Default::default()).await.unwrap();
+    keys.name_issuer("http://127.0.0.1:8080").unwrap();
+    keys.rotate_if_due(config.rotate_every(), config.rotation()).unwrap();
+    App::new(Parts {
+        store,
+        keys,
+        passwords: Passwords::new(config.hashing).unwrap(),
+        config,
+        issuer: "http://127.0.0.1:8080".into(),
+        ids: Arc::new(RandomIds),
+        clock,
+        metrics: Metrics::default(),
+    })
+}
