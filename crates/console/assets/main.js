@@ -13,6 +13,7 @@ import { pipelines } from './pages/pipelines.js';
 import { quality } from './pages/quality.js';
 import { run } from './pages/run.js';
 import { runs } from './pages/runs.js';
+import { account, authorize, signUpPage } from './pages/account.js';
 import { signIn } from './pages/sign-in.js';
 import { driver } from './rides/driver.js';
 import { operator } from './rides/operator.js';
@@ -56,6 +57,9 @@ const ROUTES = [
   ['rides/operator', operator, 'operator'],
   ['rides/operator/rides/:id', ride, 'operator'],
   ['sign-in', signIn, 'sign-in'],
+  ['sign-up', signUpPage, 'sign-in'],
+  ['account', account, 'account'],
+  ['authorize', authorize, 'account'],
 ];
 
 const NAVIGATION = [
@@ -260,17 +264,22 @@ function navigation(area) {
 
 function person() {
   const session = whoami();
-  const here = location.hash.startsWith('#/sign-in') ? '' : `?back=${encodeURIComponent(location.hash)}`;
+  const here = location.hash.startsWith('#/sign-') ? '' : `?back=${encodeURIComponent(location.hash)}`;
   draw(document.getElementById('person'), session
-    ? [h('span', { class: 'person-name break', title: `${session.subject}, ${session.roles.join(', ')}` }, session.name, h('small', null, session.roles.join(', '))),
-      h('a', { href: `#/sign-in${here}` }, 'Switch'), h('button', { type: 'button', class: 'plain', onclick: signOut }, 'Sign out')]
+    ? [h('a', { class: 'person-name break', href: '#/account', title: `${session.subject}, ${session.roles.join(', ')}` }, session.name, h('small', null, session.roles.join(', '))),
+      h('a', { href: `#/sign-in${here}` }, 'Switch'), h('button', { type: 'button', class: 'plain', onclick: () => signOut() }, 'Sign out')]
     : h('a', { href: `#/sign-in${here}` }, 'Sign in'));
 }
 
-// Whose page it is has changed, and with it what the server answers.
+let known = whoami();
+
+// Whose page it is has changed, and with it what the server answers. A new token of the same person changes nothing.
 onSession(() => {
+  const before = known;
+  known = whoami();
   person();
-  if (page && !location.hash.startsWith('#/sign-in')) {
+  const same = before?.subject === known?.subject && String(before?.roles) === String(known?.roles);
+  if (page && !same && !location.hash.startsWith('#/sign-')) {
     page.close();
     open(true);
   }

@@ -27,6 +27,9 @@ pub(crate) const PAGES: &[&[&str]] = &[
     &["rides", "operator"],
     &["rides", "operator", "rides", "*"],
     &["sign-in"],
+    &["sign-up"],
+    &["account"],
+    &["authorize"],
 ];
 
 /// The fragment of the page at `path` (still percent-encoded, no leading slash), when there is such a page.

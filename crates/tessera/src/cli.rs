@@ -66,6 +66,11 @@ enum Command {
         #[command(flatten)]
         demo: DemoApiArgs,
     },
+    /// Make the first admin, grant roles, replace keys, whether the service runs or not
+    Accounts {
+        #[command(subcommand)]
+        command: crate::accounts::Command,
+    },
     /// Work on the data of tickets, whether the service runs or not
     Tickets {
         #[command(subcommand)]
@@ -138,6 +143,7 @@ pub fn main() -> ExitCode {
             done(serve(&flags, &roles, Show::Nothing))
         }
         Command::DemoApi { demo } => done(demo_api(demo)),
+        Command::Accounts { command } => done(command.run().map(|told| say(&told))),
         Command::Tickets { command } => done(command.run().map(|told| say(&told))),
         Command::Rides { command } => done(command.run().map(|told| say(&told))),
         Command::Sim { command } => sim(command),

@@ -3,6 +3,7 @@
 //! This is the only crate that sees every product. [`roles`] is the one table of what there is to run, [`settings`] the
 //! one list of what there is to set.
 
+mod accounts;
 pub mod cli;
 pub mod demo;
 mod health;

@@ -28,6 +28,7 @@ pub const ROLES: &[Role] = &[
     Role { name: "console", about: "the web pages", build: console },
     Role { name: "ingest", about: "pipelines on their schedules, and the API of their runs", build: ingest },
     Role { name: "tickets", about: "events, search, seats, booking, the waiting room and the door", build: tickets },
+    Role { name: "accounts", about: "sign-up, sign-in, tokens, roles and keys", build: accounts },
     Role { name: "rides", about: "fare estimates, drivers' locations, matching and trips", build: rides },
 ];
 
@@ -70,6 +71,17 @@ fn tickets<'a>(config: &'a Config, deps: &'a Deps) -> Building<'a> {
     use tessera_tickets::BuildError;
     Box::pin(async {
         let built = tessera_tickets::build(&config.get()?, deps).await;
+        built.map_err(|error| match error {
+            BuildError::Setting { key, value, reason } => bad_setting(config, key, value, reason),
+            error => anyhow::Error::new(error),
+        })
+    })
+}
+
+fn accounts<'a>(config: &'a Config, deps: &'a Deps) -> Building<'a> {
+    use tessera_accounts::BuildError;
+    Box::pin(async {
+        let built = tessera_accounts::build(&config.get()?, deps).await;
         built.map_err(|error| match error {
             BuildError::Setting { key, value, reason } => bad_setting(config, key, value, reason),
             error => anyhow::Error::new(error),

@@ -80,6 +80,8 @@ pub fn load(flags: &Flags, environment: impl IntoIterator<Item = (String, String
         .section::<http::Config>()
         .section::<Store>()
         .section::<Demo>()
+        .section::<tessera_service::identity::Config>()
+        .section::<tessera_accounts::config::Config>()
         .section::<tessera_ingest::config::Config>()
         .section::<tessera_tickets::config::Config>()
         .section::<tessera_rides::config::Config>()

@@ -8,6 +8,7 @@ use clap::Args;
 use tessera_ingest::spec::Span;
 use tessera_kernel::SystemClock;
 use tessera_service::Keys;
+use tessera_service::identity::ROLES;
 
 use crate::settings::{self, Flags, Store};
 use crate::up::Failure;
@@ -19,7 +20,7 @@ const MAX_TTL: Duration = Duration::from_secs(366 * 86_400);
 #[derive(Args, Clone, Debug)]
 pub struct TokenArgs {
     /// What its holder may be; several with commas between
-    #[arg(long, required = true, value_delimiter = ',', value_parser = ["fan", "organiser", "door", "rider", "driver", "operator", "edge", "admin"])]
+    #[arg(long, required = true, value_delimiter = ',', value_parser = ROLES)]
     role: Vec<String>,
     /// Who its holder is: an account's name, up to 128 bytes
     #[arg(long, value_name = "NAME")]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use tessera_kernel::{Clock, RandomIds, SystemClock};
 use tessera_service::config::Config;
+use tessera_service::identity::Issuer;
 use tessera_service::run::{self, Plan, Running};
 use tessera_service::{Deps, Keys, Metrics, http};
 
@@ -54,8 +55,12 @@ pub async fn start_prepared(
     prepare(&store.data_dir)?;
 
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let keys = Keys::open(&store.data_dir, clock.clone())?;
     let deps = Deps {
-        keys: Keys::open(&store.data_dir, clock.clone())?,
+        keys: match Issuer::new(&config.get()?, clock.clone())? {
+            Some(issuer) => keys.trusting(issuer),
+            None => keys,
+        },
         metrics: Metrics::new(clock.clone()),
         clock,
         ids: Arc::new(RandomIds),

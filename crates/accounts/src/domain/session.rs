@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn idle_old_and_ended_sessions_are_over() {
-        let at = |seconds| Timestamp::from_micros(seconds * 1_000_000);
+        let at = |seconds: i64| Timestamp::from_micros(seconds * 1_000_000);
         let session = session();
         assert_eq!(session.turn(0, at(999), RULES), Turn::Next);
         assert_eq!(session.turn(0, at(1_000), RULES), Turn::Over);

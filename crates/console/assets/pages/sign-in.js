@@ -1,8 +1,10 @@
-// Sign in: as a named person of the demo, or with a token from the command line.
+// Sign in: as a named person of the demo, with an account, or with a token from the command line.
 
+import { get } from '../api.js';
 import { h } from '../dom.js';
-import { codes, empty, heading, prose, section } from '../parts.js';
-import { hasRole, signInDemo, signInWith, whoami } from '../session.js';
+import { empty, heading, loading, prose, section } from '../parts.js';
+import { hasRole, signInAccount, signInDemo, signInWith, whoami } from '../session.js';
+import { field, goBack, onward, refusal } from './forms.js';
 
 const PEOPLE = [
   ['fan', 'A fan', 'Looks for events, takes seats, pays with a test card and gets tickets.', 'Buyer’s name'],
@@ -12,60 +14,72 @@ const PEOPLE = [
   ['driver', 'A driver', 'Goes on duty, answers offers, drives riders to where they want to be.', 'Driver’s name'],
   ['operator', 'An operator', 'Sees drivers, lines and rides on the map, and approves drivers.', null],
 ];
-/** Where each begins. */
-const FIRST = { rider: '#/rides', driver: '#/rides/driver', operator: '#/rides/operator' };
 
 /** The page goes back to where the person came from. */
 export function signIn(page) {
   page.title('Sign in');
-  const state = { busy: null, problem: null, noDemo: false, token: '', names: {} };
-  const back = () => {
-    const to = page.query.get('back') ?? '';
-    location.hash = to.startsWith('#/') && !to.startsWith('#/sign-in') ? to : FIRST[whoami()?.roles[0]] ?? '#/tickets';
-  };
+  const state = { busy: null, problem: null, about: null, token: '', names: {}, login: '', password: '', runs: null };
   const act = async (name, sign) => {
-    state.busy = name;
-    state.problem = null;
+    if (state.busy) return;
+    Object.assign(state, { busy: name, problem: null, about: name });
     page.render();
     try {
       await sign();
-      state.busy = null;
-      back();
+      goBack(page);
     } catch (problem) {
-      state.busy = null;
-      state.noDemo = problem.status === 404;
-      state.problem = state.noDemo ? null : problem;
-      page.render();
+      state.problem = problem;
     }
+    state.busy = null;
+    page.render();
   };
-  page.view = () => [
-    heading({ title: whoami() ? 'Switch person' : 'Sign in', under: whoami() ? `Now ${whoami().name} (${whoami().roles.join(', ')})` : 'Choose who you are in this demo.' }),
-    state.problem && h('div', { class: 'field-error', role: 'alert' }, h('p', null, prose(state.problem.message)), codes(state.problem)),
-    state.noDemo
-      ? empty('This server is no demo', 'It knows no demo people. Sign in with a token instead, below.')
-      : h('div', { class: 'people' }, PEOPLE.map(([role, title, text, ask]) => h('form', {
-        class: 'card person-card', key: role,
-        onsubmit: (event) => {
-          event.preventDefault();
-          if (!state.busy) act(role, () => signInDemo(role, (state.names[role] ?? '').trim()));
-        },
-      },
-      h('h2', null, title),
-      h('p', { class: 'muted' }, text),
-      ask && h('div', { class: 'field' }, h('label', { for: `demo-${role}` }, ask, h('small', null, ' optional')),
-        h('input', { id: `demo-${role}`, value: state.names[role] ?? '', maxlength: '40', autocomplete: 'off', placeholder: 'Ada', oninput: (event) => { state.names[role] = event.target.value; } })),
-      h('button', { type: 'submit', class: 'button primary', disabled: state.busy !== null }, state.busy === role ? 'Signing in…' : `Sign in as ${title.toLowerCase()}`)))),
-    section('With a token', h('form', {
-      class: 'card stack-small',
-      onsubmit: (event) => {
-        event.preventDefault();
-        act('token', async () => signInWith(state.token));
-      },
+  get('/components').then(({ components }) => {
+    state.runs = new Set(components.map(({ name }) => name));
+  }).catch(() => {
+    state.runs = new Set(['accounts', 'demo']);
+  }).finally(() => page.render());
+  const refused = (name) => state.about === name && refusal(state.problem);
+  const people = () => section('As a person of the demo', [refused('demo'), h('div', { class: 'people' }, PEOPLE.map(([role, title, text, ask]) => h('form', {
+    class: 'card person-card', key: role,
+    onsubmit: (event) => {
+      event.preventDefault();
+      act('demo', () => signInDemo(role, (state.names[role] ?? '').trim()));
     },
-    h('p', null, prose('Whoever runs the server prints one with `tessera token --role fan --subject ada`.')),
-    h('div', { class: 'field' }, h('label', { for: 'token' }, 'Token'),
-      h('input', { id: 'token', value: state.token, autocomplete: 'off', spellcheck: 'false', oninput: (event) => { state.token = event.target.value; } })),
-    h('div', null, h('button', { type: 'submit', class: 'button' }, 'Sign in with this token')))),
+  },
+  h('h2', null, title),
+  h('p', { class: 'muted' }, text),
+  ask && h('div', { class: 'field' }, h('label', { for: `demo-${role}` }, ask, h('small', null, ' optional')),
+    h('input', { id: `demo-${role}`, value: state.names[role] ?? '', maxlength: '40', autocomplete: 'off', placeholder: 'Ada', oninput: (event) => { state.names[role] = event.target.value; } })),
+  h('button', { type: 'submit', class: 'button primary', disabled: state.busy !== null }, `Sign in as ${title.toLowerCase()}`))))]);
+  const account = () => section('With an account', h('form', {
+    class: 'card stack-small account-form',
+    onsubmit: (event) => {
+      event.preventDefault();
+      act('account', () => signInAccount(state.login.trim(), state.password));
+    },
+  },
+  refused('account'),
+  field({ id: 'login', label: 'Email or name', value: state.login, autocomplete: 'username', oninput: (value) => { state.login = value; } }),
+  field({ id: 'password', label: 'Password', type: 'password', value: state.password, autocomplete: 'current-password', oninput: (value) => { state.password = value; } }),
+  h('div', { class: 'account-actions' },
+    h('button', { type: 'submit', class: 'button primary', disabled: state.busy !== null }, state.busy === 'account' ? 'Signing in…' : 'Sign in'),
+    h('a', { href: `#/sign-up${onward(page)}` }, 'No account yet? Sign up'))));
+  const token = () => section('With a token', h('form', {
+    class: 'card stack-small',
+    onsubmit: (event) => {
+      event.preventDefault();
+      act('token', async () => signInWith(state.token));
+    },
+  },
+  refused('token'),
+  h('p', null, prose('Whoever runs the server prints one with `tessera token --role fan --subject ada`.')),
+  field({ id: 'token', label: 'Token', value: state.token, autocomplete: 'off', oninput: (value) => { state.token = value; } }),
+  h('div', null, h('button', { type: 'submit', class: 'button', disabled: state.busy !== null }, 'Sign in with this token'))));
+  page.view = () => [
+    heading({ title: whoami() ? 'Switch person' : 'Sign in', under: whoami() ? `Now ${whoami().name} (${whoami().roles.join(', ')})` : undefined }),
+    !state.runs && loading(3),
+    state.runs?.has('demo') && people(),
+    state.runs?.has('accounts') && account(),
+    state.runs && token(),
   ];
 }
 
@@ -73,7 +87,7 @@ export function signIn(page) {
 export function signInFirst(role, what) {
   if (hasRole(role)) return null;
   const href = `#/sign-in?back=${encodeURIComponent(location.hash)}`;
-  const person = { fan: 'a fan', organiser: 'an organiser', door: 'the door', rider: 'riders', driver: 'drivers', operator: 'operators' }[role];
+  const person = { fan: 'a fan', organiser: 'an organiser', door: 'the door' }[role];
   return empty(whoami() ? `This page is for ${person}` : 'Sign in first', `${what} ${whoami() ? `You are signed in as ${whoami().roles.join(', ')}.` : ''}`.trim(),
     h('a', { class: 'button primary', href }, whoami() ? 'Switch person' : 'Sign in'));
 }
