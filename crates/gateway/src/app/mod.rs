@@ -1,0 +1,6 @@
+//! Use cases: read a config again, say which way a request would take.
+
+pub mod explain;
+mod reload;
+
+pub use reload::{Reloaded, Reloader};

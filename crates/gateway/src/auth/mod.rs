@@ -1,0 +1,158 @@
+//! Who asks: tokens, keys, passwords and certificates, and what is known of who showed one.
+
+mod api_key;
+mod basic;
+mod jwks;
+mod jwt;
+mod mtls;
+mod remembered;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use serde_json::{Map, Value};
+use tessera_kernel::Clock;
+
+pub use api_key::hash_key;
+pub use basic::hash_password;
+pub use jwks::Fetcher;
+pub use remembered::Remembered;
+
+use crate::Error;
+use crate::spec::Auth;
+use crate::tls::Named;
+use api_key::ApiKeys;
+use basic::Basic;
+use jwt::Jwt;
+use mtls::Mtls;
+
+/// Who asks, as it was proven.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Identity {
+    /// The account.
+    pub subject: String,
+    /// Its roles.
+    pub roles: Vec<String>,
+    /// What it was allowed to do.
+    pub scopes: Vec<String>,
+    /// All claims of its token.
+    pub claims: Map<String, Value>,
+    /// The end of the proof, in seconds since the epoch; `None` where it has none.
+    pub expires_at_s: Option<i64>,
+}
+
+impl Identity {
+    /// A claim as text: a string as it is, others as JSON; dots lead into claims within claims.
+    pub fn claim(&self, name: &str) -> Option<String> {
+        if name == "sub" {
+            return Some(self.subject.clone());
+        }
+        let found = self.claims.get(name).or_else(|| {
+            let mut parts = name.split('.');
+            let first = self.claims.get(parts.next()?)?;
+            parts.try_fold(first, |value, part| value.get(part))
+        })?;
+        Some(found.as_str().map_or_else(|| found.to_string(), str::to_owned))
+    }
+}
+
+/// A way to prove who one is.
+#[derive(Debug)]
+pub struct Way {
+    /// Its name in the config file.
+    pub name: Arc<str>,
+    /// What the config file says of it.
+    pub spec: Auth,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Jwt(Jwt),
+    ApiKey(ApiKeys),
+    Basic(Basic),
+    Mtls(Mtls),
+}
+
+/// What a way makes of a request.
+#[derive(Debug)]
+pub enum Proof {
+    /// Nothing of its kind was shown.
+    None,
+    /// It holds.
+    Holds(Arc<Identity>),
+    /// It does not, and why.
+    Fails(String),
+}
+
+/// What a proof is looked for in, and what checking it needs.
+#[derive(Clone, Copy)]
+pub struct Shown<'a> {
+    /// The request's headers.
+    pub headers: &'a HeaderMap,
+    /// The names in the certificate that the client showed.
+    pub certificate: Option<&'a Named>,
+    /// The time.
+    pub clock: &'a dyn Clock,
+    /// What was checked already.
+    pub remembered: &'a Remembered,
+    /// Fetches keys, and does what takes long.
+    pub fetcher: &'a Fetcher,
+}
+
+impl Way {
+    /// From the config file; relative paths start from `folder`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] without a place where a key cannot be used.
+    pub fn new(name: &str, spec: &Auth, folder: &Path) -> Result<Self, Error> {
+        let kind = match spec {
+            Auth::Jwt { .. } => Kind::Jwt(Jwt::new(name, spec, folder)?),
+            Auth::ApiKey { header, consumers } => Kind::ApiKey(ApiKeys::new(header, consumers)?),
+            Auth::Basic { realm, users } => Kind::Basic(Basic::new(realm, users)?),
+            Auth::Mtls { roles } => Kind::Mtls(Mtls::new(roles.clone())),
+        };
+        Ok(Self { name: name.into(), spec: spec.clone(), kind })
+    }
+
+    /// Looks for a proof and checks it.
+    ///
+    /// # Errors
+    /// [`Error::KeysUnavailable`] where it cannot be checked for now.
+    pub async fn check(self: &Arc<Self>, shown: Shown<'_>) -> Result<Proof, Error> {
+        match &self.kind {
+            Kind::Jwt(jwt) => jwt.check(self, shown).await,
+            Kind::ApiKey(keys) => Ok(keys.check(shown.headers)),
+            Kind::Basic(basic) => basic.check(self, shown).await,
+            Kind::Mtls(mtls) => Ok(mtls.check(shown.certificate)),
+        }
+    }
+
+    /// What `www-authenticate` says.
+    pub fn challenge(&self) -> String {
+        match &self.kind {
+            Kind::Jwt(_) => "Bearer".into(),
+            Kind::ApiKey(keys) => format!("ApiKey header=\"{}\"", keys.header),
+            Kind::Basic(basic) => format!("Basic realm=\"{}\", charset=\"UTF-8\"", basic.realm),
+            Kind::Mtls(_) => "Certificate".into(),
+        }
+    }
+
+    /// The header that is not the upstream's business once it was checked.
+    pub fn secret_header(&self) -> Option<&http::HeaderName> {
+        match &self.kind {
+            Kind::ApiKey(keys) => Some(&keys.header),
+            Kind::Basic(_) => Some(&AUTHORIZATION),
+            Kind::Jwt(_) | Kind::Mtls(_) => None,
+        }
+    }
+}
+
+/// What follows a scheme in `authorization`.
+fn credentials<'h>(headers: &'h HeaderMap, scheme: &str) -> Option<&'h str> {
+    let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let (found, rest) = value.split_once(' ')?;
+    found.eq_ignore_ascii_case(scheme).then(|| rest.trim())
+}

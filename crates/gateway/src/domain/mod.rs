@@ -1,0 +1,10 @@
+//! What is decided without reading a clock or a socket: framing, paths, addresses, shares, limits, whom to ask.
+
+pub mod balance;
+pub mod breaker;
+pub mod cidr;
+pub mod framing;
+pub mod gcra;
+pub mod path;
+pub mod path_tree;
+pub mod retry_budget;

@@ -1,0 +1,173 @@
+//! From a listener to a served connection.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioTimer;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+
+use super::guard::{Guard, Patience, Signals};
+use super::worker::{Serving, Worker};
+use super::{Body, LocalExecutor, Peer};
+use crate::limit::Place;
+use crate::pipeline;
+use crate::tls::names_of;
+
+/// What an HTTP/2 connection begins with.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// How long to wait after the system refused a connection: it is out of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// A connection that says nothing is asked whether it is still there.
+const PING_EVERY: Duration = Duration::from_secs(30);
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection without a request may take to close when the gateway stops.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Takes connections for as long as it is polled.
+pub(super) async fn accept(worker: Rc<Worker>, address: String, listener: TcpListener) {
+    let Ok(local) = listener.local_addr() else { return };
+    loop {
+        let (stream, remote) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "a connection was not accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let snapshot = worker.snapshot();
+        let limits = &snapshot.spec.limits;
+        let place = worker.shared.connections.admit(remote.ip(), limits.connections, limits.connections_per_ip);
+        // Above the cap it is closed without a word: a refusal in TLS would cost more than what the cap saves.
+        let Some(place) = place else { continue };
+        let _ = stream.set_nodelay(true);
+        let serving = connection(worker.clone(), snapshot, address.clone(), local, remote, stream, place);
+        worker.tracker.spawn_local(serving);
+    }
+}
+
+async fn connection(
+    worker: Rc<Worker>,
+    snapshot: Rc<Serving>,
+    address: String,
+    local: SocketAddr,
+    remote: SocketAddr,
+    stream: TcpStream,
+    place: Place,
+) {
+    let _place = place;
+    let limits = &snapshot.spec.limits;
+    let tls = snapshot.listeners.iter().find(|(known, _)| *known == address).and_then(|(_, tls)| tls.clone());
+    let mut peer = Peer { remote, local, is_tls: tls.is_some(), certificate: None };
+    let Some(tls) = tls else {
+        return serve(worker, snapshot, peer, stream, None).await;
+    };
+    // Errors here are the client's: it went away, or wants what the profile does not have.
+    let Ok(Ok(stream)) = timeout(limits.head_timeout.0, TlsAcceptor::from(tls).accept(stream)).await else { return };
+    let session = stream.get_ref().1;
+    let is_http2 = session.alpn_protocol().map(|protocol| protocol == b"h2");
+    peer.certificate = session.peer_certificates().and_then(|chain| chain.first()).map(|first| names_of(first));
+    serve(worker, snapshot, peer, stream, is_http2).await;
+}
+
+/// Serves HTTP/1 or HTTP/2; where TLS did not choose, the first bytes do.
+async fn serve<S>(
+    worker: Rc<Worker>,
+    snapshot: Rc<Serving>,
+    peer: Peer,
+    mut stream: S,
+    is_http2: Option<bool>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let limits = &snapshot.spec.limits;
+    let mut buffer = BytesMut::new();
+    let is_http2 = match is_http2 {
+        Some(known) => known,
+        None => {
+            let sniffed = tokio::select! {
+                sniffed = timeout(limits.head_timeout.0, sniff(&mut stream, &mut buffer)) => sniffed,
+                () = worker.draining.cancelled() => return,
+            };
+            match sniffed {
+                Ok(Ok(is_http2)) => is_http2,
+                _ => return,
+            }
+        }
+    };
+    let patience =
+        Patience { head: limits.head_timeout.0, body: limits.body_timeout.0, write: limits.write_timeout.0 };
+    let signals = Arc::new(Signals::default());
+    let peer = Rc::new(peer);
+    let service = {
+        let (worker, signals) = (worker.clone(), signals.clone());
+        service_fn(move |request: Request<Incoming>| {
+            let answering = pipeline::handle(worker.clone(), peer.clone(), signals.clone(), request);
+            async move { Ok::<Response<Body>, Infallible>(answering.await) }
+        })
+    };
+    // Errors are the client's: it went away, or sent what is not HTTP.
+    if is_http2 {
+        let guard = Guard::unframed(stream, buffer, patience, signals);
+        let mut http = http2::Builder::new(LocalExecutor);
+        http.timer(TokioTimer::new())
+            .keep_alive_interval(PING_EVERY)
+            .keep_alive_timeout(PING_TIMEOUT)
+            .max_concurrent_streams(limits.streams)
+            .max_header_list_size(u32::try_from(limits.head.0).unwrap_or(u32::MAX));
+        let mut serving = pin!(http.serve_connection(guard, service));
+        tokio::select! {
+            _ = serving.as_mut() => return,
+            () = worker.draining.cancelled() => {}
+        }
+        serving.as_mut().graceful_shutdown();
+        let _ = serving.await;
+        return;
+    }
+    let guard = Guard::new(stream, buffer, snapshot.head_limits, patience, signals.clone());
+    let mut http = http1::Builder::new();
+    // The guard has looked at lengths and times already; these bounds are only never to be met.
+    http.max_buf_size((limits.head.0 as usize * 2).max(64 << 10)).header_read_timeout(None);
+    if limits.headers > 100 {
+        http.max_headers(limits.headers);
+    }
+    let mut serving = pin!(http.serve_connection(guard, service).with_upgrades());
+    tokio::select! {
+        _ = serving.as_mut() => return,
+        () = worker.draining.cancelled() => {}
+    }
+    serving.as_mut().graceful_shutdown();
+    if signals.is_busy() {
+        let _ = serving.await;
+    } else {
+        let _ = timeout(CLOSE_TIMEOUT, serving).await;
+    }
+}
+
+/// Reads until it is clear whether HTTP/2 is spoken.
+async fn sniff(stream: &mut (impl AsyncRead + Unpin), buffer: &mut BytesMut) -> std::io::Result<bool> {
+    loop {
+        if stream.read_buf(buffer).await? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        let common = buffer.len().min(PREFACE.len());
+        if buffer[..common] != PREFACE[..common] {
+            return Ok(false);
+        }
+        if common == PREFACE.len() {
+            return Ok(true);
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! A client's connection: its bytes pass [`Framing`] before anything parses them, and its silence has limits.
+//!
+//! What is malformed is not handed on. In its place the parser gets a request of ours that closes the connection, and the
+//! pipeline, which finds the fault beside it, answers that one. So a refusal takes the way of every answer: after those
+//! before it, with a problem, a line in the log and its metrics.
+
+use std::io::{Error, ErrorKind, IoSlice, Result};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use hyper::rt::{Read, ReadBufCursor, Write};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep_until};
+use tokio_util::io::poll_read_buf;
+
+use crate::domain::framing::{Framing, HeadLimits, Malformed};
+
+const READ_BYTES: usize = 8 << 10;
+/// Read at once of a long body.
+const LONG_READ_BYTES: usize = 64 << 10;
+/// After a refusal a client may still be sending. Closing at once would make the system drop our answer with its bytes.
+const LINGER: Duration = Duration::from_secs(1);
+const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: refused.invalid\r\nconnection: close\r\n\r\n";
+
+/// Why a connection cannot go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It sent what is malformed.
+    Malformed(Malformed),
+    /// It sent too slowly.
+    Slow,
+}
+
+/// What a connection's guard and its requests tell each other.
+#[derive(Debug, Default)]
+pub struct Signals {
+    fault: OnceLock<Fault>,
+    is_tunnel: AtomicBool,
+    busy: AtomicU32,
+}
+
+impl Signals {
+    /// Why the connection cannot go on.
+    pub fn fault(&self) -> Option<Fault> {
+        self.fault.get().copied()
+    }
+
+    /// Another protocol was agreed on: bytes are looked at no more.
+    pub fn open_tunnel(&self) {
+        self.is_tunnel.store(true, Ordering::Release);
+    }
+
+    /// A request is being answered; the client need not say anything meanwhile.
+    pub fn request_began(&self) {
+        self.busy.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// It is answered.
+    pub fn request_ended(&self) {
+        self.busy.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Whether a request is being answered.
+    pub fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::Acquire) > 0
+    }
+}
+
+/// Limits of silence.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// For a head, and between requests.
+    pub head: Duration,
+    /// For the next bytes of a body.
+    pub body: Duration,
+    /// For a client to take the next bytes.
+    pub write: Duration,
+}
+
+/// The connection.
+#[derive(Debug)]
+pub struct Guard<S> {
+    stream: S,
+    framing: Framing,
+    patience: Patience,
+    signals: Arc<Signals>,
+    buffer: BytesMut,
+    /// So much of the buffer is good.
+    good: usize,
+    /// Whether the rest of the buffer was not looked at yet.
+    is_fresh: bool,
+    /// Whether reads are timed: HTTP/2 has its own pings.
+    is_timed: bool,
+    last_read: Instant,
+    head_began: Option<Instant>,
+    read_timer: Option<Pin<Box<Sleep>>>,
+    write_timer: Option<Pin<Box<Sleep>>>,
+    linger: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
+    /// Around a connection that speaks HTTP/1, of which these bytes were read already.
+    pub fn new(stream: S, buffer: BytesMut, limits: HeadLimits, patience: Patience, signals: Arc<Signals>) -> Self {
+        let now = Instant::now();
+        Self {
+            stream,
+            framing: Framing::new(limits),
+            patience,
+            signals,
+            head_began: (!buffer.is_empty()).then_some(now),
+            is_fresh: !buffer.is_empty(),
+            buffer,
+            good: 0,
+            is_timed: true,
+            last_read: now,
+            read_timer: None,
+            write_timer: None,
+            linger: None,
+        }
+    }
+
+    /// Around a connection that speaks HTTP/2, which has framing of its own.
+    pub fn unframed(stream: S, buffer: BytesMut, patience: Patience, signals: Arc<Signals>) -> Self {
+        let mut guard = Self::new(stream, buffer, HeadLimits::default(), patience, signals);
+        guard.framing.pass_through();
+        guard.is_timed = false;
+        guard
+    }
+
+    /// Looks at what is in the buffer and not known to be good.
+    fn judge(&mut self) -> Result<()> {
+        match self.framing.advance(&self.buffer) {
+            Ok(good) => {
+                self.good = good;
+                // What stopped it there is told when the rest is looked at.
+                self.is_fresh = good > 0 && good < self.buffer.len();
+                let is_waiting = good < self.buffer.len() && !self.framing.is_in_body();
+                self.head_began = is_waiting.then(|| self.head_began.filter(|_| good == 0).unwrap_or(self.last_read));
+                Ok(())
+            }
+            Err(malformed) => self.refuse(Fault::Malformed(malformed)),
+        }
+    }
+
+    fn refuse(&mut self, fault: Fault) -> Result<()> {
+        let is_first = self.signals.fault.set(fault).is_ok();
+        if self.framing.is_in_body() || !is_first {
+            return Err(Error::new(ErrorKind::InvalidData, "the request is malformed or too slow"));
+        }
+        self.buffer.clear();
+        self.buffer.extend_from_slice(STAND_IN);
+        self.good = STAND_IN.len();
+        Ok(())
+    }
+
+    /// Ready where the client was silent for too long.
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.is_timed || self.signals.is_tunnel.load(Ordering::Acquire) {
+            return Poll::Pending;
+        }
+        loop {
+            let limit = if self.framing.is_in_body() { self.patience.body } else { self.patience.head };
+            let due = self.head_began.unwrap_or(self.last_read) + limit;
+            let timer = self.read_timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
+            ready!(timer.as_mut().poll(cx));
+            let now = Instant::now();
+            let waits_for_us = self.signals.is_busy() && !self.framing.is_in_body() && self.head_began.is_none();
+            if waits_for_us {
+                self.last_read = now;
+            } else if now >= due {
+                self.read_timer = None;
+                return Poll::Ready(());
+            }
+            let due = self.head_began.unwrap_or(self.last_read) + limit;
+            timer.as_mut().reset(due);
+        }
+    }
+
+    /// Times a write that the client does not take.
+    fn timed<T>(&mut self, polled: Poll<Result<T>>, cx: &mut Context<'_>) -> Poll<Result<T>> {
+        if polled.is_ready() {
+            self.write_timer = None;
+            return polled;
+        }
+        let due = Instant::now() + self.patience.write;
+        let timer = self.write_timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
+        ready!(timer.as_mut().poll(cx));
+        Poll::Ready(Err(Error::new(ErrorKind::TimedOut, "the client does not take its answer")))
+    }
+
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let due = Instant::now() + LINGER;
+        let timer = self.linger.get_or_insert_with(|| Box::pin(sleep_until(due)));
+        let mut dropped = [0; 4096];
+        loop {
+            let mut scratch = ReadBuf::new(&mut dropped);
+            match Pin::new(&mut self.stream).poll_read(cx, &mut scratch) {
+                Poll::Ready(Ok(())) if !scratch.filled().is_empty() => {}
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => return timer.as_mut().poll(cx),
+            }
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Read for Guard<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, mut out: ReadBufCursor<'_>) -> Poll<Result<()>> {
+        let this = self.get_mut();
+        loop {
+            if this.good > 0 {
+                let count = this.good.min(out.remaining());
+                out.put_slice(&this.buffer[..count]);
+                this.buffer.advance(count);
+                this.good -= count;
+                return Poll::Ready(Ok(()));
+            }
+            if this.signals.fault().is_some() {
+                // An end would look as if the client had gone; the connection closes behind our answer.
+                return Poll::Pending;
+            }
+            if this.signals.is_tunnel.load(Ordering::Acquire) {
+                this.framing.pass_through();
+                this.is_fresh |= !this.buffer.is_empty();
+            }
+            if this.is_fresh {
+                this.judge()?;
+                continue;
+            }
+            let is_long = this.framing.plain_bytes_left() > READ_BYTES as u64;
+            this.buffer.reserve(if is_long { LONG_READ_BYTES } else { READ_BYTES });
+            match poll_read_buf(Pin::new(&mut this.stream), cx, &mut this.buffer) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Ok(())),
+                Poll::Ready(Ok(_)) => {
+                    this.last_read = Instant::now();
+                    this.is_fresh = true;
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    ready!(this.poll_silence(cx));
+                    if this.head_began.is_none() && !this.framing.is_in_body() {
+                        // Between requests: it is closed without a word.
+                        return Poll::Ready(Ok(()));
+                    }
+                    this.refuse(Fault::Slow)?;
+                }
+            }
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Write for Guard<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.stream).poll_write(cx, bytes);
+        this.timed(polled, cx)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.stream).poll_flush(cx);
+        this.timed(polled, cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        let this = self.get_mut();
+        if this.linger.is_none() {
+            let polled = Pin::new(&mut this.stream).poll_shutdown(cx);
+            ready!(this.timed(polled, cx))?;
+            if this.signals.fault().is_none() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        this.poll_linger(cx).map(Ok)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[IoSlice<'_>]) -> Poll<Result<usize>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.stream).poll_write_vectored(cx, bytes);
+        this.timed(polled, cx)
+    }
+}

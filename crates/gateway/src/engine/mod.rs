@@ -1,0 +1,199 @@
+//! The engine: threads that serve, each with a runtime, listeners, connections and counters of its own.
+
+mod accept;
+mod body;
+mod guard;
+mod record;
+mod worker;
+
+use std::future::Future;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use arc_swap::ArcSwap;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::sync::mpsc::{Sender, channel};
+use tokio_util::sync::CancellationToken;
+
+pub use body::{Answer, Body, Held, Progress, Source, Upload, discard};
+pub use guard::{Fault, Signals};
+pub use record::Record;
+pub use worker::{Order, Serving, Shared, Worker};
+
+use crate::Error;
+use crate::snapshot::Snapshot;
+use crate::tls::Named;
+use worker::Start;
+
+/// Connections that the system keeps until they are accepted.
+const BACKLOG: i32 = 4096;
+/// Orders that a worker has not read yet; it reads them between requests.
+const MOST_ORDERS: usize = 16;
+
+/// Runs what hyper wants run beside a connection on the connection's own thread.
+#[derive(Clone, Copy, Debug)]
+pub struct LocalExecutor;
+
+impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor
+where
+    F::Output: 'static,
+{
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(future);
+    }
+}
+
+/// Who is at the other end of a connection.
+#[derive(Debug)]
+pub struct Peer {
+    /// Its address.
+    pub remote: SocketAddr,
+    /// The address it came to.
+    pub local: SocketAddr,
+    /// Whether it speaks TLS.
+    pub is_tls: bool,
+    /// The names in its certificate.
+    pub certificate: Option<Named>,
+}
+
+/// Workers that serve.
+#[derive(Debug)]
+pub struct Engine {
+    shared: Shared,
+    snapshot: ArcSwap<Snapshot>,
+    orders: Vec<Sender<Order>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    addresses: Vec<SocketAddr>,
+    draining: CancellationToken,
+}
+
+impl Engine {
+    /// Opens all listeners, then starts the workers.
+    ///
+    /// # Errors
+    /// [`Error::Listener`] where an address cannot be used; nothing was started then.
+    pub fn start(shared: Shared, snapshot: Snapshot, workers: usize) -> Result<Self, Error> {
+        let snapshot = Arc::new(snapshot);
+        let mut opened: Vec<Vec<(String, TcpListener)>> = (0..workers).map(|_| Vec::new()).collect();
+        let mut addresses = Vec::new();
+        for (address, _) in &snapshot.listeners {
+            let sockets = open(address, workers)?;
+            addresses.extend(sockets.first().and_then(|socket| socket.local_addr().ok()));
+            sockets.into_iter().zip(&mut opened).for_each(|(socket, of)| of.push((address.clone(), socket)));
+        }
+        let draining = CancellationToken::new();
+        let (mut senders, mut threads) = (Vec::new(), Vec::new());
+        for (index, listeners) in opened.into_iter().enumerate() {
+            let (orders, read) = channel(MOST_ORDERS);
+            let start = Start {
+                index,
+                shared: shared.clone(),
+                snapshot: snapshot.clone(),
+                listeners,
+                orders: read,
+                draining: draining.clone(),
+            };
+            let spawned = std::thread::Builder::new().name(format!("gateway-{index}")).spawn(move || work(start));
+            threads.push(spawned.map_err(|error| Error::Internal(format!("no thread for a worker: {error}")))?);
+            senders.push(orders);
+        }
+        let threads = Mutex::new(threads);
+        Ok(Self { shared, snapshot: ArcSwap::new(snapshot), orders: senders, threads, addresses, draining })
+    }
+
+    /// Where it listens, in the order of the config it was started with.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// What all workers have in common.
+    pub fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// The config in use.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    /// Swaps the config: each worker serves by the new one from its next request on. Listeners that are new are opened
+    /// first, and those that are gone are closed.
+    ///
+    /// # Errors
+    /// [`Error::Listener`] where a new address cannot be used; then nothing changes.
+    pub async fn swap(&self, snapshot: Snapshot) -> Result<(), Error> {
+        let before = self.snapshot();
+        let mut opened: Vec<Vec<(String, TcpListener)>> = self.orders.iter().map(|_| Vec::new()).collect();
+        let is_new = |address: &String| !before.listeners.iter().any(|(known, _)| known == address);
+        for (address, _) in snapshot.listeners.iter().filter(|(address, _)| is_new(address)) {
+            let sockets = open(address, self.orders.len())?;
+            sockets.into_iter().zip(&mut opened).for_each(|(socket, of)| of.push((address.clone(), socket)));
+        }
+        let snapshot = Arc::new(snapshot);
+        self.snapshot.store(snapshot.clone());
+        for (orders, opened) in self.orders.iter().zip(opened) {
+            // A worker that does not listen any more is stopping.
+            let _ = orders.send(Order::Swap(snapshot.clone(), opened)).await;
+        }
+        Ok(())
+    }
+
+    /// Takes no more connections, lets requests end for as long as `limits.drain` allows, and waits for that.
+    pub async fn stop(&self) {
+        self.draining.cancel();
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let joined = tokio::task::spawn_blocking(move || threads.into_iter().all(|thread| thread.join().is_ok()));
+        if !joined.await.unwrap_or(false) {
+            tracing::error!("a worker panicked");
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.draining.cancel();
+    }
+}
+
+fn work(start: Start) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    match runtime {
+        Ok(runtime) => tokio::task::LocalSet::new().block_on(&runtime, worker::run(start)),
+        Err(error) => tracing::error!(%error, "a worker has no runtime"),
+    }
+}
+
+/// One socket for each worker on the same address; the system shares connections out among them.
+fn open(address: &str, count: usize) -> Result<Vec<TcpListener>, Error> {
+    let refuse = |reason: String| Error::Listener { address: address.to_owned(), reason };
+    let mut wanted: SocketAddr = address.parse().map_err(|_| refuse("it is not an address".into()))?;
+    // Sockets of our own share the port; that of another process must not be shared unnoticed.
+    drop(bind(wanted, Port::Alone).map_err(|error| refuse(error.to_string()))?);
+    let mut sockets = Vec::new();
+    for _ in 0..count {
+        let socket = bind(wanted, Port::Shared).map_err(|error| refuse(error.to_string()))?;
+        // With port 0 the first socket's is everybody's.
+        wanted = socket.local_addr().map_err(|error| refuse(error.to_string()))?;
+        sockets.push(socket);
+    }
+    Ok(sockets)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Port {
+    Alone,
+    Shared,
+}
+
+fn bind(address: SocketAddr, port: Port) -> std::io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(port == Port::Shared)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    if port == Port::Shared {
+        socket.listen(BACKLOG)?;
+    }
+    Ok(socket.into())
+}

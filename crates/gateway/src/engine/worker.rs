@@ -1,0 +1,243 @@
+//! A worker: one thread with a runtime of its own, which accepts, serves and forwards without asking another thread.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tessera_kernel::{Clock, Ids};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc::Receiver;
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::accept;
+use crate::access_log::PAGE_BYTES;
+use crate::auth::{Fetcher, Remembered};
+use crate::domain::balance::mix;
+use crate::limit::{Connections, Gate};
+use crate::metrics::Metrics;
+use crate::snapshot::Snapshot;
+use crate::upstream::{Pools, Upstream, Watch, watch};
+
+/// How often pages of the log are handed over and old connections closed.
+const TICK: Duration = Duration::from_millis(250);
+
+/// What all workers have in common.
+#[derive(Clone)]
+pub struct Shared {
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// New ids.
+    pub ids: Arc<dyn Ids>,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// Who is connected.
+    pub connections: Arc<Connections>,
+    /// Requests under way.
+    pub requests: Arc<Gate>,
+    /// Fetches keys.
+    pub fetcher: Fetcher,
+    /// The zero of all workers' times.
+    pub began: Instant,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("connections", &self.connections).finish_non_exhaustive()
+    }
+}
+
+/// What a worker is told.
+#[derive(Debug)]
+pub enum Order {
+    /// Serve by this config from the next request on, and listen on these too.
+    Swap(Arc<Snapshot>, Vec<(String, std::net::TcpListener)>),
+}
+
+/// A worker's own handle of the config in use. Requests count this one, so that workers do not all count the same.
+#[derive(Debug)]
+pub struct Serving(Arc<Snapshot>);
+
+impl std::ops::Deref for Serving {
+    type Target = Snapshot;
+
+    fn deref(&self) -> &Snapshot {
+        &self.0
+    }
+}
+
+/// A worker's own things.
+#[derive(Debug)]
+pub struct Worker {
+    /// Which it is.
+    pub index: usize,
+    /// What all workers have in common.
+    pub shared: Shared,
+    /// Connections to endpoints.
+    pub pools: Rc<Pools>,
+    /// Proofs that were checked.
+    pub remembered: Remembered,
+    /// Cancelled when no new requests are taken.
+    pub draining: CancellationToken,
+    /// Everything that is under way.
+    pub tracker: TaskTracker,
+    snapshot: RefCell<Rc<Serving>>,
+    page: RefCell<String>,
+    second: RefCell<(i64, String)>,
+    seed: Cell<u64>,
+}
+
+impl Worker {
+    /// The config in use. A request keeps the one it began with.
+    pub fn snapshot(&self) -> Rc<Serving> {
+        self.snapshot.borrow().clone()
+    }
+
+    /// Microseconds on the workers' common clock.
+    pub fn now_us(&self) -> u64 {
+        u64::try_from(self.shared.began.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// A number below `bound`, drawn at random.
+    pub fn draw(&self, bound: u64) -> u64 {
+        let seed = self.seed.get().wrapping_add(1);
+        self.seed.set(seed);
+        mix(seed) % bound.max(1)
+    }
+
+    /// A number drawn at random.
+    pub fn random(&self) -> u64 {
+        self.draw(u64::MAX)
+    }
+
+    /// Adds a line to the log. `write` gets the page and the present time.
+    pub fn log(&self, snapshot: &Snapshot, write: impl FnOnce(&mut String, &str)) {
+        let now = self.shared.clock.now();
+        let (second, millis) = (now.micros().div_euclid(1_000_000), now.micros().rem_euclid(1_000_000) / 1_000);
+        let mut time = self.second.borrow_mut();
+        if time.0 != second {
+            *time = (second, now.to_utc().format("%Y-%m-%dT%H:%M:%S").to_string());
+        }
+        let whole = time.1.len();
+        let _ = std::fmt::Write::write_fmt(&mut time.1, format_args!(".{millis:03}Z"));
+        let mut page = self.page.borrow_mut();
+        write(&mut page, &time.1);
+        time.1.truncate(whole);
+        if page.len() >= PAGE_BYTES {
+            snapshot.log.write(std::mem::take(&mut page));
+        }
+    }
+
+    fn flush_log(&self) {
+        let mut page = self.page.borrow_mut();
+        if !page.is_empty() {
+            self.snapshot.borrow().log.write(std::mem::take(&mut page));
+        }
+    }
+}
+
+/// What a worker starts with.
+#[derive(Debug)]
+pub(super) struct Start {
+    pub(super) index: usize,
+    pub(super) shared: Shared,
+    pub(super) snapshot: Arc<Snapshot>,
+    pub(super) listeners: Vec<(String, std::net::TcpListener)>,
+    pub(super) orders: Receiver<Order>,
+    pub(super) draining: CancellationToken,
+}
+
+/// A worker's life: serves until `draining` is cancelled, then until all requests have ended or the drain is over.
+pub(super) async fn run(start: Start) {
+    let Start { index, shared, snapshot, listeners, mut orders, draining } = start;
+    let seed = shared.ids.next().as_u64_pair().1;
+    let worker = Rc::new(Worker {
+        index,
+        shared,
+        pools: Rc::default(),
+        remembered: Remembered::default(),
+        draining: draining.clone(),
+        tracker: TaskTracker::new(),
+        snapshot: RefCell::new(Rc::new(Serving(snapshot.clone()))),
+        page: RefCell::default(),
+        second: RefCell::default(),
+        seed: Cell::new(seed),
+    });
+    let mut accepting = HashMap::new();
+    let mut watches = HashMap::new();
+    listen(&worker, listeners, &mut accepting);
+    watch_upstreams(&worker, &snapshot, &mut watches);
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = draining.cancelled() => break,
+            _ = ticks.tick() => tick(&worker),
+            order = orders.recv() => {
+                let Some(Order::Swap(snapshot, opened)) = order else { break };
+                worker.flush_log();
+                *worker.snapshot.borrow_mut() = Rc::new(Serving(snapshot.clone()));
+                listen(&worker, opened, &mut accepting);
+                accepting.retain(|address, accept| {
+                    let stays = snapshot.listeners.iter().any(|(wanted, _)| wanted == address);
+                    if !stays {
+                        accept.abort();
+                    }
+                    stays
+                });
+                watch_upstreams(&worker, &snapshot, &mut watches);
+            }
+        }
+    }
+    accepting.values().for_each(AbortHandle::abort);
+    worker.tracker.close();
+    let patience = worker.snapshot().spec.limits.drain.0;
+    let ended = tokio::time::timeout(patience, worker.tracker.wait()).await;
+    if ended.is_err() {
+        tracing::warn!(worker = index, left = worker.tracker.len(), "requests did not end in time and are broken off");
+    }
+    worker.flush_log();
+}
+
+fn listen(
+    worker: &Rc<Worker>,
+    listeners: Vec<(String, std::net::TcpListener)>,
+    accepting: &mut HashMap<String, AbortHandle>,
+) {
+    for (address, listener) in listeners {
+        match TcpListener::from_std(listener) {
+            Ok(listener) => {
+                let task = tokio::task::spawn_local(accept::accept(worker.clone(), address.clone(), listener));
+                accepting.insert(address, task.abort_handle());
+            }
+            Err(error) => tracing::error!(%error, address, "a listener cannot be used"),
+        }
+    }
+}
+
+/// The first worker looks after all upstreams.
+fn watch_upstreams(worker: &Rc<Worker>, snapshot: &Snapshot, watches: &mut HashMap<usize, (Arc<Upstream>, Watch)>) {
+    if worker.index != 0 {
+        return;
+    }
+    let address = |upstream: &Arc<Upstream>| Arc::as_ptr(upstream).addr();
+    watches.retain(|_, (known, _)| snapshot.upstreams.values().any(|upstream| Arc::ptr_eq(upstream, known)));
+    for upstream in snapshot.upstreams.values() {
+        let new = || (upstream.clone(), watch(upstream, &snapshot.folder));
+        watches.entry(address(upstream)).or_insert_with(new);
+    }
+}
+
+fn tick(worker: &Worker) {
+    worker.flush_log();
+    let snapshot = worker.snapshot();
+    worker.pools.tidy(|endpoint| {
+        let mut upstreams = snapshot.upstreams.values();
+        let of = upstreams.find(|upstream| upstream.endpoints().iter().any(|known| Arc::ptr_eq(known, endpoint)));
+        of.map(|upstream| upstream.spec.idle_timeout.0)
+    });
+}

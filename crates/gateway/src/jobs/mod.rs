@@ -1,0 +1,5 @@
+//! Loops beside the traffic.
+
+mod reload;
+
+pub use reload::follow;

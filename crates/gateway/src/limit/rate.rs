@@ -1,0 +1,105 @@
+//! Rates by caller, kept in shards of memory with an upper bound.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::domain::balance::hash;
+use crate::domain::gcra::{Rate, Verdict};
+use crate::spec::{Key, RateLimit};
+
+const SHARDS: usize = 64;
+/// Callers remembered per shard. Beyond it those whose bucket is full again are forgotten, then all of the shard: a flood
+/// of invented callers must not grow memory.
+const MOST_PER_SHARD: usize = 16_384;
+
+/// One limit and its callers.
+#[derive(Debug)]
+pub struct Limiter {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Whose requests are counted together.
+    pub per: Vec<Key>,
+    /// The rate.
+    pub rate: Rate,
+    shards: Box<[Mutex<HashMap<u64, u64, ahash::RandomState>>]>,
+}
+
+/// What a limit says.
+#[derive(Clone, Copy, Debug)]
+pub struct Outcome {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// The most at once.
+    pub burst: u64,
+    /// The period of the rate, in seconds.
+    pub window_s: u64,
+}
+
+impl Limiter {
+    fn new(spec: &RateLimit) -> Self {
+        let count = spec.rate.count;
+        Self {
+            name: spec.name.as_str().into(),
+            per: spec.per.clone(),
+            rate: Rate { count, period_us: spec.rate.period.micros(), burst: spec.burst.unwrap_or(count) },
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+        }
+    }
+
+    /// Judges a request of the caller with this key at `now_us`.
+    pub fn judge(&self, key: &[u8], now_us: u64) -> Outcome {
+        let key = hash(key);
+        let mut shard = self.shards[key as usize % SHARDS].lock().unwrap_or_else(PoisonError::into_inner);
+        if shard.len() >= MOST_PER_SHARD && !shard.contains_key(&key) {
+            shard.retain(|_, mark| *mark > now_us);
+            if shard.len() >= MOST_PER_SHARD {
+                shard.clear();
+            }
+        }
+        let mark = shard.entry(key).or_default();
+        let (next, verdict) = self.rate.judge(*mark, now_us);
+        *mark = next;
+        Outcome { verdict, burst: self.rate.burst, window_s: self.rate.period_us.div_ceil(1_000_000) }
+    }
+}
+
+/// All limits by name and rate, so that a changed config does not forget its callers and routes may share a limit.
+#[derive(Debug, Default)]
+pub struct Limiters(Mutex<BTreeMap<String, Arc<Limiter>>>);
+
+impl Limiters {
+    /// The limit, made where there is none like it.
+    pub fn get(&self, spec: &RateLimit) -> Arc<Limiter> {
+        let key = format!("{} {:?} {} {:?}", spec.name, spec.per, spec.rate, spec.burst);
+        let mut limiters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        limiters.entry(key).or_insert_with(|| Arc::new(Limiter::new(spec))).clone()
+    }
+
+    /// Forgets limits that no route has any more.
+    pub fn tidy(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, limiter| Arc::strong_count(limiter) > 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn callers_are_apart_and_memory_is_bounded() {
+        let limiters = Limiters::default();
+        let spec = RateLimit { name: "x".into(), per: vec![], rate: "1/s".parse().unwrap(), burst: None };
+        let limiter = limiters.get(&spec);
+        assert!(Arc::ptr_eq(&limiter, &limiters.get(&spec)));
+        assert!(limiter.judge(b"a", 0).verdict.passes && limiter.judge(b"b", 0).verdict.passes);
+        assert!(!limiter.judge(b"a", 0).verdict.passes);
+        for caller in 0..2 * (SHARDS * MOST_PER_SHARD) as u64 {
+            limiter.judge(&caller.to_le_bytes(), caller);
+        }
+        let kept: usize = limiter.shards.iter().map(|shard| shard.lock().unwrap().len()).sum();
+        assert!(kept <= SHARDS * MOST_PER_SHARD, "{kept}");
+        drop(limiter);
+        limiters.tidy();
+        assert!(limiters.0.lock().unwrap().is_empty());
+    }
+}

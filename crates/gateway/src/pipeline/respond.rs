@@ -1,0 +1,161 @@
+//! Transform and respond: what the caller gets.
+
+use bytes::Bytes;
+use http::header::{
+    ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE,
+};
+use http::{Method, Response, StatusCode, Version};
+use hyper::body::Incoming;
+use tessera_kernel::ErrorKind;
+use tessera_service::{Problem, ProductError};
+
+use super::identify::REQUEST_ID;
+use super::{Exchange, headers};
+use crate::Error;
+use crate::domain::path::encode_segment;
+use crate::engine::{Answer, Body, Source};
+use crate::spec::Template;
+
+const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+/// An answer that is in memory says something at once.
+const OWN_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// The answer of an upstream.
+pub(super) fn upstreams(exchange: Exchange, answer: Response<Incoming>, closes: bool) -> Response<Body> {
+    let (mut head, incoming) = answer.into_parts();
+    headers::strip_hops(&mut head.headers);
+    let snapshot = exchange.snapshot.clone();
+    let route = exchange.route.map(|at| &snapshot.routes[at]);
+    if let Some(route) = route.filter(|route| !route.response_headers.is_empty()) {
+        headers::edit(&mut head.headers, &route.response_headers, &exchange);
+    }
+    if closes {
+        head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    head.version = Version::HTTP_11;
+    head.extensions.clear();
+    complete(&exchange, &mut head.headers);
+    let idle_timeout = route.map_or(OWN_TIMEOUT, |route| route.spec.idle_timeout.0);
+    let Exchange { held, mut record, .. } = exchange;
+    record.status = head.status.as_u16();
+    let answer = Answer::new(Source::Upstream(incoming), held, record, idle_timeout);
+    Response::from_parts(head, Body::Answer(Box::new(answer)))
+}
+
+/// An answer of the gateway's own.
+pub(super) fn own(exchange: Exchange, status: StatusCode, headers: HeaderMap, body: Bytes) -> Response<Body> {
+    let is_head = exchange.head.method == Method::HEAD;
+    let mut response = Response::new(Body::Empty);
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    if !body.is_empty() {
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    }
+    complete(&exchange, response.headers_mut());
+    let Exchange { held, mut record, .. } = exchange;
+    record.status = status.as_u16();
+    let source = Source::Own((!is_head && !body.is_empty()).then_some(body));
+    *response.body_mut() = Body::Answer(Box::new(Answer::new(source, held, record, OWN_TIMEOUT)));
+    response
+}
+
+/// Where the caller is sent.
+pub(super) fn location(exchange: &Exchange, to: &Template) -> HeaderMap {
+    let target = to.fill(|name| match name {
+        "host" | "path" | "query" => headers::text_of(exchange, name),
+        name => {
+            let text = headers::text_of(exchange, name);
+            text.split('/').map(encode_segment).collect::<Vec<_>>().join("/").into()
+        }
+    });
+    let mut headers = HeaderMap::new();
+    if let Ok(target) = HeaderValue::try_from(target) {
+        headers.insert(LOCATION, target);
+    }
+    headers
+}
+
+/// A refusal or failure, as a problem; to gRPC callers as a status of theirs.
+pub(super) fn refuse(mut exchange: Exchange, error: Error) -> Response<Body> {
+    exchange.record.failed(&error);
+    if error.kind() == ErrorKind::Internal {
+        let request_id = exchange.request_id().to_str().unwrap_or_default();
+        tracing::error!(request.id = request_id, error.code = error.code(), error.detail = %error, "failed");
+    }
+    let mut headers = HeaderMap::new();
+    if let Some(challenge) = error.challenge().and_then(|text| HeaderValue::from_str(text).ok()) {
+        headers.insert(WWW_AUTHENTICATE, challenge);
+    }
+    if let Error::MethodNotAllowed { allowed, .. } = &error
+        && let Ok(allowed) = HeaderValue::from_str(allowed)
+    {
+        headers.insert(ALLOW, allowed);
+    }
+    if let Some(seconds) = error.retry_after_s() {
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    let is_grpc = exchange.head.headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+    if is_grpc {
+        return refuse_grpc(exchange, &error, headers);
+    }
+    headers.insert(CONTENT_TYPE, PROBLEM);
+    let mut problem = Problem::from(error.clone());
+    if problem.status >= 500 {
+        // Where our upstreams are and why they fail is in the log.
+        problem.detail = public_detail(&error).to_owned();
+    }
+    let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let body = problem.body(exchange.request_id().to_str().ok());
+    own(exchange, status, headers, body.into())
+}
+
+fn public_detail(error: &Error) -> &'static str {
+    match error {
+        Error::UpstreamTimeout { .. } => "the service behind did not answer in time; its log and ours have this request id",
+        Error::NoEndpoint { .. } | Error::TooManyAtOnce { .. } => "the service behind takes no requests now; try again later",
+        Error::KeysUnavailable { .. } => "who you are cannot be checked now; try again later",
+        Error::Overloaded => "there is too much to do now; try again in a few seconds",
+        Error::Internal(_) => "the gateway could not do it; its log says why, under this request id",
+        _ => "the service behind could not be asked; the log says why, under this request id",
+    }
+}
+
+/// Statuses of gRPC for HTTP's.
+fn refuse_grpc(exchange: Exchange, error: &Error, mut headers: HeaderMap) -> Response<Body> {
+    let status: u8 = match error.kind() {
+        ErrorKind::Unauthenticated => 16,
+        ErrorKind::Forbidden => 7,
+        ErrorKind::NotFound => 12,
+        ErrorKind::Limited => 8,
+        ErrorKind::Timeout => 4,
+        ErrorKind::Unavailable => 14,
+        ErrorKind::Internal => 13,
+        _ => 3,
+    };
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert("grpc-status", HeaderValue::from(u16::from(status)));
+    headers.insert("grpc-message", HeaderValue::from_static(error.code()));
+    own(exchange, StatusCode::OK, headers, Bytes::new())
+}
+
+/// What every answer has.
+fn complete(exchange: &Exchange, headers: &mut HeaderMap) {
+    headers.insert(REQUEST_ID, exchange.request_id().clone());
+    let Some((name, outcome)) = &exchange.rate else { return };
+    let verdict = outcome.verdict;
+    let reset_s = verdict.reset_us.div_ceil(1_000_000);
+    let limit = format!("\"{name}\";r={};t={reset_s}", verdict.remaining);
+    let policy = format!("\"{name}\";q={};w={}", outcome.burst, outcome.window_s);
+    for (header, text) in [(RATE_LIMIT, limit), (RATE_LIMIT_POLICY, policy)] {
+        if let Ok(value) = HeaderValue::try_from(text) {
+            headers.insert(header, value);
+        }
+    }
+    // As they were before the draft named them `ratelimit`, which many clients still read.
+    headers.insert("ratelimit-limit", HeaderValue::from(outcome.burst));
+    headers.insert("ratelimit-remaining", HeaderValue::from(verdict.remaining));
+    headers.insert("ratelimit-reset", HeaderValue::from(reset_s));
+}
+

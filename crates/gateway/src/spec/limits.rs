@@ -1,0 +1,91 @@
+//! `limits` and `access_log`: what holds for all requests.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::units::{Bytes, Span};
+
+/// What holds for every request and connection.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// The whole head of a request.
+    pub head: Bytes,
+    /// Path and query.
+    pub target: Bytes,
+    /// Header lines.
+    pub headers: usize,
+    /// A request's body, where its route says nothing else.
+    pub body: Bytes,
+    /// Connections in all.
+    pub connections: u32,
+    /// Connections of one address; any number where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connections_per_ip: Option<u32>,
+    /// Requests that one HTTP/2 connection may have under way.
+    pub streams: u32,
+    /// Requests under way; above it less important routes are refused first. Any number where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests_at_once: Option<u32>,
+    /// How long a head may take from its first byte, and a connection may be idle before it.
+    pub head_timeout: Span,
+    /// How long the next bytes of a body may take.
+    pub body_timeout: Span,
+    /// How long a client may take to accept the next bytes of an answer.
+    pub write_timeout: Span,
+    /// How long requests may take to end when the gateway stops.
+    pub drain: Span,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            head: Bytes(32 << 10),
+            target: Bytes(8 << 10),
+            headers: 100,
+            body: Bytes(10 << 20),
+            connections: 50_000,
+            connections_per_ip: None,
+            streams: 128,
+            requests_at_once: None,
+            head_timeout: Span::seconds(30),
+            body_timeout: Span::seconds(30),
+            write_timeout: Span::seconds(30),
+            drain: Span::seconds(20),
+        }
+    }
+}
+
+/// One line for each request.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct AccessLog {
+    /// How a line looks.
+    pub format: LogFormat,
+    /// The file that lines are appended to; standard output where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<PathBuf>,
+    /// How many of the requests answered below 400 within a second are written, in per cent. All others always are.
+    pub sample_percent: u8,
+}
+
+impl Default for AccessLog {
+    fn default() -> Self {
+        Self { format: LogFormat::Json, file: None, sample_percent: 100 }
+    }
+}
+
+/// How a line of the access log looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// JSON, one object a line.
+    #[default]
+    Json,
+    /// The combined format of web servers.
+    Combined,
+    /// None.
+    Off,
+}

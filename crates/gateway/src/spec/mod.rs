@@ -1,0 +1,64 @@
+//! The config file: what a user writes, as types. The doc comments are the reference: the JSON Schema is made of them.
+
+mod auth;
+mod check;
+mod explain;
+mod key;
+mod limits;
+mod listener;
+mod load;
+mod matching;
+mod route;
+mod template;
+mod units;
+mod upstream;
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use auth::{Algorithm, ApiKey, Auth, JwtKey, User};
+pub use check::check;
+pub use key::Key;
+pub use limits::{AccessLog, Limits, LogFormat};
+pub use listener::{Certificate, ClientCertificates, Listener, Tls, TlsProfile};
+pub use load::{Environment, Loaded, json_schema, load, load_file};
+pub use matching::{Matcher, Text};
+pub use route::{
+    Access, Headers, Importance, Mirror, RateLimit, Redirect, Respond, Retry, RetryOn, Rewrite, Route, Share,
+};
+pub use template::Template;
+pub use units::{Bytes, PerTime, Span};
+pub use upstream::{Balance, Breaker, Endpoint, EndpointUrl, Health, Outliers, Protocol, Source, Upstream, UpstreamTls};
+
+/// The gateway: where it listens, who is behind it, and which requests go where.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Gateway {
+    /// Version of this file's format: 1.
+    pub version: u32,
+    /// Threads that serve; as many as the machine has cores where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workers: Option<usize>,
+    /// Where it listens.
+    pub listeners: Vec<Listener>,
+    /// Proxies in front of the gateway, whose `x-forwarded-for` is believed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<String>")]
+    pub trusted_proxies: Vec<crate::domain::cidr::Cidr>,
+    /// What holds for every request and connection.
+    #[serde(default)]
+    pub limits: Limits,
+    /// One line for each request.
+    #[serde(default)]
+    pub access_log: AccessLog,
+    /// Ways to prove who one is, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub auth: BTreeMap<String, Auth>,
+    /// The services behind the gateway, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub upstreams: BTreeMap<String, Upstream>,
+    /// Which requests go where. The most specific path wins, whatever the order.
+    pub routes: Vec<Route>,
+}

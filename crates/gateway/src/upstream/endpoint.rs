@@ -1,0 +1,187 @@
+//! What is known of one endpoint.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use http::HeaderValue;
+
+use crate::domain::balance::{Candidate, hash, peak_ewma};
+use crate::domain::breaker::{self, Record, Tolerance};
+use crate::spec::{self, EndpointUrl, Outliers};
+
+/// One endpoint of an upstream.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// A hash of its URL, the same in every process, so that keys belong to the same endpoint everywhere.
+    pub id: u64,
+    /// Where it is.
+    pub url: EndpointUrl,
+    /// Its share of requests.
+    pub weight: u32,
+    /// Host and port as in a `host` header.
+    pub authority: HeaderValue,
+    in_flight: AtomicU32,
+    expected_us: AtomicU64,
+    measured_at_us: AtomicU64,
+    is_well: AtomicBool,
+    is_drained: AtomicBool,
+    /// Whether `record` has anything in it: the usual case takes no lock.
+    has_record: AtomicBool,
+    record: Mutex<Record>,
+}
+
+/// Whether an endpoint may be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It may.
+    Good,
+    /// Its pause is over: one request may try it.
+    OnTrial,
+    /// It is unwell or paused.
+    Away,
+}
+
+/// An endpoint that is asked, counted as under way until this is dropped.
+#[derive(Debug)]
+pub struct Ask {
+    /// The endpoint.
+    pub endpoint: Arc<Endpoint>,
+    is_trial: bool,
+}
+
+impl Ask {
+    pub(super) fn of(endpoint: &Arc<Endpoint>) -> Self {
+        endpoint.in_flight.fetch_add(1, Ordering::Relaxed);
+        Self { endpoint: endpoint.clone(), is_trial: false }
+    }
+
+    pub(super) fn on_trial(endpoint: &Arc<Endpoint>) -> Self {
+        let mut ask = Self::of(endpoint);
+        ask.is_trial = true;
+        ask
+    }
+}
+
+impl Drop for Ask {
+    fn drop(&mut self) {
+        self.endpoint.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if self.is_trial {
+            self.endpoint.record().give_up_trial();
+        }
+    }
+}
+
+impl Endpoint {
+    pub(super) fn new(spec: &spec::Endpoint) -> Self {
+        let authority = HeaderValue::from_str(&spec.url.authority());
+        Self {
+            id: hash(spec.url.to_string().as_bytes()),
+            url: spec.url.clone(),
+            weight: spec.weight,
+            authority: authority.unwrap_or_else(|_| HeaderValue::from_static("upstream")),
+            in_flight: AtomicU32::new(0),
+            expected_us: AtomicU64::new(0),
+            measured_at_us: AtomicU64::new(0),
+            is_well: AtomicBool::new(true),
+            is_drained: AtomicBool::new(false),
+            has_record: AtomicBool::new(false),
+            record: Mutex::default(),
+        }
+    }
+
+    fn record(&self) -> std::sync::MutexGuard<'_, Record> {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it may be asked now.
+    pub fn standing(&self, now_us: u64) -> Standing {
+        if !self.is_well.load(Ordering::Relaxed) {
+            return Standing::Away;
+        }
+        if !self.has_record.load(Ordering::Relaxed) {
+            return Standing::Good;
+        }
+        match self.record().standing(now_us) {
+            breaker::Standing::Good => Standing::Good,
+            breaker::Standing::OnTrial => Standing::OnTrial,
+            breaker::Standing::Paused { .. } => Standing::Away,
+        }
+    }
+
+    /// Claims its trial, which only one request at a time has.
+    pub(super) fn begin_trial(&self, now_us: u64) -> bool {
+        let mut record = self.record();
+        let is_free = record.standing(now_us) == breaker::Standing::OnTrial;
+        if is_free {
+            record.try_it();
+        }
+        is_free
+    }
+
+    /// How a request went that took so long until its answer began.
+    pub fn note(&self, is_good: bool, took_us: u64, now_us: u64, outliers: &Outliers) {
+        if is_good {
+            let since = now_us.saturating_sub(self.measured_at_us.swap(now_us, Ordering::Relaxed));
+            let expected = peak_ewma(self.expected_us.load(Ordering::Relaxed), took_us, since);
+            self.expected_us.store(expected, Ordering::Relaxed);
+            if self.has_record.load(Ordering::Relaxed) {
+                let mut record = self.record();
+                if record.succeeded() {
+                    tracing::info!(endpoint = %self.url, "an endpoint is back");
+                }
+                self.has_record.store(*record != Record::default(), Ordering::Relaxed);
+            }
+            return;
+        }
+        if outliers.failures == 0 {
+            return;
+        }
+        let tolerance = Tolerance {
+            failures: outliers.failures,
+            pause_us: outliers.pause.micros(),
+            longest_pause_us: outliers.longest_pause.micros(),
+        };
+        self.has_record.store(true, Ordering::Relaxed);
+        if self.record().failed(now_us, tolerance).is_some() {
+            tracing::warn!(endpoint = %self.url, "an endpoint failed too often and is left alone for a while");
+        }
+    }
+
+    /// What a choice is made on.
+    pub(super) fn candidate(&self) -> Candidate {
+        Candidate {
+            weight: self.weight,
+            in_flight: self.in_flight(),
+            expected_us: self.expected_us.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Requests under way.
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// The expected time until an answer, in microseconds.
+    pub fn expected_us(&self) -> u64 {
+        self.expected_us.load(Ordering::Relaxed)
+    }
+
+    /// Whether probes find it well.
+    pub fn is_well(&self) -> bool {
+        self.is_well.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_well(&self, is_well: bool) {
+        self.is_well.store(is_well, Ordering::Relaxed);
+    }
+
+    /// Whether it gets no new requests by order of an operator.
+    pub fn is_drained(&self) -> bool {
+        self.is_drained.load(Ordering::Relaxed)
+    }
+
+    /// Starts or stops draining it.
+    pub fn drain(&self, is_drained: bool) {
+        self.is_drained.store(is_drained, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,331 @@
+//! The services behind the gateway: what is known of their endpoints, who is asked next, and connections to them.
+//!
+//! An [`Upstream`] is shared by all workers and outlives a change of the config that does not concern it, with its
+//! endpoints, their health and their budget. Connections are each worker's own ([`Pools`]).
+
+mod discover;
+mod endpoint;
+mod health;
+mod pool;
+mod tls;
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use rustls::ClientConfig;
+
+pub use discover::{Watch, watch};
+pub use endpoint::{Ask, Endpoint, Standing};
+pub use pool::{Lease, Pools, Sender};
+pub use tls::client_config;
+
+use crate::Error;
+use crate::domain::balance;
+use crate::domain::breaker::{self, Record, Tolerance};
+use crate::domain::retry_budget::{Allowance, Budget};
+use crate::spec::{self, Balance};
+
+/// Retries saved up at most.
+const MOST_RETRIES_SAVED: u64 = 10;
+
+/// A service behind the gateway.
+#[derive(Debug)]
+pub struct Upstream {
+    /// Its name in the config file.
+    pub name: Arc<str>,
+    /// What the config file says of it.
+    pub spec: spec::Upstream,
+    /// TLS to endpoints with `https`.
+    pub tls: Arc<ClientConfig>,
+    endpoints: ArcSwap<Vec<Arc<Endpoint>>>,
+    turn: AtomicU64,
+    in_flight: AtomicU32,
+    budget: AtomicU64,
+    breaker: Mutex<Record>,
+    breaker_open_until_us: AtomicU64,
+}
+
+/// Who was asked already for one request, so that another is next.
+pub type Tried = Vec<u64>;
+
+impl Upstream {
+    /// From the config file; endpoints that are discovered come later.
+    ///
+    /// # Errors
+    /// [`Error::Config`] without a place where the files of its TLS cannot be used.
+    pub fn new(name: &str, spec: &spec::Upstream, folder: &std::path::Path) -> Result<Self, Error> {
+        let tls = client_config(&spec.tls, spec.protocol, folder)?;
+        let upstream = Self {
+            name: name.into(),
+            tls: Arc::new(tls),
+            endpoints: ArcSwap::from_pointee(Vec::new()),
+            turn: AtomicU64::new(0),
+            in_flight: AtomicU32::new(0),
+            budget: AtomicU64::new(0),
+            breaker: Mutex::default(),
+            breaker_open_until_us: AtomicU64::new(0),
+            spec: spec.clone(),
+        };
+        upstream.budget.store(Budget::full(upstream.allowance()).into_raw(), Ordering::Relaxed);
+        upstream.set_endpoints(&spec.endpoints);
+        Ok(upstream)
+    }
+
+    /// The endpoints as they are now.
+    pub fn endpoints(&self) -> Arc<Vec<Arc<Endpoint>>> {
+        self.endpoints.load_full()
+    }
+
+    /// Replaces the endpoints; those that stay keep what is known of them. Gives whether anything changed.
+    pub fn set_endpoints(&self, wanted: &[spec::Endpoint]) -> bool {
+        let before = self.endpoints.load_full();
+        let same = |known: &Arc<Endpoint>, wanted: &spec::Endpoint| known.url == wanted.url && known.weight == wanted.weight;
+        if before.len() == wanted.len() && before.iter().zip(wanted).all(|(known, wanted)| same(known, wanted)) {
+            return false;
+        }
+        let find = |wanted: &spec::Endpoint| before.iter().find(|known| same(known, wanted)).cloned();
+        let now = wanted.iter().map(|wanted| find(wanted).unwrap_or_else(|| Arc::new(Endpoint::new(wanted)))).collect();
+        self.endpoints.store(Arc::new(now));
+        true
+    }
+
+    /// Whom to ask. `key` is the hash that chooses under `balance: hash`.
+    ///
+    /// # Errors
+    /// [`Error::NoEndpoint`] where there is nobody.
+    pub fn choose(&self, key: Option<u64>, tried: &Tried, now_us: u64) -> Result<Ask, Error> {
+        let endpoints = self.endpoints.load();
+        if let [only] = endpoints.as_slice() {
+            // With nobody else to ask, an unwell one is asked all the same.
+            return if only.is_drained() { Err(self.nobody("its only endpoint is drained")) } else { Ok(Ask::of(only)) };
+        }
+        let may_be_paused = self.most_paused(endpoints.len());
+        let mut open: Vec<(&Arc<Endpoint>, bool)> = Vec::with_capacity(endpoints.len());
+        let mut paused = 0;
+        for endpoint in endpoints.iter().filter(|endpoint| endpoint.weight > 0 && !endpoint.is_drained()) {
+            match endpoint.standing(now_us) {
+                Standing::Good if !tried.contains(&endpoint.id) => open.push((endpoint, false)),
+                Standing::OnTrial if !tried.contains(&endpoint.id) => open.push((endpoint, true)),
+                Standing::Good | Standing::OnTrial => {}
+                Standing::Away => paused += 1,
+            }
+        }
+        if open.is_empty() || paused > may_be_paused {
+            // Too many are away for that to be their own fault, or all others were tried: whoever is there is asked.
+            return self.choose_among_all(&endpoints, key, tried);
+        }
+        // One on trial gets the next request, or it would never come back.
+        if let Some((endpoint, _)) = open.iter().find(|(endpoint, is_trial)| *is_trial && endpoint.begin_trial(now_us)) {
+            return Ok(Ask::on_trial(endpoint));
+        }
+        if open.iter().any(|(_, is_trial)| !is_trial) {
+            open.retain(|(_, is_trial)| !is_trial);
+        }
+        let chosen = self.pick(&open, key).ok_or_else(|| self.nobody("none has a weight"))?;
+        Ok(Ask::of(open[chosen].0))
+    }
+
+    fn choose_among_all(&self, endpoints: &[Arc<Endpoint>], key: Option<u64>, tried: &Tried) -> Result<Ask, Error> {
+        let there = |endpoint: &&Arc<Endpoint>| endpoint.weight > 0 && !endpoint.is_drained();
+        let mut all: Vec<(&Arc<Endpoint>, bool)> =
+            endpoints.iter().filter(there).filter(|endpoint| !tried.contains(&endpoint.id)).map(|e| (e, false)).collect();
+        if all.is_empty() {
+            all = endpoints.iter().filter(there).map(|endpoint| (endpoint, false)).collect();
+        }
+        let chosen = self.pick(&all, key).ok_or_else(|| {
+            self.nobody(if endpoints.is_empty() { "none is known yet" } else { "all are drained or have no weight" })
+        })?;
+        Ok(Ask::of(all[chosen].0))
+    }
+
+    fn pick(&self, open: &[(&Arc<Endpoint>, bool)], key: Option<u64>) -> Option<usize> {
+        let turn = || self.turn.fetch_add(1, Ordering::Relaxed);
+        match self.spec.balance {
+            Balance::Hash => {
+                balance::rendezvous(key.unwrap_or_else(turn), open.iter().map(|(endpoint, _)| (endpoint.id, endpoint.weight)))
+            }
+            Balance::RoundRobin if open.iter().all(|(endpoint, _)| endpoint.weight == 1) => {
+                (turn() as usize).checked_rem(open.len())
+            }
+            Balance::RoundRobin => {
+                let weights: Vec<u32> = open.iter().map(|(endpoint, _)| endpoint.weight).collect();
+                // A step that has no common divisor with usual sums spreads a weight over the round.
+                balance::weighted(&weights, turn().wrapping_mul(7_919))
+            }
+            Balance::LeastRequests => {
+                let candidates: Vec<_> = open.iter().map(|(endpoint, _)| endpoint.candidate()).collect();
+                balance::least_requests(&candidates, turn() as usize)
+            }
+            Balance::PeakEwma => {
+                let draw = balance::mix(turn());
+                let count = open.len() as u64;
+                let first = draw.checked_rem(count)? as usize;
+                let second = ((draw >> 32) % count) as usize;
+                let is_first = balance::cheaper(&open[first].0.candidate(), &open[second].0.candidate());
+                Some(if is_first { first } else { second })
+            }
+        }
+    }
+
+    fn most_paused(&self, count: usize) -> usize {
+        count * self.spec.outliers.most_percent as usize / 100
+    }
+
+    fn nobody(&self, reason: &'static str) -> Error {
+        Error::NoEndpoint { upstream: self.name.to_string(), reason }
+    }
+
+    /// Lets a request in, where the breaker does.
+    ///
+    /// # Errors
+    /// [`Error::NoEndpoint`] where it is open, [`Error::TooManyAtOnce`] where too many are under way.
+    pub fn enter(self: &Arc<Self>, now_us: u64) -> Result<Entered, Error> {
+        let until = self.breaker_open_until_us.load(Ordering::Relaxed);
+        if until != 0 {
+            let mut record = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
+            match record.standing(now_us) {
+                breaker::Standing::Paused { .. } => return Err(self.nobody("it failed too often and is left alone for a while")),
+                breaker::Standing::OnTrial => record.try_it(),
+                breaker::Standing::Good => {}
+            }
+        }
+        let before = self.in_flight.fetch_add(1, Ordering::Relaxed);
+        let entered = Entered(self.clone());
+        match self.spec.breaker.requests_at_once {
+            Some(limit) if before >= limit => Err(Error::TooManyAtOnce { at_once: limit }),
+            _ => Ok(entered),
+        }
+    }
+
+    /// Tells the breaker how a request went.
+    pub fn note(&self, is_good: bool, now_us: u64) {
+        let spec = &self.spec.breaker;
+        if spec.failures == 0 {
+            return;
+        }
+        let mut record = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_good {
+            if record.succeeded() {
+                self.breaker_open_until_us.store(0, Ordering::Relaxed);
+                tracing::info!(upstream = &*self.name, "the breaker is closed again");
+            }
+            return;
+        }
+        let pause_us = spec.pause.micros();
+        let tolerance = Tolerance { failures: spec.failures, pause_us, longest_pause_us: pause_us };
+        if let Some(until_us) = record.failed(now_us, tolerance) {
+            self.breaker_open_until_us.store(until_us, Ordering::Relaxed);
+            tracing::warn!(upstream = &*self.name, "the breaker is open: it failed too often");
+        }
+    }
+
+    /// Whether the breaker is open.
+    pub fn is_broken(&self) -> bool {
+        self.breaker_open_until_us.load(Ordering::Relaxed) != 0
+    }
+
+    /// Requests under way.
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    fn allowance(&self) -> Allowance {
+        Allowance { share_per_mille: u64::from(self.spec.retry_budget_percent) * 10, most: MOST_RETRIES_SAVED }
+    }
+
+    /// A request that is no retry adds to the budget. Lost updates between workers cost a share of a retry.
+    pub fn pay_in(&self) {
+        let budget = Budget::from_raw(self.budget.load(Ordering::Relaxed));
+        let after = budget.after_request(self.allowance());
+        if after != budget {
+            self.budget.store(after.into_raw(), Ordering::Relaxed);
+        }
+    }
+
+    /// Takes a retry out of the budget, where there is one.
+    pub fn take_retry(&self) -> bool {
+        let take = |raw| Budget::from_raw(raw).after_retry().map(Budget::into_raw);
+        self.budget.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+    }
+}
+
+/// A request that is under way at an upstream, until this is dropped.
+#[derive(Debug)]
+pub struct Entered(Arc<Upstream>);
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn upstream(more: &str) -> Arc<Upstream> {
+        let text = format!("endpoints: [\"http://a:1\", \"http://b:1\", \"http://c:1\"]\n{more}");
+        let spec: spec::Upstream = serde_saphyr::from_str(&text).unwrap();
+        Arc::new(Upstream::new("u", &spec, std::path::Path::new(".")).unwrap())
+    }
+
+    fn asked(upstream: &Upstream, count: usize, now_us: u64) -> BTreeMap<String, usize> {
+        let mut asked = BTreeMap::new();
+        for _ in 0..count {
+            let ask = upstream.choose(Some(7), &Vec::new(), now_us).unwrap();
+            *asked.entry(ask.endpoint.url.host.clone()).or_default() += 1;
+        }
+        asked
+    }
+
+    #[test]
+    fn turns_are_taken_and_the_unwell_left_out() {
+        let upstream = upstream("outliers: { failures: 2, pause: 10s }\n");
+        assert_eq!(asked(&upstream, 30, 1).into_values().collect::<Vec<_>>(), [10, 10, 10]);
+        let first = upstream.endpoints()[0].clone();
+        for _ in 0..2 {
+            first.note(false, 0, 100, &upstream.spec.outliers);
+        }
+        assert_eq!(asked(&upstream, 30, 200).into_values().collect::<Vec<_>>(), [15, 15]);
+        let again = upstream.choose(None, &Vec::new(), 10_000_200).unwrap();
+        assert_eq!(again.endpoint.url.host, "a", "one request tries it");
+        again.endpoint.note(true, 5, 10_000_300, &upstream.spec.outliers);
+        assert_eq!(asked(&upstream, 30, 10_000_400).len(), 3);
+    }
+
+    #[test]
+    fn with_too_many_unwell_all_are_asked() {
+        let upstream = upstream("outliers: { failures: 1, most_percent: 50 }\n");
+        for endpoint in &upstream.endpoints()[..2] {
+            endpoint.note(false, 0, 100, &upstream.spec.outliers);
+        }
+        assert_eq!(asked(&upstream, 30, 200).len(), 3);
+        upstream.endpoints()[2].drain(true);
+        assert_eq!(asked(&upstream, 30, 200).len(), 2, "but not a drained one");
+    }
+
+    #[test]
+    fn the_breaker_opens_tries_and_closes() {
+        let upstream = upstream("breaker: { failures: 2, pause: 1s, requests_at_once: 1 }\n");
+        let entered = upstream.enter(1).unwrap();
+        assert!(matches!(upstream.enter(1), Err(Error::TooManyAtOnce { at_once: 1 })));
+        drop(entered);
+        upstream.note(false, 1);
+        upstream.note(false, 2);
+        assert!(matches!(upstream.enter(3), Err(Error::NoEndpoint { .. })) && upstream.is_broken());
+        let trial = upstream.enter(1_000_003).unwrap();
+        assert!(upstream.enter(1_000_004).is_err(), "one at a time");
+        upstream.note(true, 1_000_005);
+        drop(trial);
+        assert!(upstream.enter(1_000_006).is_ok() && !upstream.is_broken());
+    }
+
+    #[test]
+    fn a_key_stays_with_its_endpoint() {
+        let upstream = upstream("balance: hash\nhash_key: ip\n");
+        assert_eq!(asked(&upstream, 30, 1).len(), 1);
+    }
+}

@@ -1,0 +1,300 @@
+//! Requests on their way: headers, protocols, bodies, upgrades, and what goes wrong behind.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::support::{Answer, Door, Service, TIMEOUT, blunt, client, reply, until};
+
+fn to(url: &str, more: &str) -> String {
+    format!("upstreams: {{ s: {{ endpoints: [\"{url}\"], {more} }} }}\nroutes: [{{ name: all, match: {{ path: /* }}, upstream: s }}]\n")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_arrives_with_its_headers_and_body_and_no_hops() {
+    let service = Service::start(|got| {
+        let mut answer = reply(201, &format!("{} bytes", got.body.len()));
+        let headers = answer.headers_mut();
+        headers.insert("x-own", "1".parse().unwrap());
+        headers.insert("connection", "x-hop".parse().unwrap());
+        headers.insert("x-hop", "secret".parse().unwrap());
+        answer
+    })
+    .await;
+    let door = Door::open(&to(&service.url(), "")).await;
+    let sent = client()
+        .post(door.url("/a/b?c=d%20e"))
+        .header("x-kept", "yes")
+        .header("connection", "x-mine")
+        .header("x-mine", "gone")
+        .header("proxy-authorization", "gone")
+        .header("x-forwarded-for", "1.2.3.4")
+        .header("x-auth-subject", "forged")
+        .header("x-request-id", "mine-1")
+        .body("hello")
+        .send();
+    let answer = Answer::of(sent.await.unwrap()).await;
+    assert_eq!((answer.status, answer.body.as_str()), (201, "5 bytes"));
+    assert_eq!((answer.header("x-own"), answer.header("x-hop"), answer.header("x-request-id")), ("1", "", "mine-1"));
+    let got = service.last();
+    assert_eq!((got.method.as_str(), got.uri.as_str()), ("POST", "/a/b?c=d%20e"));
+    for (name, value) in [
+        ("x-kept", "yes"),
+        ("x-mine", ""),
+        ("proxy-authorization", ""),
+        ("x-forwarded-for", "127.0.0.1"),
+        ("x-forwarded-proto", "http"),
+        ("x-auth-subject", ""),
+        ("x-request-id", "mine-1"),
+    ] {
+        assert_eq!(got.header(name), value, "{name}");
+    }
+    assert_eq!(got.header("host"), door.address().to_string());
+    assert_eq!(got.header("traceparent").len(), 55);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn trusted_proxies_are_believed_and_nobody_else() {
+    let service = Service::named("behind").await;
+    let config = format!("trusted_proxies: [127.0.0.0/8, 10.0.0.0/8]\n{}", to(&service.url(), ""));
+    let door = Door::open(&config).await;
+    door.get("/", &[("x-forwarded-for", "6.6.6.6, 1.2.3.4, 10.0.0.7"), ("x-forwarded-proto", "https")]).await;
+    let got = service.last();
+    assert_eq!(got.header("x-forwarded-for"), "6.6.6.6, 1.2.3.4, 10.0.0.7, 127.0.0.1");
+    assert_eq!(got.header("x-forwarded-proto"), "https");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn http2_on_both_sides_and_either() {
+    let service = Service::start(|got| reply(200, &format!("{:?} {}", got.version, got.body.len()))).await;
+    let h2 = tessera_service::client::builder().http2_prior_knowledge().timeout(TIMEOUT).build().unwrap();
+    for (protocol, seen) in [("http1", "HTTP/1.1"), ("http2", "HTTP/2.0")] {
+        let door = Door::open(&to(&service.url(), &format!("protocol: {protocol}"))).await;
+        for client in [client(), h2.clone()] {
+            let sent = client.post(door.url("/x")).header("cookie", "a=1").body("abc").send().await.unwrap();
+            let answer = Answer::of(sent).await;
+            assert_eq!((answer.status, answer.body), (200, format!("{seen} 3")), "{protocol}");
+            let got = service.last();
+            let authority = got.uri.strip_prefix("http://").and_then(|uri| uri.strip_suffix("/x"));
+            let host = if protocol == "http2" { authority.unwrap_or_default().to_owned() } else { got.header("host").to_owned() };
+            assert_eq!(host, door.address().to_string(), "{got:?}");
+            let sent = client.get(door.url("/x")).send().await.unwrap();
+            assert_eq!(Answer::of(sent).await.body, format!("{seen} 0"), "{protocol}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_are_kept_and_stale_ones_replaced() {
+    let service = Service::named("behind").await;
+    let door = Door::open(&format!("workers: 1\n{}", to(&service.url(), ""))).await;
+    let client = client();
+    for _ in 0..20 {
+        assert_eq!(client.get(door.url("/")).send().await.unwrap().status(), 200);
+    }
+    // This one closes after each answer without saying so.
+    let (address, got) = blunt(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
+    let door = Door::open(&format!("workers: 1\n{}", to(&format!("http://{address}"), ""))).await;
+    for _ in 0..20 {
+        assert_eq!(client.get(door.url("/")).send().await.unwrap().status(), 200);
+    }
+    assert!(got.lock().unwrap().len() >= 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_goes_wrong_behind_is_told_by_side_and_code() {
+    let gone = {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        listener.local_addr().unwrap()
+    };
+    let (silent, _) = blunt(b"").await;
+    let (nonsense, _) = blunt(b"NOT HTTP AT ALL\r\n\r\n").await;
+    let hanging = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let hanging_address = hanging.local_addr().unwrap();
+    for (address, status, code) in [
+        (gone, 502, "gateway.upstream_unreachable"),
+        (silent, 502, "gateway.upstream_broke_off"),
+        (nonsense, 502, "gateway.bad_answer"),
+        (hanging_address, 504, "gateway.upstream_timeout"),
+    ] {
+        let config = to(&format!("http://{address}"), "").replace("upstream: s }]", "upstream: s, timeout: 300ms }]");
+        let door = Door::open(&config).await;
+        let answer = door.get("/", &[]).await;
+        let problem = answer.json();
+        assert_eq!((answer.status, answer.code().as_str()), (status, code), "{problem}");
+        assert_eq!(answer.header("content-type"), "application/problem+json");
+        assert_eq!(problem["side"], "upstream");
+        assert_eq!(problem["may_retry"], code == "gateway.upstream_unreachable");
+        assert!(!answer.body.contains("127.0.0.1"), "where it is stays in the log: {}", answer.body);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_breaks_off_is_not_passed_off_as_whole() {
+    let (address, _) = blunt(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nonly this").await;
+    let door = Door::open(&to(&format!("http://{address}"), "")).await;
+    let sent = client().get(door.url("/")).send().await.unwrap();
+    assert!(sent.text().await.is_err());
+    until("it is counted", || door.metrics().contains("code=\"gateway.upstream_broke_off\",side=\"upstream\"} 1")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_have_limits_announced_or_not() {
+    let service = Service::named("behind").await;
+    let door = Door::open(&format!("limits: {{ body: 1KiB }}\n{}", to(&service.url(), ""))).await;
+    let announced = Answer::of(client().post(door.url("/")).body(vec![0; 2000]).send().await.unwrap()).await;
+    assert_eq!((announced.status, announced.code().as_str()), (413, "gateway.body_too_large"));
+    let chunk = format!("400\r\n{}\r\n", "x".repeat(1024));
+    let head = "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n";
+    let answer = door.raw(format!("{head}{chunk}{chunk}0\r\n\r\n")).await;
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    let good = Answer::of(client().post(door.url("/")).body(vec![0; 1000]).send().await.unwrap()).await;
+    assert_eq!(good.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_pass_as_they_come() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (go, mut wait) = tokio::sync::mpsc::channel::<()>(1);
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut head = [0; 4096];
+        let _ = stream.read(&mut head).await.unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n").await.unwrap();
+        for event in ["data: one\n\n", "data: two\n\n"] {
+            let chunk = format!("{:x}\r\n{event}\r\n", event.len());
+            stream.write_all(chunk.as_bytes()).await.unwrap();
+            wait.recv().await;
+        }
+        stream.write_all(b"0\r\n\r\n").await.unwrap();
+    });
+    let door = Door::open(&to(&format!("http://{address}"), "")).await;
+    let answer = client().get(door.url("/events")).send().await.unwrap();
+    assert_eq!(answer.headers()["content-type"], "text/event-stream");
+    let mut events = answer.bytes_stream();
+    for expected in ["data: one\n\n", "data: two\n\n"] {
+        // The second is sent only after the first has arrived.
+        assert_eq!(events.next().await.unwrap().unwrap(), expected);
+        go.send(()).await.unwrap();
+    }
+    assert!(events.next().await.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_websocket_is_a_tunnel_and_other_protocols_are_not() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    stream.read_buf(&mut head).await.unwrap();
+                }
+                let head = String::from_utf8(head).unwrap().to_ascii_lowercase();
+                if !head.contains("upgrade: websocket") {
+                    let body = "no upgrade";
+                    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+                    return stream.write_all(answer.as_bytes()).await.unwrap();
+                }
+                let agreed = "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\nhello";
+                stream.write_all(agreed.as_bytes()).await.unwrap();
+                let mut echo = [0; 64];
+                while let Ok(count @ 1..) = stream.read(&mut echo).await {
+                    stream.write_all(&echo[..count]).await.unwrap();
+                }
+            });
+        }
+    });
+    let door = Door::open(&to(&format!("http://{address}"), "")).await;
+    let mut stream = TcpStream::connect(door.address()).await.unwrap();
+    let ask = "GET /ws HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n";
+    stream.write_all(ask.as_bytes()).await.unwrap();
+    let mut got = Vec::new();
+    while !got.ends_with(b"hello") {
+        assert!(stream.read_buf(&mut got).await.unwrap() > 0, "{}", String::from_utf8_lossy(&got));
+    }
+    assert!(got.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&got));
+    // Bytes that are no HTTP at all.
+    for message in [&b"\x00\x01\n\n"[..], b"GET / HTTP/1.1\n\n"] {
+        stream.write_all(message).await.unwrap();
+        let mut echoed = vec![0; message.len()];
+        stream.read_exact(&mut echoed).await.unwrap();
+        assert_eq!(echoed, message);
+    }
+    drop(stream);
+    until("it is counted", || door.metrics().contains("route=\"all\",status=\"1xx\"} 1")).await;
+    let other = door.raw("GET / HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: h2c\r\n\r\n").await;
+    assert!(other.starts_with("HTTP/1.1 200") && other.contains("connection: close") && other.ends_with("no upgrade"), "{other}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn grpc_passes_with_its_trailers_and_is_refused_in_its_own_words() {
+    use http_body_util::{BodyExt, Full, StreamBody};
+    use hyper::body::Frame;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let service = hyper::service::service_fn(|request: http::Request<hyper::body::Incoming>| async move {
+                let got = request.into_body().collect().await.unwrap().to_bytes();
+                let mut trailers = http::HeaderMap::new();
+                trailers.insert("grpc-status", "0".parse().unwrap());
+                let frames = [Frame::data(got), Frame::trailers(trailers)].map(Ok::<_, std::convert::Infallible>);
+                let body = StreamBody::new(futures::stream::iter(frames));
+                let answer = http::Response::builder().header("content-type", "application/grpc");
+                Ok::<_, std::convert::Infallible>(answer.body(body).unwrap())
+            });
+            let stream = hyper_util::rt::TokioIo::new(stream);
+            tokio::spawn(async move {
+                let http = hyper::server::conn::http2::Builder::new(hyper_util::rt::TokioExecutor::new());
+                let _ = http.serve_connection(stream, service).await;
+            });
+        }
+    });
+    let config = to(&format!("http://{address}"), "protocol: http2").replace("path: /*", "path: /shop.Orders/*");
+    let door = Door::open(&config).await;
+    let stream = TcpStream::connect(door.address()).await.unwrap();
+    let (mut sender, connection) = hyper::client::conn::http2::Builder::new(hyper_util::rt::TokioExecutor::new())
+        .handshake(hyper_util::rt::TokioIo::new(stream))
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let ask = |path: &str| {
+        http::Request::post(format!("http://{}{path}", door.address()))
+            .header("content-type", "application/grpc")
+            .header("te", "trailers")
+            .body(Full::new(bytes::Bytes::from_static(b"\0\0\0\0\x01x")))
+            .unwrap()
+    };
+    let answer = sender.send_request(ask("/shop.Orders/Get")).await.unwrap();
+    let collected = answer.into_body().collect().await.unwrap();
+    assert_eq!(collected.trailers().unwrap()["grpc-status"], "0");
+    assert_eq!(collected.to_bytes(), "\0\0\0\0\x01x");
+    let refused = sender.send_request(ask("/other.Service/Get")).await.unwrap();
+    assert_eq!((refused.status().as_u16(), &refused.headers()["grpc-status"]), (200, &http::HeaderValue::from_static("12")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_lets_requests_end_and_takes_no_more() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let door = Door::open(&to(&format!("http://{address}"), "")).await;
+    let url = door.url("/slow");
+    let asking = tokio::spawn(async move { Answer::of(client().get(url).send().await.unwrap()).await });
+    let (mut behind, _) = listener.accept().await.unwrap();
+    let engine = door.gateway.engine.clone();
+    let stopping = tokio::spawn(async move { engine.stop().await });
+    let gone = async {
+        while TcpStream::connect(door.address()).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(TIMEOUT, gone).await.expect("new connections are refused");
+    behind.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nlate").await.unwrap();
+    assert_eq!(asking.await.unwrap().body, "late");
+    tokio::time::timeout(TIMEOUT, stopping).await.expect("it stops").unwrap();
+}

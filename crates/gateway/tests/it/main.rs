@@ -1,0 +1,6 @@
+//! The gateway over real sockets. One test binary, since each link is heavy.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "in a test it is the assertion")]
+
+mod forward;
+mod framing;
+mod support;
