@@ -12,6 +12,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
+use http::HeaderMap;
+use http::header::HOST;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -24,6 +26,8 @@ const READ_BYTES: usize = 8 << 10;
 const LONG_READ_BYTES: usize = 64 << 10;
 /// After a refusal a client may still be sending. Closing at once would make the system drop our answer with its bytes.
 const LINGER: Duration = Duration::from_secs(1);
+/// The host of the stand-in: a name that is never anybody's (RFC 2606).
+const STAND_IN_HOST: &str = "refused.invalid";
 const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: refused.invalid\r\nconnection: close\r\n\r\n";
 
 /// Why a connection cannot go on.
@@ -35,18 +39,32 @@ pub enum Fault {
     Slow,
 }
 
+/// Where a fault was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Within {
+    Head,
+    Body,
+}
+
 /// What a connection's guard and its requests tell each other.
 #[derive(Debug, Default)]
 pub struct Signals {
-    fault: OnceLock<Fault>,
+    fault: OnceLock<(Fault, Within)>,
     is_tunnel: AtomicBool,
     busy: AtomicU32,
 }
 
 impl Signals {
-    /// Why the connection cannot go on.
-    pub fn fault(&self) -> Option<Fault> {
-        self.fault.get().copied()
+    /// Why the connection cannot go on, as far as this request is concerned: a fault in a body is that of the request
+    /// under way, one in a head that of the stand-in. Requests before it on the same connection have none.
+    pub fn fault_of(&self, headers: &HeaderMap) -> Option<Fault> {
+        let (fault, within) = self.fault.get()?;
+        let is_stand_in = headers.get(HOST).is_some_and(|host| host == STAND_IN_HOST);
+        (is_stand_in == (*within == Within::Head)).then_some(*fault)
+    }
+
+    fn has_fault(&self) -> bool {
+        self.fault.get().is_some()
     }
 
     /// Another protocol was agreed on: bytes are looked at no more.
@@ -147,8 +165,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
     }
 
     fn refuse(&mut self, fault: Fault) -> Result<()> {
-        let is_first = self.signals.fault.set(fault).is_ok();
-        if self.framing.is_in_body() || !is_first {
+        let within = if self.framing.is_in_body() { Within::Body } else { Within::Head };
+        let is_first = self.signals.fault.set((fault, within)).is_ok();
+        if within == Within::Body || !is_first {
             return Err(Error::new(ErrorKind::InvalidData, "the request is malformed or too slow"));
         }
         self.buffer.clear();
@@ -218,7 +237,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Read for Guard<S> {
                 this.good -= count;
                 return Poll::Ready(Ok(()));
             }
-            if this.signals.fault().is_some() {
+            if this.signals.has_fault() {
                 // An end would look as if the client had gone; the connection closes behind our answer.
                 return Poll::Pending;
             }
@@ -270,7 +289,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Write for Guard<S> {
         if this.linger.is_none() {
             let polled = Pin::new(&mut this.stream).poll_shutdown(cx);
             ready!(this.timed(polled, cx))?;
-            if this.signals.fault().is_none() {
+            if !this.signals.has_fault() {
                 return Poll::Ready(Ok(()));
             }
         }

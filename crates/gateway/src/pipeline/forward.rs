@@ -35,6 +35,15 @@ pub(super) struct Outgoing {
     pub(super) host: Option<HeaderValue>,
 }
 
+/// What is asked of an upstream, and until when.
+struct Asked {
+    outgoing: Outgoing,
+    body: Body,
+    /// What chooses the endpoint under `balance: hash`.
+    key: Option<u64>,
+    deadline: Instant,
+}
+
 /// An attempt that failed.
 struct Failure {
     error: Error,
@@ -60,6 +69,8 @@ pub(super) async fn forward(
     exchange.held.entered = Some(upstream.enter(exchange.worker.now_us())?);
     upstream.pay_in();
     let has_body = !incoming.is_end_stream();
+    let key = upstream.spec.hash_key.as_ref().and_then(|key| limits::key_text(exchange, key));
+    let key = key.map(|text| hash(text.as_bytes()));
     let outgoing = prepare(exchange, route, host)?;
     if let Some(mirror) = mirror.filter(|_| !has_body) {
         mirror::copy(exchange, &outgoing, mirror, route.spec.timeout.0);
@@ -71,7 +82,7 @@ pub(super) async fn forward(
     } else {
         Body::Empty
     };
-    attempts(exchange, route, upstream, outgoing, body, deadline).await
+    attempts(exchange, route, upstream, Asked { outgoing, body, key, deadline }).await
 }
 
 /// What the upstream is asked.
@@ -103,13 +114,10 @@ async fn attempts(
     exchange: &mut Exchange,
     route: &Route,
     upstream: &Arc<Upstream>,
-    outgoing: Outgoing,
-    body: Body,
-    deadline: Instant,
+    asked: Asked,
 ) -> Result<Response<Incoming>, Error> {
+    let Asked { outgoing, body, key, deadline } = asked;
     let retry = &route.spec.retry;
-    let key = upstream.spec.hash_key.as_ref().and_then(|key| limits::key_text(exchange, key));
-    let key = key.map(|text| hash(text.as_bytes()));
     let is_safe = matches!(body, Body::Empty)
         && matches!(outgoing.method, Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE)
         && !outgoing.headers.contains_key(UPGRADE);

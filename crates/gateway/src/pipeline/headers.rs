@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use http::header::{
-    CONNECTION, COOKIE, Entry, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
+    CONNECTION, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
     PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 
@@ -140,14 +140,14 @@ pub(super) fn edit(headers: &mut HeaderMap, edits: &Edits, exchange: &Exchange) 
     edits.remove.iter().for_each(|name| drop(headers.remove(name)));
     let fill = |template: &Template| HeaderValue::try_from(template.fill(|name| text_of(exchange, name))).ok();
     for (name, template) in &edits.set {
-        match (headers.entry(name), fill(template)) {
-            (Entry::Occupied(mut entry), Some(value)) => drop(entry.insert(value)),
-            (Entry::Vacant(entry), Some(value)) => drop(entry.insert(value)),
-            (_, None) => {}
+        if let Some(value) = fill(template) {
+            headers.insert(name, value);
         }
     }
     for (name, template) in &edits.add {
-        fill(template).into_iter().for_each(|value| drop(headers.append(name, value)));
+        if let Some(value) = fill(template) {
+            headers.append(name, value);
+        }
     }
 }
 

@@ -93,7 +93,8 @@ pub(crate) async fn handle(
         held: Held::default(),
         record,
     };
-    let fault = signals.fault();
+    let fault = signals.fault_of(&exchange.head.headers);
+    let is_stand_in = fault.is_some();
     let asks_upgrade = exchange.head.headers.contains_key(UPGRADE) && exchange.head.version == Version::HTTP_11;
     let client = exchange.head.extensions.remove::<OnUpgrade>().filter(|_| asks_upgrade);
     match pass(&mut exchange, body, fault).await {
@@ -105,7 +106,8 @@ pub(crate) async fn handle(
         Ok(Reply::Upstream(answer)) => respond::upstreams(exchange, answer, asks_upgrade),
         Err(error) => {
             // What the guard found wrong is why whatever failed did.
-            let error = signals.fault().map_or(error, error_of);
+            let fault = if is_stand_in { None } else { signals.fault_of(&exchange.head.headers) };
+            let error = fault.map_or(error, error_of);
             respond::refuse(exchange, error)
         }
     }

@@ -147,7 +147,7 @@ async fn bodies_have_limits_announced_or_not() {
     let announced = Answer::of(client().post(door.url("/")).body(vec![0; 2000]).send().await.unwrap()).await;
     assert_eq!((announced.status, announced.code().as_str()), (413, "gateway.body_too_large"));
     let chunk = format!("400\r\n{}\r\n", "x".repeat(1024));
-    let head = "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n";
+    let head = "POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n";
     let answer = door.raw(format!("{head}{chunk}{chunk}0\r\n\r\n")).await;
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
     let good = Answer::of(client().post(door.url("/")).body(vec![0; 1000]).send().await.unwrap()).await;

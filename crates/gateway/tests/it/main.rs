@@ -1,6 +1,12 @@
 //! The gateway over real sockets. One test binary, since each link is heavy.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "in a test it is the assertion")]
 
+mod access;
+mod balance;
 mod forward;
 mod framing;
+mod limits;
+mod operate;
+mod routing;
 mod support;
+mod tls;

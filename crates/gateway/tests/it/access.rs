@@ -1,0 +1,270 @@
+//! Who may: tokens and attacks on them, keys, passwords.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use ring::rand::SystemRandom;
+use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair};
+use serde_json::{Value, json};
+use tessera_gateway::auth::{hash_key, hash_password};
+use tessera_kernel::Clock;
+
+use crate::support::{Door, Service, reply};
+use crate::tls::openssl;
+
+const SECRET: &str = "a-secret-of-at-least-32-bytes-long!";
+
+/// Keys of an issuer.
+struct Issuer {
+    ed: Vec<u8>,
+    es: Vec<u8>,
+}
+
+impl Issuer {
+    fn new() -> Self {
+        let random = SystemRandom::new();
+        let ed = Ed25519KeyPair::generate_pkcs8(&random).unwrap().as_ref().to_vec();
+        let es = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).unwrap().as_ref().to_vec();
+        Self { ed, es }
+    }
+
+    fn ed_jwk(&self, kid: &str) -> Value {
+        let pair = Ed25519KeyPair::from_pkcs8(&self.ed).unwrap();
+        let x = URL_SAFE_NO_PAD.encode(pair.public_key().as_ref());
+        json!({ "kty": "OKP", "crv": "Ed25519", "kid": kid, "use": "sig", "alg": "EdDSA", "x": x })
+    }
+
+    fn es_jwk(&self, kid: &str) -> Value {
+        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &self.es, &SystemRandom::new()).unwrap();
+        let point = &pair.public_key().as_ref()[1..];
+        let [x, y] = [&point[..32], &point[32..]].map(|half| URL_SAFE_NO_PAD.encode(half));
+        json!({ "kty": "EC", "crv": "P-256", "kid": kid, "x": x, "y": y })
+    }
+
+    fn ed_token(&self, kid: &str, claims: &Value) -> String {
+        sign(Algorithm::EdDSA, Some(kid), claims, &EncodingKey::from_ed_der(&self.ed))
+    }
+}
+
+fn sign(algorithm: Algorithm, kid: Option<&str>, claims: &Value, key: &EncodingKey) -> String {
+    let header = Header { kid: kid.map(str::to_owned), ..Header::new(algorithm) };
+    encode(&header, claims, key).unwrap()
+}
+
+fn claims(door: &Door, more: Value) -> Value {
+    let now_s = door.clock.now().micros() / 1_000_000;
+    let mut claims = json!({ "sub": "ann", "iss": "https://id.example", "aud": ["shop"], "exp": now_s + 600, "roles": ["fan"], "scope": "read write" });
+    for (name, value) in more.as_object().unwrap() {
+        claims[name] = value.clone();
+    }
+    claims
+}
+
+async fn ask(door: &Door, path: &str, token: &str) -> (u16, String) {
+    let answer = door.get(path, &[("authorization", &format!("Bearer {token}"))]).await;
+    let code = if answer.status < 400 { answer.body.clone() } else { answer.code() };
+    (answer.status, code)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_of_every_algorithm_hold_and_forged_ones_do_not() {
+    let folder = tempfile::tempdir().unwrap();
+    openssl(folder.path(), "genrsa -out rsa.key 2048");
+    openssl(folder.path(), "rsa -in rsa.key -pubout -out rsa.pem");
+    openssl(folder.path(), "ecparam -name prime256v1 -genkey -noout -out ec.sec1");
+    openssl(folder.path(), "pkcs8 -topk8 -nocrypt -in ec.sec1 -out ec.key");
+    openssl(folder.path(), "ec -in ec.sec1 -pubout -out ec.pem");
+    openssl(folder.path(), "genpkey -algorithm ed25519 -out ed.key");
+    openssl(folder.path(), "pkey -in ed.key -pubout -out ed.pem");
+    let read = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
+    let (rsa, ec, ed, public) = (read("rsa.key"), read("ec.key"), read("ed.key"), read("rsa.pem"));
+    let service = Service::start(|got| reply(200, got.header("x-auth-subject"))).await;
+    let door = Door::open_in(
+        folder,
+        &format!(
+            r#"
+auth:
+  main:
+    jwt:
+      issuer: https://id.example
+      audience: [shop]
+      keys:
+        - {{ id: rsa, algorithm: RS256, file: rsa.pem }}
+        - {{ id: ec, algorithm: ES256, file: ec.pem }}
+        - {{ id: ed, algorithm: EdDSA, file: ed.pem }}
+        - {{ id: hs, algorithm: HS256, secret: {SECRET} }}
+upstreams: {{ s: {{ endpoints: ["{}"] }} }}
+routes:
+  - {{ name: any, match: {{ path: /any }}, upstream: s, access: {{ by: [main] }} }}
+  - {{ name: open, match: {{ path: /open }}, upstream: s, access: {{ by: [main], anonymous: true }} }}
+  - {{ name: admin, match: {{ path: /admin }}, upstream: s, access: {{ by: [main], roles: [admin] }} }}
+  - {{ name: scoped, match: {{ path: /scoped }}, upstream: s, access: {{ by: [main], scopes: [read, delete] }} }}
+  - {{ name: own, match: {{ path: "/users/{{user}}" }}, upstream: s, access: {{ by: [main], claims: {{ sub: "{{user}}" }} }} }}
+  - {{ name: vip, match: {{ path: /lounge, roles: [vip] }}, upstream: s, access: {{ by: [main] }} }}
+  - {{ name: lobby, match: {{ path: /lounge }}, respond: {{ body: lobby }} }}
+"#,
+            service.url()
+        ),
+    )
+    .await;
+    let good = claims(&door, json!({}));
+    let hs_key = EncodingKey::from_secret(SECRET.as_bytes());
+    let tokens = [
+        sign(Algorithm::RS256, Some("rsa"), &good, &EncodingKey::from_rsa_pem(&rsa).unwrap()),
+        sign(Algorithm::ES256, Some("ec"), &good, &EncodingKey::from_ec_pem(&ec).unwrap()),
+        sign(Algorithm::EdDSA, Some("ed"), &good, &EncodingKey::from_ed_pem(&ed).unwrap()),
+        sign(Algorithm::HS256, Some("hs"), &good, &hs_key),
+        // Without a name every key is tried, each with its own algorithm.
+        sign(Algorithm::ES256, None, &good, &EncodingKey::from_ec_pem(&ec).unwrap()),
+    ];
+    for token in &tokens {
+        for _ in 0..2 {
+            assert_eq!(ask(&door, "/any", token).await, (200, "ann".into()));
+        }
+    }
+    let got = service.last();
+    assert_eq!((got.header("x-auth-roles"), got.header("x-auth-scopes")), ("fan", "read write"));
+
+    let hs = |more: Value| sign(Algorithm::HS256, Some("hs"), &claims(&door, more), &hs_key);
+    let now_s = door.clock.now().micros() / 1_000_000;
+    let unsigned = format!("{}.{}.", URL_SAFE_NO_PAD.encode(r#"{"alg":"none"}"#), tokens[0].split('.').nth(1).unwrap());
+    let parts: Vec<&str> = tokens[3].split('.').collect();
+    let other_claims = URL_SAFE_NO_PAD.encode(claims(&door, json!({ "sub": "eve" })).to_string());
+    let critical = Header { kid: Some("hs".into()), ..Header::new(Algorithm::HS256) };
+    let critical = {
+        let mut header = serde_json::to_value(critical).unwrap();
+        header["crit"] = json!(["b64"]);
+        let head = URL_SAFE_NO_PAD.encode(header.to_string());
+        let signed = format!("{head}.{}", parts[1]);
+        let signature = jsonwebtoken::crypto::sign(signed.as_bytes(), &hs_key, Algorithm::HS256).unwrap();
+        format!("{signed}.{signature}")
+    };
+    for (attack, token) in [
+        ("alg none", unsigned.clone()),
+        ("alg none with a signature", format!("{unsigned}x")),
+        // A public key as the secret of HS256: the classic confusion.
+        ("key confusion", sign(Algorithm::HS256, Some("rsa"), &good, &EncodingKey::from_secret(&public))),
+        ("key confusion without kid", sign(Algorithm::HS256, None, &good, &EncodingKey::from_secret(&public))),
+        ("another key's name", sign(Algorithm::HS256, Some("ed"), &good, &hs_key)),
+        ("an unknown kid", sign(Algorithm::HS256, Some("../../dev/null"), &good, &hs_key)),
+        ("a kid with an injection", sign(Algorithm::HS256, Some("x' or '1'='1"), &good, &hs_key)),
+        ("another secret", sign(Algorithm::HS256, Some("hs"), &good, &EncodingKey::from_secret(b"other"))),
+        ("exchanged claims", format!("{}.{other_claims}.{}", parts[0], parts[2])),
+        ("a critical extension", critical),
+        ("expired", hs(json!({ "exp": now_s - 60 }))),
+        ("no end", hs(json!({ "exp": null }))),
+        ("an end that is no time", hs(json!({ "exp": "tomorrow" }))),
+        ("not yet valid", hs(json!({ "nbf": now_s + 600 }))),
+        ("another audience", hs(json!({ "aud": "other" }))),
+        ("another issuer", hs(json!({ "iss": "https://evil.example" }))),
+        ("four parts", format!("{}.x", tokens[3])),
+        ("nothing", ".".into()),
+        ("too long", "a".repeat(9000)),
+    ] {
+        assert_eq!(ask(&door, "/any", &token).await, (401, "gateway.bad_credentials".into()), "{attack}");
+        assert_eq!(ask(&door, "/open", &token).await.0, 401, "{attack}: not even where nobody may pass");
+    }
+    let nobody = door.get("/any", &[]).await;
+    assert_eq!((nobody.status, nobody.code().as_str(), nobody.header("www-authenticate")), (401, "gateway.not_signed_in", "Bearer"));
+    assert_eq!(door.get("/open", &[("x-auth-subject", "admin")]).await.body, "", "nobody has no name");
+
+    assert_eq!(ask(&door, "/admin", &tokens[0]).await, (403, "gateway.forbidden".into()));
+    assert_eq!(ask(&door, "/admin", &hs(json!({ "roles": ["admin"] }))).await.0, 200);
+    assert_eq!(ask(&door, "/scoped", &tokens[0]).await.0, 403);
+    assert_eq!(ask(&door, "/scoped", &hs(json!({ "scope": "delete read" }))).await.0, 200);
+    assert_eq!(ask(&door, "/users/ann", &tokens[0]).await.0, 200);
+    assert_eq!(ask(&door, "/users/bob", &tokens[0]).await.0, 403);
+    assert_eq!(ask(&door, "/lounge", &tokens[0]).await.1, "lobby");
+    assert_eq!(ask(&door, "/lounge", &hs(json!({ "roles": ["vip"] }))).await.1, "ann");
+
+    // What is remembered ends with the token.
+    door.clock.advance(Duration::from_secs(700));
+    assert_eq!(ask(&door, "/any", &tokens[0]).await.0, 401);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn key_sets_are_fetched_once_and_again_when_a_key_is_new() {
+    let issuer = Arc::new(Issuer::new());
+    let fetches = Arc::new(AtomicUsize::new(0));
+    let (counted, keys) = (fetches.clone(), issuer.clone());
+    let jwks = Service::start(move |_| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        let unusable = json!({ "kty": "oct", "kid": "shared", "k": URL_SAFE_NO_PAD.encode(SECRET) });
+        let foreign = json!({ "kty": "XYZ", "kid": "foreign" });
+        reply(200, &json!({ "keys": [keys.ed_jwk("ed"), keys.es_jwk("es"), unusable, foreign] }).to_string())
+    })
+    .await;
+    let door = Door::open(&format!(
+        "auth: {{ main: {{ jwt: {{ jwks: \"{}/keys\" }} }} }}\nroutes: [{{ name: any, match: {{ path: /* }}, respond: {{ body: ok }}, access: {{ by: [main] }} }}]\n",
+        jwks.url()
+    ))
+    .await;
+    let token = issuer.ed_token("ed", &claims(&door, json!({})));
+    let asked = futures::future::join_all((0..20).map(|_| ask(&door, "/", &token))).await;
+    assert!(asked.iter().all(|answer| answer.0 == 200), "{asked:?}");
+    assert_eq!(fetches.load(Ordering::SeqCst), 1, "one flight for all");
+    let es = sign(Algorithm::ES256, Some("es"), &claims(&door, json!({})), &EncodingKey::from_ec_der(&issuer.es));
+    assert_eq!(ask(&door, "/", &es).await.0, 200);
+    // Keys that nobody has: a storm of them costs no fetch within the cool-down.
+    for kid in 0..20 {
+        let token = issuer.ed_token(&format!("unknown-{kid}"), &claims(&door, json!({})));
+        assert_eq!(ask(&door, "/", &token).await.0, 401);
+    }
+    let shared = sign(Algorithm::HS256, Some("shared"), &claims(&door, json!({})), &EncodingKey::from_secret(SECRET.as_bytes()));
+    assert_eq!(ask(&door, "/", &shared).await.0, 401, "a key set has no secrets");
+    assert_eq!(fetches.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_issuer_that_is_down_is_not_the_callers_fault() {
+    let door = Door::open(
+        "auth: { main: { jwt: { jwks: \"http://127.0.0.1:9/keys\" } } }\nroutes: [{ name: any, match: { path: /* }, respond: {}, access: { by: [main] } }]\n",
+    )
+    .await;
+    let token = Issuer::new().ed_token("ed", &claims(&door, json!({})));
+    let answer = door.get("/", &[("authorization", &format!("Bearer {token}"))]).await;
+    assert_eq!((answer.status, answer.code().as_str()), (503, "gateway.keys_unavailable"));
+    assert_eq!(answer.json()["side"], "upstream");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_and_passwords() {
+    let service = Service::start(|got| reply(200, got.header("x-auth-subject"))).await;
+    let door = Door::open(&format!(
+        r#"
+auth:
+  keys: {{ api_key: {{ consumers: {{ shop: {{ hashes: [{}], roles: [partner] }} }} }} }}
+  people: {{ basic: {{ users: {{ ann: {{ password: "{}" }} }} }} }}
+upstreams: {{ s: {{ endpoints: ["{}"] }} }}
+routes: [{{ name: any, match: {{ path: /* }}, upstream: s, access: {{ by: [keys, people] }} }}]
+"#,
+        hash_key("key-of-the-shop"),
+        hash_password("open:sesame").unwrap(),
+        service.url()
+    ))
+    .await;
+    let basic = |text: &str| format!("Basic {}", STANDARD.encode(text));
+    assert_eq!(door.get("/", &[("x-api-key", "key-of-the-shop")]).await.body, "shop");
+    let got = service.last();
+    assert_eq!((got.header("x-api-key"), got.header("x-auth-roles")), ("", "partner"), "the key stays here");
+    for _ in 0..2 {
+        assert_eq!(door.get("/", &[("authorization", &basic("ann:open:sesame"))]).await.body, "ann");
+    }
+    assert_eq!(service.last().header("authorization"), "");
+    for headers in [
+        ("x-api-key", "another".to_owned()),
+        ("x-api-key", String::new()),
+        ("authorization", basic("ann:wrong")),
+        ("authorization", basic("eve:open:sesame")),
+        ("authorization", "Basic !!".to_owned()),
+    ] {
+        let answer = door.get("/", &[(headers.0, &headers.1)]).await;
+        assert_eq!((answer.status, answer.code().as_str()), (401, "gateway.bad_credentials"), "{headers:?}");
+    }
+    let nobody = door.get("/", &[]).await;
+    assert_eq!(nobody.header("www-authenticate"), "ApiKey header=\"x-api-key\", Basic realm=\"gateway\", charset=\"UTF-8\"");
+}

@@ -1,0 +1,192 @@
+//! Which endpoint is asked, and when another one is.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::net::TcpListener;
+
+use crate::support::{Answer, Door, Service, blunt, client, reply, until};
+
+async fn gone() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    format!("http://{}", listener.local_addr().unwrap())
+}
+
+fn over(urls: &[String], more: &str, route: &str) -> String {
+    let urls: Vec<String> = urls.iter().map(|url| format!("\"{url}\"")).collect();
+    format!(
+        "workers: 1\nupstreams: {{ s: {{ endpoints: [{}]{more} }} }}\nroutes: [{{ name: all, match: {{ path: /* }}, upstream: s{route} }}]\n",
+        urls.join(", ")
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_way_of_balancing_spreads_requests_and_a_hash_keeps_them() {
+    let services = [Service::named("a").await, Service::named("b").await, Service::named("c").await];
+    let urls: Vec<String> = services.iter().map(Service::url).collect();
+    for balance in ["round_robin", "least_requests", "peak_ewma"] {
+        let door = Door::open(&over(&urls, &format!(", balance: {balance}"), "")).await;
+        let before: Vec<usize> = services.iter().map(|service| service.got().len()).collect();
+        for _ in 0..30 {
+            assert_eq!(door.get("/", &[]).await.status, 200);
+        }
+        let asked: Vec<usize> = services.iter().zip(before).map(|(service, before)| service.got().len() - before).collect();
+        if balance == "peak_ewma" {
+            assert!(asked.iter().filter(|count| **count > 0).count() >= 2, "{balance}: {asked:?}");
+        } else {
+            assert_eq!(asked, [10, 10, 10], "{balance}");
+        }
+    }
+    let door = Door::open(&over(&urls, ", balance: hash, hash_key: header:x-user", "")).await;
+    let mut seen = std::collections::BTreeSet::new();
+    for user in 0..30 {
+        let user = user.to_string();
+        let first = door.get("/", &[("x-user", &user)]).await.body;
+        assert_eq!(door.get("/", &[("x-user", &user)]).await.body, first);
+        seen.insert(first);
+    }
+    assert_eq!(seen.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn weights_are_kept() {
+    let (heavy, light) = (Service::named("heavy").await, Service::named("light").await);
+    let config = over(&[], "", "").replace(
+        "endpoints: []",
+        &format!("endpoints: [{{ url: \"{}\", weight: 3 }}, {{ url: \"{}\", weight: 1 }}]", heavy.url(), light.url()),
+    );
+    let door = Door::open(&config).await;
+    for _ in 0..40 {
+        door.get("/", &[]).await;
+    }
+    assert_eq!((heavy.got().len(), light.got().len()), (30, 10));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_cannot_be_made_are_tried_elsewhere() {
+    let service = Service::named("alive").await;
+    let door = Door::open(&over(&[gone().await, service.url()], ", outliers: { failures: 3, pause: 60s }", "")).await;
+    // Nothing of a POST was sent where there was no connection.
+    for _ in 0..10 {
+        let answer = Answer::of(client().post(door.url("/")).body("x").send().await.unwrap()).await;
+        assert_eq!((answer.status, answer.body.as_str()), (200, "alive"));
+    }
+    let counted = door.metrics();
+    assert!(counted.contains("tessera_gateway_retries_total{upstream=\"s\"} 3"), "three failures, then it is left alone: {counted}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_what_is_safe_is_sent_twice() {
+    let (broken, got) = blunt(b"").await;
+    let service = Service::named("alive").await;
+    let door = Door::open(&over(&[format!("http://{broken}"), service.url()], ", outliers: { failures: 0 }", "")).await;
+    for _ in 0..4 {
+        assert_eq!(door.get("/", &[]).await.body, "alive");
+    }
+    let gets = got.lock().unwrap().len();
+    assert!(gets > 0);
+    let mut refused = 0;
+    for _ in 0..4 {
+        let answer = Answer::of(client().post(door.url("/")).body("x").send().await.unwrap()).await;
+        refused += usize::from(answer.status == 502);
+    }
+    assert_eq!(refused, got.lock().unwrap().len() - gets, "each POST that was sent there was sent once");
+    assert!(refused > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_of_503_is_tried_elsewhere_where_that_is_asked_for() {
+    let (busy, service) = (Service::start(|_| reply(503, "busy")).await, Service::named("alive").await);
+    let urls = [busy.url(), service.url()];
+    let retrying = Door::open(&over(&urls, ", outliers: { failures: 0 }, retry_budget_percent: 100", ", retry: { attempts: 3, on: [unavailable] }")).await;
+    for _ in 0..10 {
+        assert_eq!(retrying.get("/", &[]).await.body, "alive");
+    }
+    let plain = Door::open(&over(&urls, ", outliers: { failures: 0 }", "")).await;
+    let mut statuses = Vec::new();
+    for _ in 0..2 {
+        statuses.push(plain.get("/", &[]).await.status);
+    }
+    statuses.sort();
+    assert_eq!(statuses, [200, 503]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_budget_bounds_retries() {
+    let (busy, also) = (Service::start(|_| reply(503, "busy")).await, Service::start(|_| reply(503, "busy")).await);
+    let door = Door::open(&over(
+        &[busy.url(), also.url()],
+        ", outliers: { failures: 0 }, retry_budget_percent: 10",
+        ", retry: { attempts: 3, on: [unavailable] }",
+    ))
+    .await;
+    for _ in 0..100 {
+        assert_eq!(door.get("/", &[]).await.status, 503);
+    }
+    let asked = busy.got().len() + also.got().len();
+    assert!(asked <= 121, "100 requests, 10 saved up and 10 in a hundred: {asked}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn probes_find_out_who_is_well() {
+    let is_well = Arc::new(AtomicBool::new(true));
+    let asked = is_well.clone();
+    let moody = Service::start(move |got| {
+        let fails = got.uri == "/health" && !asked.load(Ordering::SeqCst);
+        if fails { reply(500, "unwell") } else { reply(200, "moody") }
+    })
+    .await;
+    let steady = Service::named("steady").await;
+    let door = Door::open(&over(&[moody.url(), steady.url()], ", health: { path: /health, every: 20ms, timeout: 5s }", "")).await;
+    let upstream = door.gateway.engine.snapshot().upstreams["s"].clone();
+    let well = || upstream.endpoints()[0].is_well();
+    is_well.store(false, Ordering::SeqCst);
+    until("it is found unwell", || !well()).await;
+    for _ in 0..6 {
+        assert_eq!(door.get("/", &[]).await.body, "steady");
+    }
+    is_well.store(true, Ordering::SeqCst);
+    until("it is found well", well).await;
+    let mut seen = std::collections::BTreeSet::new();
+    for _ in 0..4 {
+        seen.insert(door.get("/", &[]).await.body);
+    }
+    assert_eq!(seen.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_breaker_spares_an_upstream_that_fails() {
+    let door = Door::open(&over(&[gone().await], ", breaker: { failures: 3, pause: 60s }", ", retry: { attempts: 1 }")).await;
+    for _ in 0..3 {
+        assert_eq!(door.get("/", &[]).await.code(), "gateway.upstream_unreachable");
+    }
+    assert_eq!(door.get("/", &[]).await.code(), "gateway.no_endpoint");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn endpoints_are_found_by_name_and_in_a_file() {
+    let (one, two) = (Service::named("one").await, Service::named("two").await);
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("endpoints"), format!("# one a line\n{}\n", one.url())).unwrap();
+    let config = format!(
+        r#"
+upstreams:
+  file: {{ discover: {{ file: {{ path: endpoints }} }} }}
+  name: {{ discover: {{ dns: {{ url: "http://localhost:{}", every: 1s }} }} }}
+routes:
+  - {{ name: file, match: {{ path: /file }}, upstream: file }}
+  - {{ name: name, match: {{ path: /name }}, upstream: name }}
+"#,
+        two.address.port()
+    );
+    let door = Door::open_in(folder, &config).await;
+    let snapshot = door.gateway.engine.snapshot();
+    let count = |name: &str| snapshot.upstreams[name].endpoints().len();
+    until("both are found", || count("file") == 1 && count("name") >= 1).await;
+    assert_eq!(door.get("/file", &[]).await.body, "one");
+    assert_eq!(door.get("/name", &[]).await.body, "two");
+    std::fs::write(door.folder.path().join("endpoints"), format!("{}\n{}\n", one.url(), two.url())).unwrap();
+    until("the file is read again", || count("file") == 2).await;
+    std::fs::write(door.folder.path().join("endpoints"), "not a url\n").unwrap();
+    assert_eq!(door.get("/file", &[]).await.status, 200, "a broken file changes nothing");
+}

@@ -1,0 +1,136 @@
+//! How often, how many at once, and what is shed first.
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::support::{Answer, Door, TIMEOUT, client};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rates_are_kept_by_caller_over_all_workers() {
+    let door = Door::open(
+        r#"
+workers: 2
+routes:
+  - name: limited
+    match: { path: "/t/{tenant}" }
+    respond: { body: ok }
+    rate_limits:
+      - { name: tenant, per: [path:tenant, header:x-key], rate: 3/h }
+      - { name: all, rate: 8/h }
+"#,
+    )
+    .await;
+    let ask = |tenant: &'static str, key: &'static str| {
+        let door = &door;
+        // A connection each, so that both workers are met.
+        async move { door.get(&format!("/t/{tenant}"), &[("x-key", key)]).await }
+    };
+    for remaining in ["2", "1", "0"] {
+        let answer = ask("a", "1").await;
+        assert_eq!((answer.status, answer.header("ratelimit-remaining")), (200, remaining));
+    }
+    let refused = ask("a", "1").await;
+    assert_eq!((refused.status, refused.code().as_str()), (429, "gateway.rate_limited"));
+    let retry: u64 = refused.header("retry-after").parse().unwrap();
+    assert!((1_100..=1_200).contains(&retry), "a third of an hour: {retry}");
+    assert_eq!((refused.header("ratelimit-limit"), refused.header("ratelimit-policy")), ("3", "\"tenant\";q=3;w=3600"));
+    assert_eq!(refused.json()["may_retry"], true);
+    assert_eq!(ask("b", "1").await.status, 200, "another tenant");
+    assert_eq!(ask("a", "2").await.status, 200, "another key");
+    for _ in 0..3 {
+        assert_eq!(ask("c", "1").await.status, 200);
+    }
+    let refused = ask("d", "1").await;
+    assert!(refused.status == 429 && refused.body.contains("`all`"), "all together: {}", refused.body);
+}
+
+/// A gateway before a service that never answers, with so many requests under way.
+async fn hanging(config: &str, paths: &[&str]) -> (Door, Vec<TcpStream>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let upstreams = format!("upstreams: {{ s: {{ endpoints: [\"http://{}\"] }} }}\n", listener.local_addr().unwrap());
+    let door = Door::open(&(upstreams + config)).await;
+    let mut open = Vec::new();
+    for path in paths {
+        let mut stream = TcpStream::connect(door.address()).await.unwrap();
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes()).await.unwrap();
+        // It is under way when it has arrived behind.
+        let (behind, _) = tokio::time::timeout(TIMEOUT, listener.accept()).await.unwrap().unwrap();
+        open.extend([stream, behind]);
+    }
+    tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut head = [0; 4096];
+            let _ = stream.read(&mut head).await;
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
+            held.push(stream);
+        }
+    });
+    (door, open)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn places_of_a_route_are_taken_and_given_back() {
+    let config = "routes: [{ name: all, match: { path: /* }, upstream: s, requests_at_once: 2 }]\n";
+    let (door, mut open) = hanging(config, &["/", "/"]).await;
+    let refused = door.get("/", &[]).await;
+    assert_eq!((refused.status, refused.code().as_str(), refused.header("retry-after")), (503, "gateway.too_many_at_once", "1"));
+    // The service answers the first: its place is free.
+    open[1].write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.unwrap();
+    let mut answer = [0; 15];
+    open[0].read_exact(&mut answer).await.unwrap();
+    let again = async {
+        while door.get("/", &[]).await.status != 200 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(TIMEOUT, again).await.expect("a free place");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_matters_less_is_shed_first() {
+    let config = r#"
+limits: { requests_at_once: 10 }
+routes:
+  - { name: low, match: { path: /low }, upstream: s, importance: low }
+  - { name: normal, match: { path: /normal }, upstream: s }
+  - { name: high, match: { path: /high }, upstream: s, importance: high }
+"#;
+    let (door, _open) = hanging(config, &["/high"; 7]).await;
+    assert_eq!(door.get("/low", &[]).await.code(), "gateway.overloaded");
+    assert_eq!(door.get("/normal", &[]).await.status, 200);
+    let (door, _open) = hanging(config, &["/high"; 9]).await;
+    assert_eq!(door.get("/normal", &[]).await.code(), "gateway.overloaded");
+    assert_eq!(door.get("/high", &[]).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_has_so_many_connections() {
+    let door = Door::open(
+        "limits: { connections_per_ip: 2 }\nroutes: [{ name: all, match: { path: /* }, respond: { body: ok } }]\n",
+    )
+    .await;
+    let mut kept = Vec::new();
+    for _ in 0..2 {
+        let mut stream = TcpStream::connect(door.address()).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200");
+        kept.push(stream);
+    }
+    let mut third = TcpStream::connect(door.address()).await.unwrap();
+    let _ = third.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    let mut answer = Vec::new();
+    let _ = third.read_to_end(&mut answer).await;
+    assert_eq!(answer, b"", "it is closed");
+    drop(kept);
+    let again = async {
+        while client().get(door.url("/")).send().await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(TIMEOUT, again).await.expect("a free place");
+    let counted = Answer::of(client().get(door.url("/")).send().await.unwrap()).await;
+    assert_eq!(counted.status, 200);
+}

@@ -1,0 +1,200 @@
+//! Running it: reloads, the log, metrics, the admin API.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::body::Body;
+use http::Request;
+use http_body_util::BodyExt;
+use serde_json::Value;
+use tower::ServiceExt;
+
+use crate::support::{Answer, Door, Service, client, until, whole};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_config_is_swapped_in_without_a_lost_request() {
+    let service = Service::named("behind").await;
+    let config = |routes: usize, body: &str| {
+        let mut text = format!("upstreams: {{ s: {{ endpoints: [\"{}\"] }} }}\nroutes:\n  - {{ name: all, match: {{ path: /* }}, upstream: s }}\n  - {{ name: which, match: {{ path: /which }}, respond: {{ body: \"{body}\" }} }}\n", service.url());
+        for at in 0..routes {
+            text.push_str(&format!("  - {{ name: r{at}, match: {{ path: \"/r{at}/{{id}}\" }}, upstream: s }}\n"));
+        }
+        text
+    };
+    let door = Arc::new(Door::open(&config(1_000, "old")).await);
+    let (stop, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let asking: Vec<_> = (0..4)
+        .map(|_| {
+            let (url, stop, asked) = (door.url("/x"), stop.clone(), asked.clone());
+            tokio::spawn(async move {
+                let client = client();
+                while !stop.load(Ordering::SeqCst) {
+                    assert_eq!(Answer::of(client.get(&url).send().await.unwrap()).await.status, 200);
+                    asked.fetch_add(1, Ordering::SeqCst);
+                }
+            })
+        })
+        .collect();
+    for round in 0..3 {
+        std::fs::write(door.file(), whole(&config(1_000, &format!("new {round}")))).unwrap();
+        door.gateway.reloader.reload().await.unwrap();
+        let before = asked.load(Ordering::SeqCst);
+        until("requests go on", || asked.load(Ordering::SeqCst) > before + 20).await;
+        assert_eq!(door.get("/which", &[]).await.body, format!("new {round}"));
+    }
+    stop.store(true, Ordering::SeqCst);
+    for asking in asking {
+        asking.await.expect("no request failed");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_config_is_refused_with_its_line_and_the_last_good_one_stays() {
+    let door = Door::open("routes:\n  - { name: all, match: { path: /* }, respond: { body: good } }\n").await;
+    for (broken, said) in [
+        ("routes:\n  - { name: all, match: { path: /* }, respond: { body: x }, upstrem: y }\n", "unknown key `upstrem`; did you mean `upstream`?"),
+        ("routes:\n  - { name: all, match: { path: /* }, upstream: y }\n", "there is no upstream `y`"),
+        ("routes: [", ""),
+    ] {
+        std::fs::write(door.file(), whole(broken)).unwrap();
+        let refused = door.gateway.reloader.reload().await.unwrap_err().to_string();
+        assert!(refused.contains("gateway.yaml:") && refused.contains(said), "{refused}");
+        assert_eq!(door.get("/", &[]).await.body, "good");
+        assert_eq!(door.gateway.reloader.refusal(), Some(refused));
+    }
+    assert!(door.metrics().contains("tessera_gateway_reloads_total{outcome=\"refused\"} 3"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn listeners_come_and_go_with_the_config() {
+    let door = Door::open("routes: [{ name: all, match: { path: /* }, respond: { body: ok } }]\n").await;
+    let port = tessera_testkit::free_port();
+    let text = std::fs::read_to_string(door.file()).unwrap();
+    let more = text.replace("}]\naccess_log", &format!("}}, {{ address: \"127.0.0.1:{port}\" }}]\naccess_log"));
+    std::fs::write(door.file(), &more).unwrap();
+    door.gateway.reloader.reload().await.unwrap();
+    let url = format!("http://127.0.0.1:{port}/");
+    let there = async {
+        while client().get(&url).send().await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), there).await.expect("the new listener serves");
+    std::fs::write(door.file(), &text).unwrap();
+    door.gateway.reloader.reload().await.unwrap();
+    let gone = async {
+        while client().get(&url).send().await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), gone).await.expect("the listener is closed");
+    // A port that is taken refuses the config as a whole.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let more = more.replace(&port.to_string(), &taken.local_addr().unwrap().port().to_string());
+    std::fs::write(door.file(), more).unwrap();
+    let refused = door.gateway.reloader.reload().await.unwrap_err();
+    assert_eq!(tessera_service::ProductError::code(&refused), "gateway.listener");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_request_has_its_line_in_the_log() {
+    let service = Service::named("behind").await;
+    let door = Door::open(&format!(
+        "access_log: {{ file: access.log }}\nupstreams: {{ s: {{ endpoints: [\"{}\"] }} }}\nroutes: [{{ name: all, match: {{ path: /a/* }}, upstream: s }}]\n",
+        service.url()
+    ))
+    .await;
+    client().post(door.url("/a/b?token=secret")).header("x-request-id", "one").body("12345").send().await.unwrap();
+    door.get("/\"\\", &[("x-request-id", "two")]).await;
+    let log = door.folder.path().join("access.log");
+    let lines = || -> Vec<Value> {
+        let text = std::fs::read_to_string(&log).unwrap_or_default();
+        text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+    };
+    until("both lines", || lines().len() == 2).await;
+    let line = |id: &str| lines().into_iter().find(|line| line["request.id"] == id).unwrap();
+    let one = line("one");
+    for (field, value) in [
+        ("http.method", Value::from("POST")),
+        ("http.path", "/a/b".into()),
+        ("http.status", 200.into()),
+        ("route", "all".into()),
+        ("upstream", "s".into()),
+        ("endpoint", service.url().into()),
+        ("attempts", 1.into()),
+        ("bytes_in", 5.into()),
+        ("bytes_out", 6.into()),
+        ("client.ip", "127.0.0.1".into()),
+    ] {
+        assert_eq!(one[field], value, "{field}: {one}");
+    }
+    assert!(!one.to_string().contains("secret") && one["took_ms"].as_f64().is_some(), "{one}");
+    let two = line("two");
+    assert_eq!((&two["http.status"], &two["error.side"]), (&404.into(), &"client".into()), "{two}");
+
+    let combined = Door::open("access_log: { file: access.log, format: combined }\nroutes: [{ name: all, match: { path: /* }, respond: { body: ok } }]\n").await;
+    combined.get("/x?y=z", &[("user-agent", "an \"agent\"")]).await;
+    let log = combined.folder.path().join("access.log");
+    let text = || std::fs::read_to_string(&log).unwrap_or_default();
+    until("the line", || text().ends_with('\n')).await;
+    assert!(text().starts_with("127.0.0.1 - - [") && text().ends_with("\"GET /x HTTP/1.1\" 200 2 \"-\" \"an \\\"agent\\\"\"\n"), "{}", text());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_usual_may_be_sampled_out() {
+    let door = Door::open("access_log: { file: access.log, sample_percent: 0 }\nroutes: [{ name: all, match: { path: /a }, respond: {} }]\n").await;
+    for path in ["/a", "/a", "/b", "/a"] {
+        door.get(path, &[]).await;
+    }
+    let log = door.folder.path().join("access.log");
+    until("a line", || std::fs::read_to_string(&log).unwrap_or_default().contains("\"http.path\":\"/b\"")).await;
+    assert_eq!(std::fs::read_to_string(&log).unwrap().lines().count(), 1);
+}
+
+/// The admin API, asked as somebody with these roles.
+async fn admin(door: &Door, method: &str, path: &str, roles: &[&str], body: &str) -> (u16, Value) {
+    let roles: Vec<String> = roles.iter().map(|role| (*role).to_owned()).collect();
+    let token = door.deps.keys.sign_token("ann", &roles, Duration::from_secs(60)).unwrap();
+    let router = door.gateway.clone().component(&door.deps).router;
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("authorization", format!("Bearer {token}"))
+        .header("content-type", "application/json")
+        .body(Body::from(body.to_owned()))
+        .unwrap();
+    let answer = router.oneshot(request).await.unwrap();
+    let status = answer.status().as_u16();
+    let body = answer.into_body().collect().await.unwrap().to_bytes();
+    (status, serde_json::from_slice(&body).unwrap_or_default())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn operators_see_and_steer_it_and_nobody_else() {
+    let services = [Service::named("a").await, Service::named("b").await];
+    let door = Door::open(&format!(
+        "upstreams: {{ s: {{ endpoints: [\"{}\", \"{}\"] }} }}\nroutes: [{{ name: all, match: {{ path: /* }}, upstream: s }}]\n",
+        services[0].url(),
+        services[1].url()
+    ))
+    .await;
+    assert_eq!(admin(&door, "GET", "/gateway/status", &["fan"], "").await.0, 403);
+    let (status, body) = admin(&door, "GET", "/gateway/status", &["operator"], "").await;
+    assert_eq!((status, &body["config_number"], &body["config_refused"]), (200, &1.into(), &Value::Null));
+    let drain = |drained: bool| serde_json::json!({ "url": services[0].url(), "drained": drained }).to_string();
+    let (status, body) = admin(&door, "POST", "/gateway/upstreams/s/drain", &["operator"], &drain(true)).await;
+    assert_eq!((status, &body["items"][0]["drained"]), (200, &true.into()), "{body}");
+    for _ in 0..4 {
+        assert_eq!(door.get("/", &[]).await.body, "b");
+    }
+    let (_, body) = admin(&door, "GET", "/gateway/upstreams", &["admin"], "").await;
+    assert_eq!((&body["items"][0]["name"], &body["items"][0]["endpoints"][0]["drained"]), (&"s".into(), &true.into()));
+    until("all are counted", || door.metrics().contains("tessera_gateway_requests_total{route=\"all\",status=\"2xx\"} 4")).await;
+    let (_, body) = admin(&door, "GET", "/gateway/routes", &["operator"], "").await;
+    assert_eq!((&body["items"][0]["requests"], &body["items"][0]["to"]), (&4.into(), &"s".into()), "{body}");
+    assert_eq!(admin(&door, "POST", "/gateway/upstreams/x/drain", &["operator"], &drain(true)).await.0, 404);
+    let (status, body) = admin(&door, "POST", "/gateway/reload", &["operator"], "").await;
+    assert_eq!((status, &body["config_number"]), (200, &2.into()));
+    assert_eq!(door.get("/", &[]).await.body, "b", "drained through a reload");
+}
