@@ -38,7 +38,9 @@ impl Sink {
         let file = file.transpose()?;
         let (pages, written) = sync_channel(MOST_PAGES);
         let thread = std::thread::Builder::new().name("access-log".into());
-        thread.spawn(move || write(file, written)).map_err(|error| wrong(format!("no thread for the access log: {error}")))?;
+        thread
+            .spawn(move || write(file, written))
+            .map_err(|error| wrong(format!("no thread for the access log: {error}")))?;
         Ok(Self { spec: spec.clone(), pages, metrics: metrics.clone() })
     }
 

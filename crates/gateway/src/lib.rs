@@ -73,8 +73,7 @@ impl Gateway {
     /// The admin API and the loops, which end the gateway when they are stopped.
     pub fn component(self, deps: &Deps) -> Component {
         let Self { engine, reloader } = self;
-        let admin =
-            http::Admin { engine: engine.clone(), reloader: reloader.clone(), keys: deps.keys.clone() };
+        let admin = http::Admin { engine: engine.clone(), reloader: reloader.clone(), keys: deps.keys.clone() };
         Component::new("gateway", "/gateway")
             .router(http::router(admin))
             .ready(Ready::always())
@@ -87,12 +86,12 @@ impl Gateway {
     }
 }
 
-/// The components of the gateway that the settings name a config file for; none without one.
+/// The component of the gateway. Without a config file in the settings it listens nowhere and does nothing.
 ///
 /// # Errors
 /// As [`Gateway::open`].
 pub fn build(config: &config::Config, deps: &Deps, environment: Environment) -> Result<Vec<Component>, Error> {
-    let Some(file) = &config.file else { return Ok(Vec::new()) };
+    let Some(file) = &config.file else { return Ok(vec![Component::new("gateway", "/gateway")]) };
     Ok(vec![Gateway::open(file, deps, environment)?.component(deps)])
 }
 

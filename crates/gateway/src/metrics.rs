@@ -9,12 +9,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus_client::collector::Collector;
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::ConstGauge;
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::encoding::EncodeLabelSet;
 
 /// Requests by route and class of status.
 pub const REQUESTS: &str = "tessera_gateway_requests";
@@ -232,8 +232,10 @@ impl Collector for Routes {
             }
         }
         type Part = (&'static str, &'static str, fn(&Sums) -> u64);
-        let parts: [Part; 2] =
-            [(BYTES_IN, "bytes of bodies received", |sums| sums.bytes_in), (BYTES_OUT, "bytes of bodies sent", |sums| sums.bytes_out)];
+        let parts: [Part; 2] = [
+            (BYTES_IN, "bytes of bodies received", |sums| sums.bytes_in),
+            (BYTES_OUT, "bytes of bodies sent", |sums| sums.bytes_out),
+        ];
         for (name, help, part) in parts {
             let mut family = encoder.encode_descriptor(name, help, None, one.metric_type())?;
             for (route, sums) in &routes {
@@ -250,7 +252,8 @@ impl Collector for Routes {
             family.encode_histogram::<[(&str, &str); 0]>(sums.sum_us as f64 / 1e6, sums.count(), &buckets, None)?;
         }
         let connections = ConstGauge::new(i64::from(self.connections.count()));
-        let gauge = encoder.encode_descriptor(CONNECTIONS, "connections of clients", None, connections.metric_type())?;
+        let gauge =
+            encoder.encode_descriptor(CONNECTIONS, "connections of clients", None, connections.metric_type())?;
         connections.encode(gauge)
     }
 }

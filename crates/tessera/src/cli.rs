@@ -81,6 +81,12 @@ enum Command {
         #[command(subcommand)]
         command: crate::rides::Command,
     },
+    /// Say what a config of the gateway means before it serves
+    Gateway {
+        /// What to say
+        #[command(subcommand)]
+        command: tessera_gateway::cli::Command,
+    },
     /// Send simulated people to a running server: fans, or riders and drivers
     Sim {
         #[command(subcommand)]
@@ -140,12 +146,18 @@ pub fn main() -> ExitCode {
         Command::Up { flags, demo } => done(serve(&flags, ROLES, if demo { Show::Demo } else { Show::Nothing })),
         Command::Serve { role, flags } => {
             let roles: Vec<Role> = roles::find(&role).into_iter().collect();
+            if role == "gateway"
+                && let Err(failure) = has_gateway_file(&flags)
+            {
+                return done(Err(failure));
+            }
             done(serve(&flags, &roles, Show::Nothing))
         }
         Command::DemoApi { demo } => done(demo_api(demo)),
         Command::Accounts { command } => done(command.run().map(|told| say(&told))),
         Command::Tickets { command } => done(command.run().map(|told| say(&told))),
         Command::Rides { command } => done(command.run().map(|told| say(&told))),
+        Command::Gateway { command } => crate::gateway::main(command),
         Command::Sim { command } => sim(command),
         Command::Health { url } => done(health(&url)),
         Command::Config { command: ConfigCommand::Print { flags } } => done(print(&flags)),
@@ -155,6 +167,13 @@ pub fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
     }
+}
+
+/// A gateway that is asked for alone needs to be told what to do.
+fn has_gateway_file(flags: &Flags) -> Result<(), Failure> {
+    let gateway: tessera_gateway::config::Config = load(flags)?.get()?;
+    let missing = || Failure::Usage("the gateway has no file of routes; give one with --gateway FILE".into());
+    gateway.file.map(drop).ok_or_else(missing)
 }
 
 fn ingest(command: IngestCommand) -> ExitCode {

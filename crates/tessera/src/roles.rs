@@ -30,6 +30,11 @@ pub const ROLES: &[Role] = &[
     Role { name: "tickets", about: "events, search, seats, booking, the waiting room and the door", build: tickets },
     Role { name: "accounts", about: "sign-up, sign-in, tokens, roles and keys", build: accounts },
     Role { name: "rides", about: "fare estimates, drivers' locations, matching and trips", build: rides },
+    Role {
+        name: "gateway",
+        about: "the one door in front of all APIs, where a file of routes is given",
+        build: gateway,
+    },
 ];
 
 /// Parts of a role, for several processes: `up` runs them with it, `serve` alone.
@@ -112,6 +117,18 @@ fn rides_part<'a>(config: &'a Config, deps: &'a Deps, part: Part) -> Building<'a
         built.map_err(|error| match error {
             BuildError::Setting { key, value, reason } => bad_setting(config, key, value, reason),
             error => anyhow::Error::new(error),
+        })
+    })
+}
+
+fn gateway<'a>(config: &'a Config, deps: &'a Deps) -> Building<'a> {
+    use tessera_gateway::spec::Environment;
+    Box::pin(async {
+        let settings: tessera_gateway::config::Config = config.get()?;
+        let built = tessera_gateway::build(&settings, deps, Environment::of_process());
+        built.map_err(|error| {
+            let file = settings.file.unwrap_or_default().display().to_string();
+            bad_setting(config, tessera_gateway::config::Config::FILE, file, error.to_string())
         })
     })
 }

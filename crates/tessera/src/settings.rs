@@ -22,6 +22,9 @@ pub struct Flags {
     /// The folder of pipeline files that ingest runs [default: DATA/pipelines]
     #[arg(long, value_name = "DIR")]
     pub pipelines: Option<PathBuf>,
+    /// The gateway's file of listeners, upstreams and routes; without one the gateway does not run
+    #[arg(long, value_name = "FILE")]
+    pub gateway: Option<PathBuf>,
 }
 
 /// `[store]`.
@@ -85,6 +88,7 @@ pub fn load(flags: &Flags, environment: impl IntoIterator<Item = (String, String
         .section::<tessera_ingest::config::Config>()
         .section::<tessera_tickets::config::Config>()
         .section::<tessera_rides::config::Config>()
+        .section::<tessera_gateway::config::Config>()
         .section::<telemetry::Config>()
         .alias("RUST_LOG", "telemetry.log")
         .alias("OTEL_EXPORTER_OTLP_ENDPOINT", "telemetry.otlp_endpoint")
@@ -97,6 +101,11 @@ pub fn load(flags: &Flags, environment: impl IntoIterator<Item = (String, String
             tessera_ingest::config::Config::PIPELINES,
             "--pipelines",
             flags.pipelines.as_ref().map(|path| path.to_string_lossy().into_owned()),
+        )
+        .flag(
+            tessera_gateway::config::Config::FILE,
+            "--gateway",
+            flags.gateway.as_ref().map(|path| path.to_string_lossy().into_owned()),
         )
         .load()
 }

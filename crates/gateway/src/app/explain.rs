@@ -28,11 +28,18 @@ pub fn routes(snapshot: &Snapshot) -> String {
     let rows = snapshot.routes.iter().map(|route| {
         let matcher = &route.spec.matcher;
         let any = |list: &[String], all: &str| if list.is_empty() { all.to_owned() } else { list.join(",") };
-        [route.name.to_string(), any(&matcher.methods, "ANY"), any(&matcher.hosts, "*"), matcher.path.clone(), target(route)]
+        [
+            route.name.to_string(),
+            any(&matcher.methods, "ANY"),
+            any(&matcher.hosts, "*"),
+            matcher.path.clone(),
+            target(route),
+        ]
     });
     let heads = ["route", "methods", "hosts", "path", "to"].map(str::to_owned);
     let rows: Vec<[String; 5]> = [heads].into_iter().chain(rows).collect();
-    let widths: Vec<usize> = (0..5).map(|at| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0)).collect();
+    let widths: Vec<usize> =
+        (0..5).map(|at| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0)).collect();
     let mut table = String::new();
     for row in rows {
         let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
@@ -50,7 +57,11 @@ pub fn target(route: &Route) -> String {
         Action::Respond(status, ..) => format!("respond {}", status.as_u16()),
         Action::Forward { shares, .. } => match shares.as_slice() {
             [(only, _)] => only.name.to_string(),
-            shares => shares.iter().map(|(upstream, weight)| format!("{}:{weight}", upstream.name)).collect::<Vec<_>>().join(" "),
+            shares => shares
+                .iter()
+                .map(|(upstream, weight)| format!("{}:{weight}", upstream.name))
+                .collect::<Vec<_>>()
+                .join(" "),
         },
     }
 }
@@ -103,7 +114,9 @@ pub fn explain(snapshot: &Snapshot, request: &Imagined) -> Result<(String, bool)
 
 fn tell_rest(told: &mut String, route: &Route) {
     if let Some(access) = &route.access {
-        let asks = |what: &str, list: &[String]| if list.is_empty() { String::new() } else { format!(", {what} {}", list.join(" ")) };
+        let asks = |what: &str, list: &[String]| {
+            if list.is_empty() { String::new() } else { format!(", {what} {}", list.join(" ")) }
+        };
         let anonymous = if access.spec.anonymous { ", or nobody" } else { "" };
         let spec = &access.spec;
         let _ = writeln!(

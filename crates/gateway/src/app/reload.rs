@@ -77,8 +77,7 @@ impl Reloader {
         let outcome = self.swap().await;
         let label = if outcome.is_ok() { "taken" } else { "refused" };
         self.lasting.metrics.reloads.get_or_create(&ReloadLabels { outcome: label }).inc();
-        *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) =
-            outcome.as_ref().err().map(ToString::to_string);
+        *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = outcome.as_ref().err().map(ToString::to_string);
         match &outcome {
             Ok(reloaded) => tracing::info!(config.number = reloaded.number, routes = reloaded.routes, "config taken"),
             Err(error) => tracing::error!(%error, "config refused; the last good one stays"),

@@ -31,7 +31,9 @@ impl ApiKeys {
             for hash in &key.hashes {
                 let hash = from_hex(hash).ok_or_else(|| wrong(format!("a hash of `{name}` is not hexadecimal")))?;
                 if by_hash.insert(hash, identity.clone()).is_some() {
-                    return Err(wrong(format!("a hash of `{name}` stands here twice; give every consumer its own key")));
+                    return Err(wrong(format!(
+                        "a hash of `{name}` stands here twice; give every consumer its own key"
+                    )));
                 }
             }
         }

@@ -47,7 +47,8 @@ impl Stretched {
         let mut parts = text.split(':');
         let (name, iterations) = (parts.next()?, parts.next()?.parse::<NonZeroU32>().ok()?);
         let (salt, hash) = (STANDARD.decode(parts.next()?).ok()?, STANDARD.decode(parts.next()?).ok()?);
-        let good = name == NAME && iterations.get() <= MAX_ITERATIONS && hash.len() == HASH_BYTES && parts.next().is_none();
+        let good =
+            name == NAME && iterations.get() <= MAX_ITERATIONS && hash.len() == HASH_BYTES && parts.next().is_none();
         good.then_some(Self { iterations, salt, hash })
     }
 

@@ -59,7 +59,8 @@ impl Fetcher {
             if !answer.status().is_success() {
                 return Err(format!("it answered {}", answer.status()));
             }
-            let fresh = answer.headers().get(http::header::CACHE_CONTROL).and_then(|value| max_age(value.to_str().ok()?));
+            let fresh =
+                answer.headers().get(http::header::CACHE_CONTROL).and_then(|value| max_age(value.to_str().ok()?));
             let mut body = Vec::new();
             while let Some(chunk) = answer.chunk().await.map_err(|error| error.without_url().to_string())? {
                 body.extend_from_slice(&chunk);

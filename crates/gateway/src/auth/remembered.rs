@@ -71,7 +71,8 @@ mod tests {
 
     #[test]
     fn what_is_used_stays_and_the_rest_goes() {
-        let way = || Arc::new(Way::new("m", &Auth::Mtls { roles: Default::default() }, std::path::Path::new(".")).unwrap());
+        let way =
+            || Arc::new(Way::new("m", &Auth::Mtls { roles: Default::default() }, std::path::Path::new(".")).unwrap());
         let (one, other) = (way(), way());
         let remembered = Remembered::default();
         let identity = Arc::new(Identity::default());

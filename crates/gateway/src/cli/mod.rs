@@ -102,7 +102,8 @@ fn compile(path: &Path, environment: &Environment) -> Result<Snapshot, Error> {
 fn imagine(url: &str, method: &str, headers: &[String]) -> Result<Imagined, Error> {
     let wrong = |place: &str, detail: String| Error::Config { place: place.into(), detail };
     let parsed = Url::parse(url).ok().filter(Url::has_host);
-    let parsed = parsed.ok_or_else(|| wrong("url", format!("`{url}` is not a URL; write it whole, with http://host")))?;
+    let parsed =
+        parsed.ok_or_else(|| wrong("url", format!("`{url}` is not a URL; write it whole, with http://host")))?;
     let method = Method::from_bytes(method.as_bytes());
     let mut map = HeaderMap::new();
     for header in headers {

@@ -57,7 +57,8 @@ impl Record {
     /// It answered well. Gives whether it is back after a pause.
     pub fn succeeded(&mut self) -> bool {
         let was_paused = self.until_us != 0;
-        *self = Self { pauses: if was_paused { self.pauses } else { self.pauses.saturating_sub(1) }, ..Self::default() };
+        *self =
+            Self { pauses: if was_paused { self.pauses } else { self.pauses.saturating_sub(1) }, ..Self::default() };
         was_paused
     }
 

@@ -107,7 +107,9 @@ pub struct Framing {
 #[derive(Debug)]
 enum State {
     /// Before or in a head, of which this much was searched for its end.
-    Head { searched: usize },
+    Head {
+        searched: usize,
+    },
     /// So many bytes of a body are to come.
     Length(u64),
     Chunked(Chunk),
@@ -119,14 +121,24 @@ enum State {
 
 #[derive(Debug)]
 enum Chunk {
-    Size { digits: usize, size: u64 },
-    Extension { size: u64, length: usize },
-    SizeEnd { size: u64 },
+    Size {
+        digits: usize,
+        size: u64,
+    },
+    Extension {
+        size: u64,
+        length: usize,
+    },
+    SizeEnd {
+        size: u64,
+    },
     Data(u64),
     DataCr,
     DataLf,
     /// After the last chunk: lines up to an empty one.
-    Trailers { taken: usize },
+    Trailers {
+        taken: usize,
+    },
 }
 
 /// What a head says about what follows.

@@ -31,7 +31,9 @@ fn good_requests_pass_whole() {
         "GET / HTTP/1.0\r\n\r\n".to_owned(),
         "GET / HTTP/1.1\r\nHost: [::1]:8080\r\nx:\r\ny: \t a\u{e9} \r\n\r\n".to_owned(),
         format!("POST / HTTP/1.1\r\n{head}content-length: 5\r\n\r\nhelloGET / HTTP/1.1\r\n{head}\r\n"),
-        format!("POST / HTTP/1.1\r\n{head}Transfer-Encoding: Chunked\r\n\r\n5;a=\"b\"\r\nhello\r\n0\r\nx-sum: 1\r\n\r\n"),
+        format!(
+            "POST / HTTP/1.1\r\n{head}Transfer-Encoding: Chunked\r\n\r\n5;a=\"b\"\r\nhello\r\n0\r\nx-sum: 1\r\n\r\n"
+        ),
         format!("GET / HTTP/1.1\r\n{head}connection: upgrade\r\nupgrade: websocket\r\n\r\n"),
     ] {
         for piece in [1, 2, 3, 7, request.len()] {
@@ -92,7 +94,10 @@ fn limits_are_kept() {
     let limits = HeadLimits { head_bytes: 200, target_bytes: 50, lines: 3 };
     let said = |text: &str| Framing::new(limits).advance(text.as_bytes());
     assert_eq!(said(&format!("GET /{} HTTP/1.1\r\nhost: a\r\n\r\n", "x".repeat(60))), Err(Malformed::TargetTooLong));
-    assert_eq!(said(&format!("GET / HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n", "x".repeat(200))), Err(Malformed::HeadTooLarge));
+    assert_eq!(
+        said(&format!("GET / HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n", "x".repeat(200))),
+        Err(Malformed::HeadTooLarge)
+    );
     assert_eq!(said("GET / HTTP/1.1\r\nhost: a\r\nb: 1\r\nc: 1\r\nd: 1\r\n\r\n"), Err(Malformed::HeadTooLarge));
     // Before their end is seen, too.
     assert_eq!(said(&"G".repeat(201)), Err(Malformed::TargetTooLong));

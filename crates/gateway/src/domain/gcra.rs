@@ -40,8 +40,7 @@ impl Rate {
         let next = mark.saturating_add(interval);
         let used = next - now_us;
         if used > tolerance {
-            let verdict =
-                Verdict { passes: false, remaining: 0, reset_us: mark - now_us, retry_us: used - tolerance };
+            let verdict = Verdict { passes: false, remaining: 0, reset_us: mark - now_us, retry_us: used - tolerance };
             return (mark_us, verdict);
         }
         let remaining = (tolerance - used) / interval;

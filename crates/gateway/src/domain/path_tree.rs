@@ -227,9 +227,13 @@ mod tests {
 
     #[test]
     fn a_wrong_pattern_is_refused_with_the_remedy() {
-        for (pattern, said) in
-            [("a", "start with"), ("/a//b", "empty"), ("/a{b}", "whole segment"), ("/{a}/{a}", "twice"), ("/{}", "name")]
-        {
+        for (pattern, said) in [
+            ("a", "start with"),
+            ("/a//b", "empty"),
+            ("/a{b}", "whole segment"),
+            ("/{a}/{a}", "twice"),
+            ("/{}", "name"),
+        ] {
             assert!(pattern.parse::<Pattern>().unwrap_err().contains(said), "{pattern}");
         }
     }

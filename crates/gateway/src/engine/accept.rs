@@ -83,13 +83,8 @@ async fn connection(
 }
 
 /// Serves HTTP/1 or HTTP/2; where TLS did not choose, the first bytes do.
-async fn serve<S>(
-    worker: Rc<Worker>,
-    snapshot: Rc<Serving>,
-    peer: Peer,
-    mut stream: S,
-    is_http2: Option<bool>,
-) where
+async fn serve<S>(worker: Rc<Worker>, snapshot: Rc<Serving>, peer: Peer, mut stream: S, is_http2: Option<bool>)
+where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let limits = &snapshot.spec.limits;
@@ -107,8 +102,7 @@ async fn serve<S>(
             }
         }
     };
-    let patience =
-        Patience { head: limits.head_timeout.0, body: limits.body_timeout.0, write: limits.write_timeout.0 };
+    let patience = Patience { head: limits.head_timeout.0, body: limits.body_timeout.0, write: limits.write_timeout.0 };
     let signals = Arc::new(Signals::default());
     let peer = Rc::new(peer);
     let service = {

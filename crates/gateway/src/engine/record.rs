@@ -169,7 +169,11 @@ impl Record {
             write!(page, ",\"endpoint\":\"{}\"", endpoint.url)?;
         }
         let (millis, micros) = (sent.took_us / 1_000, sent.took_us % 1_000);
-        write!(page, ",\"took_ms\":{millis}.{micros:03},\"bytes_in\":{},\"bytes_out\":{}", sent.bytes_in, self.bytes_out)?;
+        write!(
+            page,
+            ",\"took_ms\":{millis}.{micros:03},\"bytes_in\":{},\"bytes_out\":{}",
+            sent.bytes_in, self.bytes_out
+        )?;
         if !sent.is_whole {
             page.push_str(",\"broken_off\":true");
         }

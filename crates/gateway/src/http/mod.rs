@@ -176,7 +176,12 @@ async fn drain(
     let found = endpoints.iter().find(|endpoint| endpoint.url.to_string() == drain.url.trim_end_matches('/'));
     let missing = || Error::NotFound(format!("upstream `{name}` has no endpoint `{}`", drain.url));
     found.ok_or_else(missing)?.drain(drain.drained);
-    tracing::info!(upstream = name, endpoint = drain.url, drained = drain.drained, "an endpoint was drained or taken back");
+    tracing::info!(
+        upstream = name,
+        endpoint = drain.url,
+        drained = drain.drained,
+        "an endpoint was drained or taken back"
+    );
     let state = |endpoint: &Arc<crate::upstream::Endpoint>| EndpointState {
         url: endpoint.url.to_string(),
         drained: endpoint.is_drained(),

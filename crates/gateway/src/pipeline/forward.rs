@@ -238,17 +238,15 @@ fn uploads_fault(exchange: &Exchange, route: &Route) -> Option<Failure> {
 
 fn of_hyper(upstream: &Upstream, ask: &Ask, error: &hyper::Error, unsent: Option<Body>) -> Failure {
     let (upstream, endpoint) = (upstream.name.to_string(), ask.endpoint.url.to_string());
-    let reason = std::error::Error::source(error).map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"));
+    let reason =
+        std::error::Error::source(error).map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"));
     if error.is_parse() {
         return Failure { error: Error::BadAnswer { upstream, endpoint, reason }, unsent, reason: None };
     }
     Failure { error: Error::BrokeOff { upstream, endpoint, reason }, unsent, reason: Some(RetryOn::BrokenOff) }
 }
 
-async fn send(
-    sender: &mut Sender,
-    request: Request<Body>,
-) -> Result<Response<Incoming>, (hyper::Error, Option<Body>)> {
+async fn send(sender: &mut Sender, request: Request<Body>) -> Result<Response<Incoming>, (hyper::Error, Option<Body>)> {
     let sent = match sender {
         Sender::Http1(sender) => sender.try_send_request(request).await,
         Sender::Http2(sender) => sender.try_send_request(request).await,
@@ -281,8 +279,11 @@ pub(super) fn build(
             *request.uri_mut() = outgoing.path.clone().into();
         }
         Sender::Http2(_) => {
-            let authority: Authority =
-                host.to_str().ok().and_then(|host| host.parse().ok()).ok_or(Error::BadPath("its host cannot be passed on"))?;
+            let authority: Authority = host
+                .to_str()
+                .ok()
+                .and_then(|host| host.parse().ok())
+                .ok_or(Error::BadPath("its host cannot be passed on"))?;
             let mut uri = http::uri::Parts::default();
             uri.scheme = Some(if ask.endpoint.url.is_tls { Scheme::HTTPS } else { Scheme::HTTP });
             uri.authority = Some(authority);

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use http::header::{
-    CONNECTION, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
+    TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 
 use super::Exchange;
@@ -179,7 +179,8 @@ pub(super) fn rewritten(exchange: &Exchange, route: &Route) -> String {
         None => exchange.path.clone(),
     };
     if let Some(prefix) = &rewrite.strip_prefix {
-        let rest = path.strip_prefix(prefix.trim_end_matches('/')).filter(|rest| rest.is_empty() || rest.starts_with('/'));
+        let rest =
+            path.strip_prefix(prefix.trim_end_matches('/')).filter(|rest| rest.is_empty() || rest.starts_with('/'));
         if let Some(rest) = rest {
             path = if rest.is_empty() { "/".into() } else { rest.to_owned() };
         }

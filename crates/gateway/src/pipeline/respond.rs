@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use http::header::{
-    ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE,
+    ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
+    WWW_AUTHENTICATE,
 };
 use http::{Method, Response, StatusCode, Version};
 use hyper::body::Incoming;
@@ -96,7 +97,8 @@ pub(super) fn refuse(mut exchange: Exchange, error: Error) -> Response<Body> {
     if let Some(seconds) = error.retry_after_s() {
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
-    let is_grpc = exchange.head.headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+    let is_grpc =
+        exchange.head.headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
     if is_grpc {
         return refuse_grpc(exchange, &error, headers);
     }
@@ -113,8 +115,12 @@ pub(super) fn refuse(mut exchange: Exchange, error: Error) -> Response<Body> {
 
 fn public_detail(error: &Error) -> &'static str {
     match error {
-        Error::UpstreamTimeout { .. } => "the service behind did not answer in time; its log and ours have this request id",
-        Error::NoEndpoint { .. } | Error::TooManyAtOnce { .. } => "the service behind takes no requests now; try again later",
+        Error::UpstreamTimeout { .. } => {
+            "the service behind did not answer in time; its log and ours have this request id"
+        }
+        Error::NoEndpoint { .. } | Error::TooManyAtOnce { .. } => {
+            "the service behind takes no requests now; try again later"
+        }
         Error::KeysUnavailable { .. } => "who you are cannot be checked now; try again later",
         Error::Overloaded => "there is too much to do now; try again in a few seconds",
         Error::Internal(_) => "the gateway could not do it; its log says why, under this request id",
@@ -158,4 +164,3 @@ fn complete(exchange: &Exchange, headers: &mut HeaderMap) {
     headers.insert("ratelimit-remaining", HeaderValue::from(verdict.remaining));
     headers.insert("ratelimit-reset", HeaderValue::from(reset_s));
 }
-

@@ -94,7 +94,9 @@ mod tests {
 
     #[test]
     fn hosts_have_one_spelling() {
-        for (written, bare) in [("a.b", "a.b"), ("A.b:80", "a.b"), ("a.b.", "a.b"), ("[::1]:8080", "[::1]"), ("[::1]", "[::1]")] {
+        for (written, bare) in
+            [("a.b", "a.b"), ("A.b:80", "a.b"), ("a.b.", "a.b"), ("[::1]:8080", "[::1]"), ("[::1]", "[::1]")]
+        {
             assert_eq!(bare_host(written), bare, "{written}");
         }
     }

@@ -108,8 +108,7 @@ impl Snapshot {
             listeners.push((listener.address.clone(), config.transpose().map_err(|e| at(loaded, &keys, e))?));
         }
         let routes = spec.routes.iter().map(|route| Route::new(route, spec, &upstreams, &ways, lasting));
-        let routes: Box<[Route]> =
-            routes.collect::<Result<_, _>>().map_err(|error| at(loaded, &["routes"], error))?;
+        let routes: Box<[Route]> = routes.collect::<Result<_, _>>().map_err(|error| at(loaded, &["routes"], error))?;
         let log = before.map(|before| &before.log).filter(|log| log.spec == spec.access_log);
         let log = match log {
             Some(log) => log.clone(),

@@ -113,14 +113,11 @@ impl Route {
         ways: &BTreeMap<String, Arc<Way>>,
         lasting: &Lasting,
     ) -> Result<Self, Error> {
-        let wrong = |reason: String| Error::Config {
-            place: String::new(),
-            detail: format!("route `{}`: {reason}", spec.name),
-        };
+        let wrong =
+            |reason: String| Error::Config { place: String::new(), detail: format!("route `{}`: {reason}", spec.name) };
         let pattern: Pattern = spec.matcher.path.parse().map_err(wrong)?;
         let methods = spec.matcher.methods.iter().map(|method| Method::from_bytes(method.as_bytes()));
-        let headers =
-            spec.matcher.headers.iter().map(|(name, text)| Ok((name.parse::<HeaderName>()?, text.clone())));
+        let headers = spec.matcher.headers.iter().map(|(name, text)| Ok((name.parse::<HeaderName>()?, text.clone())));
         let headers = headers.collect::<Result<_, http::header::InvalidHeaderName>>();
         let access = spec.access.as_ref().map(|access| Access {
             ways: access.by.iter().filter_map(|name| ways.get(name).cloned()).collect(),
@@ -209,7 +206,9 @@ fn action_of(spec: &spec::Route, upstreams: &BTreeMap<String, Arc<Upstream>>) ->
     }
     let shares = match &spec.upstream {
         Some(name) => vec![(find(name)?, 1)],
-        None => spec.split.iter().map(|share| Ok((find(&share.upstream)?, share.weight))).collect::<Result<_, String>>()?,
+        None => {
+            spec.split.iter().map(|share| Ok((find(&share.upstream)?, share.weight))).collect::<Result<_, String>>()?
+        }
     };
     let mirror = spec.mirror.as_ref().map(|mirror| Ok::<_, String>((find(&mirror.upstream)?, mirror.percent)));
     let host = spec.rewrite.host.as_ref().map(|host| host.parse().map_err(|_| format!("`{host}` is not a host")));

@@ -76,9 +76,7 @@ fn check_listener(listener: &Listener) -> Result<(), Fault> {
 
 fn check_limits(gateway: &Gateway) -> Result<(), Fault> {
     let limits = &gateway.limits;
-    ensure((1 << 10..=1 << 20).contains(&limits.head.0), &["limits", "head"], || {
-        "head must be 1KiB to 1MiB".into()
-    })?;
+    ensure((1 << 10..=1 << 20).contains(&limits.head.0), &["limits", "head"], || "head must be 1KiB to 1MiB".into())?;
     ensure(limits.target.0 >= 64 && limits.target.0 <= limits.head.0, &["limits", "target"], || {
         "target must be at least 64B and no more than head".into()
     })?;
@@ -145,12 +143,16 @@ fn check_upstream(name: &str, upstream: &Upstream) -> Result<(), Fault> {
     ensure(upstream.endpoints.is_empty() != upstream.discover.is_none(), &["upstreams", name], || {
         format!("upstream `{name}` needs either `endpoints` or `discover`")
     })?;
-    ensure(upstream.endpoints.iter().all(|endpoint| endpoint.weight <= MAX_WEIGHT), &["upstreams", name, "weight"], || {
-        format!("a weight is 0 to {MAX_WEIGHT}")
-    })?;
-    ensure((upstream.balance == Balance::Hash) == upstream.hash_key.is_some(), &["upstreams", name, "balance"], || {
-        "`balance: hash` and `hash_key` belong together".into()
-    })?;
+    ensure(
+        upstream.endpoints.iter().all(|endpoint| endpoint.weight <= MAX_WEIGHT),
+        &["upstreams", name, "weight"],
+        || format!("a weight is 0 to {MAX_WEIGHT}"),
+    )?;
+    ensure(
+        (upstream.balance == Balance::Hash) == upstream.hash_key.is_some(),
+        &["upstreams", name, "balance"],
+        || "`balance: hash` and `hash_key` belong together".into(),
+    )?;
     if let Some(health) = &upstream.health {
         ensure(health.path.starts_with('/'), &["upstreams", name, "health", "path"], || {
             format!("`{}` must start with `/`", health.path)
@@ -206,9 +208,11 @@ fn check_route(gateway: &Gateway, route: &Route) -> Result<(), Fault> {
     if let Some(access) = &route.access {
         check_access(gateway, name, access)?;
     }
-    ensure(route.access.is_some() || (route.matcher.claims.is_empty() && route.matcher.roles.is_empty()), &at("match"), || {
-        "a match by claims or roles needs `access`, which says who proves them".into()
-    })?;
+    ensure(
+        route.access.is_some() || (route.matcher.claims.is_empty() && route.matcher.roles.is_empty()),
+        &at("match"),
+        || "a match by claims or roles needs `access`, which says who proves them".into(),
+    )?;
     check_rates(route, &parameters)
 }
 
@@ -224,9 +228,11 @@ fn check_match(route: &Route) -> Result<Vec<String>, Fault> {
         })?;
     }
     for method in methods {
-        ensure(!method.is_empty() && method.chars().all(|c| c.is_ascii_uppercase()), &["routes", name, "methods", method], || {
-            format!("`{method}` is not a method; write it in capital letters")
-        })?;
+        ensure(
+            !method.is_empty() && method.chars().all(|c| c.is_ascii_uppercase()),
+            &["routes", name, "methods", method],
+            || format!("`{method}` is not a method; write it in capital letters"),
+        )?;
     }
     headers.keys().try_for_each(|header| check_header(&["routes", name, "headers", header], header))?;
     Ok(pattern.parameters().into_iter().map(str::to_owned).collect())
@@ -244,7 +250,10 @@ fn check_templates(route: &Route, parameters: &[String]) -> Result<(), Fault> {
             None => Ok(()),
             Some(unknown) => {
                 let all: Vec<&str> = parameters.iter().map(String::as_str).chain(TEMPLATE_NAMES).collect();
-                fault(&["routes", name, key], format!("`{{{unknown}}}` is not known here; {}", hint(unknown, "names", &all)))
+                fault(
+                    &["routes", name, key],
+                    format!("`{{{unknown}}}` is not known here; {}", hint(unknown, "names", &all)),
+                )
             }
         }
     };
@@ -256,7 +265,11 @@ fn check_templates(route: &Route, parameters: &[String]) -> Result<(), Fault> {
         check("redirect", &redirect.to)?;
     }
     for Headers { remove, set, add } in [&route.request_headers, &route.response_headers] {
-        remove.iter().chain(set.keys()).chain(add.keys()).try_for_each(|header| check_header(&["routes", name, header], header))?;
+        remove
+            .iter()
+            .chain(set.keys())
+            .chain(add.keys())
+            .try_for_each(|header| check_header(&["routes", name, header], header))?;
         set.iter().chain(add).try_for_each(|(header, value)| check(header, value))?;
     }
     Ok(())
@@ -270,7 +283,9 @@ fn check_access(gateway: &Gateway, name: &str, access: &Access) -> Result<(), Fa
             format!("there is no `{way}` under `auth`; {}", hint(way, "ways", &known))
         })?;
     }
-    let asks = !access.roles.is_empty() || !access.scopes.is_empty() || access.claims.values().any(|text| !matches!(text, Text::Absent));
+    let asks = !access.roles.is_empty()
+        || !access.scopes.is_empty()
+        || access.claims.values().any(|text| !matches!(text, Text::Absent));
     ensure(!(access.anonymous && asks), &["routes", name, "anonymous"], || {
         "nobody has roles, scopes or claims; take out `anonymous` or what is asked for".into()
     })

@@ -25,11 +25,11 @@ impl Environment {
 
     /// The first `${NAME}` without a default that is not set, with its line.
     fn first_missing(&self, text: &str) -> Option<(String, usize)> {
-        let reference = Regex::new(r"\$\$|\$\{([A-Za-z_][A-Za-z0-9_]*)\}").ok()?;
+        let reference = Regex::new(r"\$\$|\$\{([A-Za-z_][A-Za-z0-9_]*)\}|\$([A-Za-z_][A-Za-z0-9_]*)").ok()?;
         text.lines().enumerate().find_map(|(line, text)| {
             let text = if text.trim_start().starts_with('#') { "" } else { text };
             reference.captures_iter(text).find_map(|found| {
-                let name = found.get(1)?.as_str();
+                let name = found.get(1).or_else(|| found.get(2))?.as_str();
                 (!self.0.contains_key(name)).then(|| (name.to_owned(), line + 1))
             })
         })
@@ -95,7 +95,7 @@ pub fn load(text: &str, place: &str, folder: &Path, environment: &Environment) -
     let options = serde_saphyr::options! {
         with_snippet: false,
         strict_booleans: true,
-        property_syntax: PropertySyntax::Braced,
+        property_syntax: PropertySyntax::DockerCompose,
     }
     .with_properties(environment.0.clone());
     let gateway: Gateway = serde_saphyr::from_str_with_options(text, options).map_err(|error| {

@@ -30,7 +30,9 @@ pub use route::{
 };
 pub use template::Template;
 pub use units::{Bytes, PerTime, Span};
-pub use upstream::{Balance, Breaker, Endpoint, EndpointUrl, Health, Outliers, Protocol, Source, Upstream, UpstreamTls};
+pub use upstream::{
+    Balance, Breaker, Endpoint, EndpointUrl, Health, Outliers, Protocol, Source, Upstream, UpstreamTls,
+};
 
 /// The gateway: where it listens, who is behind it, and which requests go where.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]

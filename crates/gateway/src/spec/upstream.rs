@@ -153,7 +153,8 @@ impl FromStr for EndpointUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is not an endpoint; write http://host:port or https://host:port, without a path");
+        let wrong =
+            || format!("`{text}` is not an endpoint; write http://host:port or https://host:port, without a path");
         let url = url::Url::parse(text).map_err(|_| wrong())?;
         let bare = matches!(url.path(), "" | "/") && url.query().is_none() && url.username().is_empty();
         let host = url.host_str().filter(|host| !host.is_empty() && bare).ok_or_else(wrong)?;

@@ -86,7 +86,9 @@ fn alternative_names(mut extensions: &[u8]) -> Vec<String> {
 fn dns_names(mut names: &[u8]) -> Vec<String> {
     let mut found = Vec::new();
     while let Some((tag, name, after)) = element(names) {
-        if tag == DNS_NAME && let Ok(name) = std::str::from_utf8(name) {
+        if tag == DNS_NAME
+            && let Ok(name) = std::str::from_utf8(name)
+        {
             found.push(name.to_ascii_lowercase());
         }
         names = after;

@@ -80,7 +80,8 @@ impl Upstream {
     /// Replaces the endpoints; those that stay keep what is known of them. Gives whether anything changed.
     pub fn set_endpoints(&self, wanted: &[spec::Endpoint]) -> bool {
         let before = self.endpoints.load_full();
-        let same = |known: &Arc<Endpoint>, wanted: &spec::Endpoint| known.url == wanted.url && known.weight == wanted.weight;
+        let same =
+            |known: &Arc<Endpoint>, wanted: &spec::Endpoint| known.url == wanted.url && known.weight == wanted.weight;
         if before.len() == wanted.len() && before.iter().zip(wanted).all(|(known, wanted)| same(known, wanted)) {
             return false;
         }
@@ -98,7 +99,11 @@ impl Upstream {
         let endpoints = self.endpoints.load();
         if let [only] = endpoints.as_slice() {
             // With nobody else to ask, an unwell one is asked all the same.
-            return if only.is_drained() { Err(self.nobody("its only endpoint is drained")) } else { Ok(Ask::of(only)) };
+            return if only.is_drained() {
+                Err(self.nobody("its only endpoint is drained"))
+            } else {
+                Ok(Ask::of(only))
+            };
         }
         let may_be_paused = self.most_paused(endpoints.len());
         let mut open: Vec<(&Arc<Endpoint>, bool)> = Vec::with_capacity(endpoints.len());
@@ -116,7 +121,8 @@ impl Upstream {
             return self.choose_among_all(&endpoints, key, tried);
         }
         // One on trial gets the next request, or it would never come back.
-        if let Some((endpoint, _)) = open.iter().find(|(endpoint, is_trial)| *is_trial && endpoint.begin_trial(now_us)) {
+        if let Some((endpoint, _)) = open.iter().find(|(endpoint, is_trial)| *is_trial && endpoint.begin_trial(now_us))
+        {
             return Ok(Ask::on_trial(endpoint));
         }
         if open.iter().any(|(_, is_trial)| !is_trial) {
@@ -128,8 +134,12 @@ impl Upstream {
 
     fn choose_among_all(&self, endpoints: &[Arc<Endpoint>], key: Option<u64>, tried: &Tried) -> Result<Ask, Error> {
         let there = |endpoint: &&Arc<Endpoint>| endpoint.weight > 0 && !endpoint.is_drained();
-        let mut all: Vec<(&Arc<Endpoint>, bool)> =
-            endpoints.iter().filter(there).filter(|endpoint| !tried.contains(&endpoint.id)).map(|e| (e, false)).collect();
+        let mut all: Vec<(&Arc<Endpoint>, bool)> = endpoints
+            .iter()
+            .filter(there)
+            .filter(|endpoint| !tried.contains(&endpoint.id))
+            .map(|e| (e, false))
+            .collect();
         if all.is_empty() {
             all = endpoints.iter().filter(there).map(|endpoint| (endpoint, false)).collect();
         }
@@ -142,9 +152,10 @@ impl Upstream {
     fn pick(&self, open: &[(&Arc<Endpoint>, bool)], key: Option<u64>) -> Option<usize> {
         let turn = || self.turn.fetch_add(1, Ordering::Relaxed);
         match self.spec.balance {
-            Balance::Hash => {
-                balance::rendezvous(key.unwrap_or_else(turn), open.iter().map(|(endpoint, _)| (endpoint.id, endpoint.weight)))
-            }
+            Balance::Hash => balance::rendezvous(
+                key.unwrap_or_else(turn),
+                open.iter().map(|(endpoint, _)| (endpoint.id, endpoint.weight)),
+            ),
             Balance::RoundRobin if open.iter().all(|(endpoint, _)| endpoint.weight == 1) => {
                 (turn() as usize).checked_rem(open.len())
             }
@@ -185,7 +196,9 @@ impl Upstream {
         if until != 0 {
             let mut record = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
             match record.standing(now_us) {
-                breaker::Standing::Paused { .. } => return Err(self.nobody("it failed too often and is left alone for a while")),
+                breaker::Standing::Paused { .. } => {
+                    return Err(self.nobody("it failed too often and is left alone for a while"));
+                }
                 breaker::Standing::OnTrial => record.try_it(),
                 breaker::Standing::Good => {}
             }

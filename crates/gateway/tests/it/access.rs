@@ -169,7 +169,10 @@ routes:
         assert_eq!(ask(&door, "/open", &token).await.0, 401, "{attack}: not even where nobody may pass");
     }
     let nobody = door.get("/any", &[]).await;
-    assert_eq!((nobody.status, nobody.code().as_str(), nobody.header("www-authenticate")), (401, "gateway.not_signed_in", "Bearer"));
+    assert_eq!(
+        (nobody.status, nobody.code().as_str(), nobody.header("www-authenticate")),
+        (401, "gateway.not_signed_in", "Bearer")
+    );
     assert_eq!(door.get("/open", &[("x-auth-subject", "admin")]).await.body, "", "nobody has no name");
 
     assert_eq!(ask(&door, "/admin", &tokens[0]).await, (403, "gateway.forbidden".into()));
@@ -214,7 +217,8 @@ async fn key_sets_are_fetched_once_and_again_when_a_key_is_new() {
         let token = issuer.ed_token(&format!("unknown-{kid}"), &claims(&door, json!({})));
         assert_eq!(ask(&door, "/", &token).await.0, 401);
     }
-    let shared = sign(Algorithm::HS256, Some("shared"), &claims(&door, json!({})), &EncodingKey::from_secret(SECRET.as_bytes()));
+    let shared =
+        sign(Algorithm::HS256, Some("shared"), &claims(&door, json!({})), &EncodingKey::from_secret(SECRET.as_bytes()));
     assert_eq!(ask(&door, "/", &shared).await.0, 401, "a key set has no secrets");
     assert_eq!(fetches.load(Ordering::SeqCst), 1);
 }
@@ -266,5 +270,8 @@ routes: [{{ name: any, match: {{ path: /* }}, upstream: s, access: {{ by: [keys,
         assert_eq!((answer.status, answer.code().as_str()), (401, "gateway.bad_credentials"), "{headers:?}");
     }
     let nobody = door.get("/", &[]).await;
-    assert_eq!(nobody.header("www-authenticate"), "ApiKey header=\"x-api-key\", Basic realm=\"gateway\", charset=\"UTF-8\"");
+    assert_eq!(
+        nobody.header("www-authenticate"),
+        "ApiKey header=\"x-api-key\", Basic realm=\"gateway\", charset=\"UTF-8\""
+    );
 }

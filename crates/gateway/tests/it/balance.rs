@@ -30,7 +30,8 @@ async fn every_way_of_balancing_spreads_requests_and_a_hash_keeps_them() {
         for _ in 0..30 {
             assert_eq!(door.get("/", &[]).await.status, 200);
         }
-        let asked: Vec<usize> = services.iter().zip(before).map(|(service, before)| service.got().len() - before).collect();
+        let asked: Vec<usize> =
+            services.iter().zip(before).map(|(service, before)| service.got().len() - before).collect();
         if balance == "peak_ewma" {
             assert!(asked.iter().filter(|count| **count > 0).count() >= 2, "{balance}: {asked:?}");
         } else {
@@ -72,7 +73,10 @@ async fn connections_that_cannot_be_made_are_tried_elsewhere() {
         assert_eq!((answer.status, answer.body.as_str()), (200, "alive"));
     }
     let counted = door.metrics();
-    assert!(counted.contains("tessera_gateway_retries_total{upstream=\"s\"} 3"), "three failures, then it is left alone: {counted}");
+    assert!(
+        counted.contains("tessera_gateway_retries_total{upstream=\"s\"} 3"),
+        "three failures, then it is left alone: {counted}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -98,7 +102,12 @@ async fn only_what_is_safe_is_sent_twice() {
 async fn an_answer_of_503_is_tried_elsewhere_where_that_is_asked_for() {
     let (busy, service) = (Service::start(|_| reply(503, "busy")).await, Service::named("alive").await);
     let urls = [busy.url(), service.url()];
-    let retrying = Door::open(&over(&urls, ", outliers: { failures: 0 }, retry_budget_percent: 100", ", retry: { attempts: 3, on: [unavailable] }")).await;
+    let retrying = Door::open(&over(
+        &urls,
+        ", outliers: { failures: 0 }, retry_budget_percent: 100",
+        ", retry: { attempts: 3, on: [unavailable] }",
+    ))
+    .await;
     for _ in 0..10 {
         assert_eq!(retrying.get("/", &[]).await.body, "alive");
     }
@@ -137,7 +146,9 @@ async fn probes_find_out_who_is_well() {
     })
     .await;
     let steady = Service::named("steady").await;
-    let door = Door::open(&over(&[moody.url(), steady.url()], ", health: { path: /health, every: 20ms, timeout: 5s }", "")).await;
+    let door =
+        Door::open(&over(&[moody.url(), steady.url()], ", health: { path: /health, every: 20ms, timeout: 5s }", ""))
+            .await;
     let upstream = door.gateway.engine.snapshot().upstreams["s"].clone();
     let well = || upstream.endpoints()[0].is_well();
     is_well.store(false, Ordering::SeqCst);
@@ -156,7 +167,8 @@ async fn probes_find_out_who_is_well() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_breaker_spares_an_upstream_that_fails() {
-    let door = Door::open(&over(&[gone().await], ", breaker: { failures: 3, pause: 60s }", ", retry: { attempts: 1 }")).await;
+    let door =
+        Door::open(&over(&[gone().await], ", breaker: { failures: 3, pause: 60s }", ", retry: { attempts: 1 }")).await;
     for _ in 0..3 {
         assert_eq!(door.get("/", &[]).await.code(), "gateway.upstream_unreachable");
     }

@@ -9,7 +9,9 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::support::{Answer, Door, Service, TIMEOUT, blunt, client, reply, until};
 
 fn to(url: &str, more: &str) -> String {
-    format!("upstreams: {{ s: {{ endpoints: [\"{url}\"], {more} }} }}\nroutes: [{{ name: all, match: {{ path: /* }}, upstream: s }}]\n")
+    format!(
+        "upstreams: {{ s: {{ endpoints: [\"{url}\"], {more} }} }}\nroutes: [{{ name: all, match: {{ path: /* }}, upstream: s }}]\n"
+    )
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -78,7 +80,11 @@ async fn http2_on_both_sides_and_either() {
             assert_eq!((answer.status, answer.body), (200, format!("{seen} 3")), "{protocol}");
             let got = service.last();
             let authority = got.uri.strip_prefix("http://").and_then(|uri| uri.strip_suffix("/x"));
-            let host = if protocol == "http2" { authority.unwrap_or_default().to_owned() } else { got.header("host").to_owned() };
+            let host = if protocol == "http2" {
+                authority.unwrap_or_default().to_owned()
+            } else {
+                got.header("host").to_owned()
+            };
             assert_eq!(host, door.address().to_string(), "{got:?}");
             let sent = client.get(door.url("/x")).send().await.unwrap();
             assert_eq!(Answer::of(sent).await.body, format!("{seen} 0"), "{protocol}");
@@ -137,7 +143,8 @@ async fn an_answer_that_breaks_off_is_not_passed_off_as_whole() {
     let door = Door::open(&to(&format!("http://{address}"), "")).await;
     let sent = client().get(door.url("/")).send().await.unwrap();
     assert!(sent.text().await.is_err());
-    until("it is counted", || door.metrics().contains("code=\"gateway.upstream_broke_off\",side=\"upstream\"} 1")).await;
+    until("it is counted", || door.metrics().contains("code=\"gateway.upstream_broke_off\",side=\"upstream\"} 1"))
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -163,7 +170,10 @@ async fn streams_pass_as_they_come() {
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut head = [0; 4096];
         let _ = stream.read(&mut head).await.unwrap();
-        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n").await.unwrap();
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+            .await
+            .unwrap();
         for event in ["data: one\n\n", "data: two\n\n"] {
             let chunk = format!("{:x}\r\n{event}\r\n", event.len());
             stream.write_all(chunk.as_bytes()).await.unwrap();
@@ -200,7 +210,8 @@ async fn a_websocket_is_a_tunnel_and_other_protocols_are_not() {
                     let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
                     return stream.write_all(answer.as_bytes()).await.unwrap();
                 }
-                let agreed = "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\nhello";
+                let agreed =
+                    "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\nhello";
                 stream.write_all(agreed.as_bytes()).await.unwrap();
                 let mut echo = [0; 64];
                 while let Ok(count @ 1..) = stream.read(&mut echo).await {
@@ -228,7 +239,10 @@ async fn a_websocket_is_a_tunnel_and_other_protocols_are_not() {
     drop(stream);
     until("it is counted", || door.metrics().contains("route=\"all\",status=\"1xx\"} 1")).await;
     let other = door.raw("GET / HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: h2c\r\n\r\n").await;
-    assert!(other.starts_with("HTTP/1.1 200") && other.contains("connection: close") && other.ends_with("no upgrade"), "{other}");
+    assert!(
+        other.starts_with("HTTP/1.1 200") && other.contains("connection: close") && other.ends_with("no upgrade"),
+        "{other}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -275,7 +289,10 @@ async fn grpc_passes_with_its_trailers_and_is_refused_in_its_own_words() {
     assert_eq!(collected.trailers().unwrap()["grpc-status"], "0");
     assert_eq!(collected.to_bytes(), "\0\0\0\0\x01x");
     let refused = sender.send_request(ask("/other.Service/Get")).await.unwrap();
-    assert_eq!((refused.status().as_u16(), &refused.headers()["grpc-status"]), (200, &http::HeaderValue::from_static("12")));
+    assert_eq!(
+        (refused.status().as_u16(), &refused.headers()["grpc-status"]),
+        (200, &http::HeaderValue::from_static("12"))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,7 +10,10 @@ fn malformed() -> Vec<(&'static str, Vec<u8>)> {
     let post = |lines: &str, body: &str| format!("POST / HTTP/1.1\r\n{HEAD}{lines}\r\n{body}");
     let smuggled = format!("GET /smuggled HTTP/1.1\r\n{HEAD}\r\n");
     let texts = [
-        ("length and chunked", post("content-length: 5\r\ntransfer-encoding: chunked\r\n", &format!("0\r\n\r\n{smuggled}"))),
+        (
+            "length and chunked",
+            post("content-length: 5\r\ntransfer-encoding: chunked\r\n", &format!("0\r\n\r\n{smuggled}")),
+        ),
         ("chunked and length", post("transfer-encoding: chunked\r\ncontent-length: 5\r\n", "0\r\n\r\n")),
         ("two lengths", post("content-length: 5\r\ncontent-length: 6\r\n", "hello")),
         ("the same length twice", post("content-length: 5\r\ncontent-length: 5\r\n", "hello")),
@@ -58,7 +61,10 @@ fn malformed() -> Vec<(&'static str, Vec<u8>)> {
         ("a target with a space", format!("GET /a b HTTP/1.1\r\n{HEAD}\r\n")),
         ("a version that is none", format!("GET / HTTP/1.2\r\n{HEAD}\r\n")),
         ("no version", format!("GET /\r\n{HEAD}\r\n")),
-        ("bytes behind an unknown upgrade", format!("{}{smuggled}", get("host: a.example\r\nconnection: upgrade\r\nupgrade: x\r\n"))),
+        (
+            "bytes behind an unknown upgrade",
+            format!("{}{smuggled}", get("host: a.example\r\nconnection: upgrade\r\nupgrade: x\r\n")),
+        ),
     ];
     texts.into_iter().map(|(name, text)| (name, text.into_bytes())).collect()
 }
@@ -77,7 +83,8 @@ async fn what_is_malformed_gets_400_and_nothing_of_it_is_forwarded() {
         assert!(answer.starts_with("HTTP/1.1 400 "), "{name}: {answer}");
         assert!(answer.contains("gateway.malformed_request"), "{name}: {answer}");
         assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{name}: one answer: {answer}");
-        let whole: Vec<_> = service.got().into_iter().filter(|got| got.uri.contains("smuggled") || got.method == "GET").collect();
+        let whole: Vec<_> =
+            service.got().into_iter().filter(|got| got.uri.contains("smuggled") || got.method == "GET").collect();
         assert!(whole.is_empty(), "{name}: {whole:?}");
     }
     assert!(service.got().is_empty(), "{:?}", service.got());

@@ -74,7 +74,10 @@ async fn places_of_a_route_are_taken_and_given_back() {
     let config = "routes: [{ name: all, match: { path: /* }, upstream: s, requests_at_once: 2 }]\n";
     let (door, mut open) = hanging(config, &["/", "/"]).await;
     let refused = door.get("/", &[]).await;
-    assert_eq!((refused.status, refused.code().as_str(), refused.header("retry-after")), (503, "gateway.too_many_at_once", "1"));
+    assert_eq!(
+        (refused.status, refused.code().as_str(), refused.header("retry-after")),
+        (503, "gateway.too_many_at_once", "1")
+    );
     // The service answers the first: its place is free.
     open[1].write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.unwrap();
     let mut answer = [0; 15];

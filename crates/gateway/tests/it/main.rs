@@ -3,10 +3,12 @@
 
 mod access;
 mod balance;
+mod docs;
 mod forward;
 mod framing;
 mod limits;
 mod operate;
 mod routing;
+mod spec;
 mod support;
 mod tls;

@@ -16,7 +16,10 @@ use crate::support::{Answer, Door, Service, client, until, whole};
 async fn a_new_config_is_swapped_in_without_a_lost_request() {
     let service = Service::named("behind").await;
     let config = |routes: usize, body: &str| {
-        let mut text = format!("upstreams: {{ s: {{ endpoints: [\"{}\"] }} }}\nroutes:\n  - {{ name: all, match: {{ path: /* }}, upstream: s }}\n  - {{ name: which, match: {{ path: /which }}, respond: {{ body: \"{body}\" }} }}\n", service.url());
+        let mut text = format!(
+            "upstreams: {{ s: {{ endpoints: [\"{}\"] }} }}\nroutes:\n  - {{ name: all, match: {{ path: /* }}, upstream: s }}\n  - {{ name: which, match: {{ path: /which }}, respond: {{ body: \"{body}\" }} }}\n",
+            service.url()
+        );
         for at in 0..routes {
             text.push_str(&format!("  - {{ name: r{at}, match: {{ path: \"/r{at}/{{id}}\" }}, upstream: s }}\n"));
         }
@@ -53,7 +56,10 @@ async fn a_new_config_is_swapped_in_without_a_lost_request() {
 async fn a_broken_config_is_refused_with_its_line_and_the_last_good_one_stays() {
     let door = Door::open("routes:\n  - { name: all, match: { path: /* }, respond: { body: good } }\n").await;
     for (broken, said) in [
-        ("routes:\n  - { name: all, match: { path: /* }, respond: { body: x }, upstrem: y }\n", "unknown key `upstrem`; did you mean `upstream`?"),
+        (
+            "routes:\n  - { name: all, match: { path: /* }, respond: { body: x }, upstrem: y }\n",
+            "unknown key `upstrem`; did you mean `upstream`?",
+        ),
         ("routes:\n  - { name: all, match: { path: /* }, upstream: y }\n", "there is no upstream `y`"),
         ("routes: [", ""),
     ] {
@@ -138,7 +144,12 @@ async fn each_request_has_its_line_in_the_log() {
     let log = combined.folder.path().join("access.log");
     let text = || std::fs::read_to_string(&log).unwrap_or_default();
     until("the line", || text().ends_with('\n')).await;
-    assert!(text().starts_with("127.0.0.1 - - [") && text().ends_with("\"GET /x HTTP/1.1\" 200 2 \"-\" \"an \\\"agent\\\"\"\n"), "{}", text());
+    assert!(
+        text().starts_with("127.0.0.1 - - [")
+            && text().ends_with("\"GET /x HTTP/1.1\" 200 2 \"-\" \"an \\\"agent\\\"\"\n"),
+        "{}",
+        text()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -190,7 +201,10 @@ async fn operators_see_and_steer_it_and_nobody_else() {
     }
     let (_, body) = admin(&door, "GET", "/gateway/upstreams", &["admin"], "").await;
     assert_eq!((&body["items"][0]["name"], &body["items"][0]["endpoints"][0]["drained"]), (&"s".into(), &true.into()));
-    until("all are counted", || door.metrics().contains("tessera_gateway_requests_total{route=\"all\",status=\"2xx\"} 4")).await;
+    until("all are counted", || {
+        door.metrics().contains("tessera_gateway_requests_total{route=\"all\",status=\"2xx\"} 4")
+    })
+    .await;
     let (_, body) = admin(&door, "GET", "/gateway/routes", &["operator"], "").await;
     assert_eq!((&body["items"][0]["requests"], &body["items"][0]["to"]), (&4.into(), &"s".into()), "{body}");
     assert_eq!(admin(&door, "POST", "/gateway/upstreams/x/drain", &["operator"], &drain(true)).await.0, 404);

@@ -58,7 +58,10 @@ async fn what_no_route_takes_is_refused_with_the_reason() {
     let missing = door.get("/two", &[]).await;
     assert_eq!((missing.status, missing.code().as_str()), (404, "gateway.no_route"));
     let wrong = Answer::of(client().post(door.url("/one")).send().await.unwrap()).await;
-    assert_eq!((wrong.status, wrong.code().as_str(), wrong.header("allow")), (405, "gateway.method_not_allowed", "GET, PUT"));
+    assert_eq!(
+        (wrong.status, wrong.code().as_str(), wrong.header("allow")),
+        (405, "gateway.method_not_allowed", "GET, PUT")
+    );
     assert_eq!(wrong.json()["side"], "client");
     let head = client().head(door.url("/one")).send().await.unwrap();
     assert_eq!((head.status().as_u16(), &head.headers()["content-length"]), (200, &"3".parse().unwrap()));
@@ -99,7 +102,10 @@ routes:
     assert_eq!((got.header("host"), got.header("x-old"), got.header("x-id")), ("inner.example", "", "me"));
     assert_eq!(got.headers["x-shop"].as_bytes(), "café/".as_bytes());
     door.get("/api/a/b", &[]).await;
-    assert_eq!((service.last().uri.as_str(), service.last().header("host")), ("/inner/a/b", service.address.to_string().as_str()));
+    assert_eq!(
+        (service.last().uri.as_str(), service.last().header("host")),
+        ("/inner/a/b", service.address.to_string().as_str())
+    );
     door.get("/api", &[]).await;
     assert_eq!(service.last().uri, "/inner/");
 }

@@ -134,11 +134,7 @@ impl Answer {
 }
 
 pub fn client() -> reqwest::Client {
-    tessera_service::client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .timeout(TIMEOUT)
-        .build()
-        .unwrap()
+    tessera_service::client::builder().redirect(reqwest::redirect::Policy::none()).timeout(TIMEOUT).build().unwrap()
 }
 
 pub async fn raw(address: SocketAddr, request: impl AsRef<[u8]>) -> String {
@@ -230,7 +226,9 @@ async fn serve(stream: TcpStream, answer: impl Fn(Got) -> Reply + Clone + Send +
     let mut first = [0; 4];
     let peeked = stream.peek(&mut first).await.unwrap_or(0);
     let _ = if first[..peeked] == *b"PRI " {
-        hyper::server::conn::http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await
+        hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+            .serve_connection(TokioIo::new(stream), service)
+            .await
     } else {
         hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await
     };

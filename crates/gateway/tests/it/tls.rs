@@ -15,20 +15,34 @@ use crate::support::{Answer, Door, Service, TIMEOUT, reply, whole};
 /// Runs `openssl` in a folder.
 pub fn openssl(folder: &Path, arguments: &str) {
     let output = Command::new("openssl").args(arguments.split(' ')).current_dir(folder).output();
-    let output = output.unwrap_or_else(|error| panic!("no `openssl` here ({error}); install it: apt-get install -y openssl"));
+    let output =
+        output.unwrap_or_else(|error| panic!("no `openssl` here ({error}); install it: apt-get install -y openssl"));
     assert!(output.status.success(), "openssl {arguments}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// An authority in a folder.
 pub fn authority(folder: &Path) {
-    openssl(folder, "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout ca.key -out ca.pem -subj /CN=test-authority -days 2");
+    openssl(
+        folder,
+        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout ca.key -out ca.pem -subj /CN=test-authority -days 2",
+    );
 }
 
 /// A certificate of that authority for a name: `NAME.pem` and `NAME.key`.
 pub fn certificate(folder: &Path, file: &str, name: &str) {
-    openssl(folder, &format!("req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout {file}.key -out {file}.csr -subj /CN={name}"));
+    openssl(
+        folder,
+        &format!(
+            "req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout {file}.key -out {file}.csr -subj /CN={name}"
+        ),
+    );
     std::fs::write(folder.join("names"), format!("subjectAltName=DNS:{name}\nbasicConstraints=CA:FALSE\n")).unwrap();
-    openssl(folder, &format!("x509 -req -in {file}.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out {file}.pem -days 2 -extfile names"));
+    openssl(
+        folder,
+        &format!(
+            "x509 -req -in {file}.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out {file}.pem -days 2 -extfile names"
+        ),
+    );
 }
 
 fn folder(names: &[(&str, &str)]) -> TempDir {
@@ -100,7 +114,9 @@ async fn shakes_hands(door: &Door, version: &'static rustls::SupportedProtocolVe
 async fn profiles_say_which_versions_are_spoken() {
     for (profile, tls12) in [("intermediate", true), ("modern", false)] {
         let folder = folder(&[("a", "a.example")]);
-        let listener = format!("listeners: [{{ address: \"127.0.0.1:0\", tls: {{ profile: {profile}, certificates: [{{ chain: a.pem, key: a.key }}] }} }}]\n");
+        let listener = format!(
+            "listeners: [{{ address: \"127.0.0.1:0\", tls: {{ profile: {profile}, certificates: [{{ chain: a.pem, key: a.key }}] }} }}]\n"
+        );
         let door = Door::open_in(folder, &format!("{listener}{ROUTES}")).await;
         assert!(shakes_hands(&door, &rustls::version::TLS13).await);
         assert_eq!(shakes_hands(&door, &rustls::version::TLS12).await, tls12, "{profile}");
@@ -109,7 +125,9 @@ async fn profiles_say_which_versions_are_spoken() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clients_certificate_says_who_asks() {
-    let service = Service::start(|got| reply(200, &format!("{} {}", got.header("x-auth-subject"), got.header("x-auth-roles")))).await;
+    let service =
+        Service::start(|got| reply(200, &format!("{} {}", got.header("x-auth-subject"), got.header("x-auth-roles"))))
+            .await;
     let folder = folder(&[("a", "a.example"), ("robot", "robot.example")]);
     let door = Door::open_in(
         folder,
@@ -140,7 +158,10 @@ async fn services_behind_are_checked_by_name_and_authority() {
     let inner = Door::open_in(folder, &format!("listeners: [{{ address: \"127.0.0.1:0\", tls: {{ certificates: [{{ chain: a.pem, key: a.key }}] }} }}]\n{ROUTES}")).await;
     let authority = inner.folder.path().join("ca.pem").display().to_string();
     let outer = |tls: &str| {
-        format!("upstreams: {{ s: {{ endpoints: [\"https://127.0.0.1:{}\"], protocol: negotiate, tls: {{ {tls} }} }} }}\nroutes: [{{ name: all, match: {{ path: /* }}, upstream: s }}]\n", inner.address().port())
+        format!(
+            "upstreams: {{ s: {{ endpoints: [\"https://127.0.0.1:{}\"], protocol: negotiate, tls: {{ {tls} }} }} }}\nroutes: [{{ name: all, match: {{ path: /* }}, upstream: s }}]\n",
+            inner.address().port()
+        )
     };
     let door = Door::open(&outer(&format!("authorities: \"{authority}\", name: a.example"))).await;
     assert_eq!(door.get("/", &[]).await.body, "ok");

@@ -1,0 +1,89 @@
+//! The load: connections that ask, wait for the whole answer, and ask again.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+use crate::Figures;
+use crate::proxies::Proxy;
+
+/// What callers of the full route show.
+pub const API_KEY: &str = "the-key-of-the-benchmark";
+/// The clock ticks of `/proc` in a second.
+const TICKS_PER_S: f64 = 100.0;
+
+/// Asks a proxy for so many seconds.
+pub fn measure(proxy: &Proxy, connections: usize, seconds: u64) -> anyhow::Result<Figures> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        // Connections everywhere first.
+        ask(proxy.port, connections, Instant::now() + Duration::from_millis(300)).await?;
+        let (before, _) = proxy.used()?;
+        let began = Instant::now();
+        let mut took = ask(proxy.port, connections, began + Duration::from_secs(seconds)).await?;
+        let elapsed = began.elapsed().as_secs_f64();
+        let (after, rss_mb) = proxy.used()?;
+        ensure!(!took.is_empty(), "nothing was answered");
+        took.sort_unstable();
+        let at = |share: f64| f64::from(took[((took.len() - 1) as f64 * share) as usize]);
+        Ok(Figures {
+            requests_per_s: took.len() as f64 / elapsed,
+            cpu_us: (after - before) as f64 / TICKS_PER_S * 1e6 / took.len() as f64,
+            p50_us: at(0.5),
+            p99_us: at(0.99),
+            rss_mb,
+        })
+    })
+}
+
+/// How long each answer took, in microseconds.
+async fn ask(port: u16, connections: usize, until: Instant) -> anyhow::Result<Vec<u32>> {
+    let mut asking = JoinSet::new();
+    for _ in 0..connections {
+        asking.spawn(async move { on_one(port, until).await });
+    }
+    let mut took = Vec::new();
+    while let Some(asked) = asking.join_next().await {
+        took.extend(asked??);
+    }
+    Ok(took)
+}
+
+async fn on_one(port: u16, until: Instant) -> anyhow::Result<Vec<u32>> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+    stream.set_nodelay(true)?;
+    let request = format!(
+        "GET /items?page=1 HTTP/1.1\r\nhost: bench.example\r\nuser-agent: bench\r\naccept: application/json\r\naccept-encoding: gzip\r\nx-api-key: {API_KEY}\r\n\r\n"
+    );
+    let mut buffer = vec![0; 16 << 10];
+    let mut took = Vec::new();
+    while Instant::now() < until {
+        let began = Instant::now();
+        stream.write_all(request.as_bytes()).await?;
+        let mut length = 0;
+        let mut whole = None;
+        while whole.is_none_or(|whole| length < whole) {
+            let count = stream.read(&mut buffer[length..]).await?;
+            ensure!(count > 0, "the proxy closed the connection");
+            length += count;
+            if whole.is_none() {
+                whole = whole_length(&buffer[..length])?;
+            }
+        }
+        took.push(u32::try_from(began.elapsed().as_micros()).unwrap_or(u32::MAX));
+    }
+    Ok(took)
+}
+
+/// The length of an answer, once its head is there.
+fn whole_length(bytes: &[u8]) -> anyhow::Result<Option<usize>> {
+    let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else { return Ok(None) };
+    let head = std::str::from_utf8(&bytes[..end])?.to_ascii_lowercase();
+    ensure!(head.starts_with("http/1.1 200"), "an answer that is not 200: {head}");
+    let line = head.lines().find_map(|line| line.strip_prefix("content-length:"));
+    let length: usize = line.context("an answer without content-length")?.trim().parse()?;
+    Ok(Some(end + 4 + length))
+}

@@ -1,0 +1,114 @@
+//! What proxying costs: CPU per request and requests per second of the gateway, nginx and HAProxy, by turns in one run.
+//!
+//! A service that answers 1 KiB of JSON, the proxies and the load are processes of their own, so that the CPU of each can be
+//! told apart. Figures are medians over the rounds, and ratios to nginx.
+
+mod load;
+mod proxies;
+mod service;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use proxies::{Kind, Proxy};
+
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Measures all proxies by turns.
+    Compare {
+        /// Times that each is measured.
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+        /// Seconds of each measurement.
+        #[arg(long, default_value_t = 3)]
+        seconds: u64,
+        /// Connections that ask one request after the other.
+        #[arg(long, default_value_t = 64)]
+        connections: usize,
+        /// Threads of each proxy.
+        #[arg(long, default_value_t = 2)]
+        workers: usize,
+    },
+    /// Answers every request with 1 KiB of JSON; says its port first.
+    Service,
+    /// Serves as a gateway by a config file until it is killed.
+    Gateway {
+        /// The config file.
+        file: std::path::PathBuf,
+    },
+}
+
+/// One measurement.
+#[derive(Clone, Copy)]
+struct Figures {
+    requests_per_s: f64,
+    cpu_us: f64,
+    p50_us: f64,
+    p99_us: f64,
+    rss_mb: f64,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Service => service::run(),
+        Command::Gateway { file } => proxies::run_gateway(&file),
+        Command::Compare { rounds, seconds, connections, workers } => compare(rounds, seconds, connections, workers),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn compare(rounds: usize, seconds: u64, connections: usize, workers: usize) -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (_service, port) = service::start()?;
+    let mut all: Vec<(Kind, Vec<Figures>)> = Vec::new();
+    for kind in Kind::ALL {
+        all.push((kind, Vec::new()));
+    }
+    for round in 0..=rounds {
+        for (kind, figures) in &mut all {
+            let proxy = Proxy::start(*kind, folder.path(), port, workers)?;
+            let seconds = if round == 0 { 1 } else { seconds };
+            let measured = load::measure(&proxy, connections, seconds)?;
+            // The first round warms up.
+            if round > 0 {
+                figures.push(measured);
+            }
+        }
+    }
+    println!("1 KiB of JSON, {connections} connections, {workers} workers, medians of {rounds} × {seconds} s\n");
+    println!("| proxy | CPU per request, µs | × nginx | requests/s | × nginx | p50, µs | p99, µs | memory, MB |");
+    println!("|---|---|---|---|---|---|---|---|");
+    let median = |figures: &[Figures], part: fn(&Figures) -> f64| {
+        let mut values: Vec<f64> = figures.iter().map(part).collect();
+        values.sort_by(f64::total_cmp);
+        values.get(values.len() / 2).copied().unwrap_or_default()
+    };
+    let nginx =
+        all.iter().find(|(kind, _)| *kind == Kind::Nginx).map(|(_, figures)| figures.clone()).unwrap_or_default();
+    let (base_cpu, base_rate) = (median(&nginx, |f| f.cpu_us), median(&nginx, |f| f.requests_per_s));
+    for (kind, figures) in &all {
+        let (cpu, rate) = (median(figures, |f| f.cpu_us), median(figures, |f| f.requests_per_s));
+        let (p50, p99) = (median(figures, |f| f.p50_us), median(figures, |f| f.p99_us));
+        println!(
+            "| {} | {cpu:.1} | {:.2} | {rate:.0} | {:.2} | {p50:.0} | {p99:.0} | {:.0} |",
+            kind.name(),
+            cpu / base_cpu,
+            rate / base_rate,
+            median(figures, |f| f.rss_mb)
+        );
+    }
+    Ok(())
+}
