@@ -5,6 +5,7 @@ mod estimate;
 mod follow;
 mod hub;
 mod rides;
+mod told;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,6 +25,7 @@ use crate::domain::ride::Ride;
 use crate::locations::{Duty, Locations, Refusals};
 use crate::routes::Routes;
 use crate::store::{Change, Store};
+use told::Told;
 
 pub use drivers::{Shift, Update};
 pub use estimate::Wish;
@@ -32,10 +34,6 @@ pub use rides::{Asker, StatusChange};
 
 /// How long a step that is done waits for the positions to know who is busy.
 const DUTY_DEADLINE: Duration = Duration::from_millis(250);
-/// How many drivers' last changes are kept before all are forgotten.
-const MAX_TOLD: usize = 100_000;
-/// Two transactions on a server are told in the wrong order within moments; what is older than this is a clock that was set.
-const LATE: Duration = Duration::from_secs(2);
 
 /// Where the prices of an area stand.
 #[derive(Clone, Copy, Debug)]
@@ -95,8 +93,8 @@ pub struct Inner {
     demand: Mutex<HashMap<u64, Demand>>,
     /// Drivers who reported without being on duty, and when that was found out.
     off_duty: Mutex<HashMap<DriverId, Timestamp>>,
-    /// When each driver got free or busy last.
-    told: Mutex<HashMap<DriverId, Timestamp>>,
+    /// Whether each driver got free or busy last.
+    told: Told,
 }
 
 impl std::ops::Deref for App {
@@ -122,16 +120,15 @@ impl Inner {
         self.hub.tell(ride, &drivers);
         let bound = ride.bound_driver().map(|driver| (driver, Duty::Busy));
         let duties = bound.into_iter().chain(freed.map(|driver| (driver, Duty::Free)));
-        let duties: Vec<_> = duties.filter(|(driver, _)| self.is_news(*driver, ride.updated_at)).collect();
+        let drivers: Vec<DriverId> = duties
+            .filter(|(driver, duty)| self.told.keep(*driver, *duty, ride.updated_at))
+            .map(|(driver, _)| driver)
+            .collect();
         let app = Arc::clone(self);
         let mut telling = Box::pin(async move {
-            for (driver, duty) in duties {
-                match tokio::time::timeout(DUTY_DEADLINE, app.locations.set_duty(driver, duty)).await {
-                    Ok(Ok(_)) => {}
-                    // The loop that compares them with the database sets it when they are back.
-                    Ok(Err(error)) => tracing::warn!(%error, "a driver's duty is not in the positions yet"),
-                    Err(_) => tracing::warn!("a driver's duty is not in the positions yet: no answer"),
-                }
+            let mut wakes = wakes;
+            for driver in drivers {
+                wakes |= app.hand_on(driver).await == Some(Duty::Free);
             }
             if wakes {
                 app.wake.notify_one();
@@ -142,18 +139,19 @@ impl Inner {
         }
     }
 
-    /// Whether nothing later was told of a driver, by the store's clock.
-    fn is_news(&self, driver: DriverId, since: Timestamp) -> bool {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.len() >= MAX_TOLD {
-            told.clear();
+    /// Hands what was told of a driver to the positions until nothing else was told meanwhile. Gives what came last.
+    async fn hand_on(&self, driver: DriverId) -> Option<Duty> {
+        let mut handed = None;
+        while let Some(duty) = self.told.next(driver, handed) {
+            match tokio::time::timeout(DUTY_DEADLINE, self.locations.set_duty(driver, duty)).await {
+                Ok(Ok(_)) => {}
+                // The loop that compares them with the database sets it when they are back.
+                Ok(Err(error)) => tracing::warn!(%error, "a driver's duty is not in the positions yet"),
+                Err(_) => tracing::warn!("a driver's duty is not in the positions yet: no answer"),
+            }
+            handed = Some(duty);
         }
-        let at = told.entry(driver).or_insert(since);
-        if *at > since && at.since(since) < LATE {
-            return false;
-        }
-        *at = since;
-        true
+        handed
     }
 }
 
@@ -175,7 +173,7 @@ impl App {
             wake: tokio::sync::Notify::new(),
             demand: Mutex::default(),
             off_duty: Mutex::default(),
-            told: Mutex::default(),
+            told: Told::default(),
         }));
         let told = Arc::downgrade(&app.0);
         app.store.on_change(move |ride, freed| {

@@ -12,8 +12,10 @@ use tessera_kernel::{Clock, Ids, RandomIds, SystemClock, Uuid};
 use tessera_rides::config::Config;
 use tessera_rides::domain::ids::{DriverId, OfferId, RideId};
 use tessera_rides::domain::ride::{Command, NewOffer, Party, Ride};
+use tessera_rides::locations::Duty;
 use tessera_rides::store::{Step, Stepped};
 use tessera_store::claims::{Acquire, Acquired};
+use tessera_testkit::redis;
 use tessera_testkit::sql::Databases;
 
 use crate::judge::judge;
@@ -120,23 +122,36 @@ async fn new_offer(town: &Town, driver: DriverId, dice: &mut StdRng) -> NewOffer
 /// An offer that is over with the transaction that made it has been made all the same.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_offer_cancelled_at_once_counts() {
-    for databases in [Databases::sqlite(), Databases::postgres()] {
-        let town = Town::live(&databases.fresh(), Config::default()).await;
-        let driver = town.driver("dora", place(0.0, 0.001)).await;
-        let mut rides = Vec::new();
-        for n in 0..40 {
-            let ride = town.request(&format!("rider {n}"), place(0.0, 0.0)).await.id;
-            let mut dice = StdRng::seed_from_u64(n);
-            let offer = NewOffer { window: Duration::from_secs(9), ..new_offer(&town, driver, &mut dice).await };
-            let step = |command| town.app.store.step(Step { ride, command, rider: None });
-            let cancel = Command::Cancel { by: Party::Rider, driver: None, reason: String::new() };
-            // What is handed in together is mostly applied together.
-            let _ = tokio::join!(step(Command::Offer(offer)), step(cancel));
-            rides.push(ride);
-        }
-        judge(&town.app.store, &rides).await;
-        let located = town.app.locations.get(driver).await.unwrap().unwrap();
-        assert_eq!(located.duty, tessera_rides::locations::Duty::Free, "nothing is asked of the driver");
-        town.app.store.close().await;
+    an_offer_cancelled_at_once(&Databases::sqlite(), Config::default()).await;
+    an_offer_cancelled_at_once(&Databases::postgres(), Config::default()).await;
+    let server = redis::start();
+    let config = Config { locations: Some(server.url()), ..Config::default() };
+    an_offer_cancelled_at_once(&Databases::postgres(), config).await;
+}
+
+async fn an_offer_cancelled_at_once(databases: &Databases, config: Config) {
+    let town = Town::live(&databases.fresh(), config).await;
+    let driver = town.driver("dora", place(0.0, 0.001)).await;
+    let mut rides = Vec::new();
+    for n in 0..40 {
+        let ride = town.request(&format!("rider {n}"), place(0.0, 0.0)).await.id;
+        let mut dice = StdRng::seed_from_u64(n);
+        let offer = NewOffer { window: Duration::from_secs(9), ..new_offer(&town, driver, &mut dice).await };
+        let step = |command| town.app.store.step(Step { ride, command, rider: None });
+        let cancel = Command::Cancel { by: Party::Rider, driver: None, reason: String::new() };
+        // What is handed in together is mostly applied together.
+        let _ = tokio::join!(step(Command::Offer(offer)), step(cancel));
+        rides.push(ride);
+        let is_free = async || town.app.locations.get(driver).await.unwrap().unwrap().duty == Duty::Free;
+        let freed = async {
+            while !is_free().await {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        // Positions elsewhere are told in a moment, and nothing else is told after it.
+        let freed = tokio::time::timeout(Duration::from_secs(10), freed).await;
+        assert!(freed.is_ok(), "nothing is asked of the driver");
     }
+    judge(&town.app.store, &rides).await;
+    town.app.store.close().await;
 }
