@@ -13,8 +13,6 @@ use crate::domain::ids::DriverId;
 use crate::locations::{Duty, Entry, Refusal, Report};
 use crate::store::{Driver, DriverEdit, Profile};
 
-/// A place that a report says first is taken as if it had been known for so long: the report itself must be newer.
-const FIRST: Duration = Duration::from_millis(100);
 /// How long it is remembered that a driver who reports is off duty, so that the database is not asked each time.
 const OFF_DUTY: Duration = Duration::from_secs(5);
 /// How many of them are remembered.
@@ -160,14 +158,15 @@ impl App {
         let mut entries: HashMap<DriverId, Entry> = HashMap::new();
         let mut back = Vec::new();
         for number in strangers {
-            let Report { driver, place, at, .. } = reports[*number];
+            let Report { driver, place, .. } = reports[*number];
             let Some(busy) = shifts.get(&driver) else { continue };
             back.push(*number);
             let duty = if *busy { Duty::Busy } else { Duty::Free };
-            entries.entry(driver).or_insert(Entry { driver, place, duty, at: at.minus(FIRST) });
+            entries.entry(driver).or_insert(Entry { driver, place, duty, at: now });
         }
         let entries: Vec<Entry> = entries.into_values().collect();
-        self.locations.enter_all(&entries).await?;
+        // Another request may have been faster: its report and the duty since then stand.
+        self.locations.enter_unknown(&entries).await?;
         let off_duty = unknown.into_iter().filter(|driver| !shifts.contains_key(driver));
         self.off_duty.lock().unwrap_or_else(PoisonError::into_inner).extend(off_duty.map(|driver| (driver, now)));
         Ok(back)

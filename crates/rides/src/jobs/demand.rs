@@ -29,7 +29,7 @@ pub async fn count(app: &App) -> Result<(), Error> {
     for line in app.store.lines().await? {
         counted.entry(line.area).or_default().0 = line.rides;
     }
-    for (area, free) in app.locations.free_by_area().await? {
+    for (area, free) in app.locations.free_by_area(app.clock.now()).await? {
         counted.entry(area).or_default().1 = free;
     }
     app.count_demand(&counted);

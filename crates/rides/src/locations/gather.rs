@@ -1,11 +1,11 @@
 //! Makes one batch of what many callers report at the same moment: a report by itself costs Redis as much as five to nine in a batch.
 //!
-//! Nobody waits for others to come. Whoever finds a free lane takes everything that waits, its own reports among them; while the
-//! lanes are busy the next batch gathers.
+//! Nobody waits for others to come. Whoever finds a free lane sends off everything that waits, its own reports among them; while
+//! the lanes are busy the next batch gathers.
 
 use std::collections::VecDeque;
 use std::future::Future;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, oneshot};
@@ -32,7 +32,7 @@ struct Waiting {
 /// The reports that wait.
 pub(super) struct Gather {
     queue: Mutex<Queue>,
-    lanes: Semaphore,
+    lanes: Arc<Semaphore>,
 }
 
 #[derive(Default)]
@@ -44,7 +44,7 @@ struct Queue {
 
 impl Default for Gather {
     fn default() -> Self {
-        Self { queue: Mutex::default(), lanes: Semaphore::new(LANES) }
+        Self { queue: Mutex::default(), lanes: Arc::new(Semaphore::new(LANES)) }
     }
 }
 
@@ -55,35 +55,35 @@ impl Gather {
     /// Those of `take`; [`Error::Locations`] where too many wait.
     pub(super) async fn report<T>(&self, reports: &[Report], take: impl Fn(Vec<Report>) -> T) -> Result<Answers, Error>
     where
-        T: Future<Output = Result<Answers, Error>>,
+        T: Future<Output = Result<Answers, Error>> + Send + 'static,
     {
         if reports.len() >= BATCH {
             return take(reports.to_vec()).await;
         }
-        loop {
-            let mut answered = self.wait(reports.to_vec())?;
-            let answer = loop {
-                let lane = tokio::select! {
-                    biased;
-                    answer = &mut answered => break answer,
-                    lane = self.lanes.acquire() => lane,
-                };
-                let batch = self.next();
-                if batch.is_empty() {
-                    // Somebody has ours.
-                    drop(lane);
-                    break answered.await;
-                }
-                let all = batch.iter().flat_map(|waiting| waiting.reports.iter().copied()).collect();
-                let taken = take(all).await;
+        let mut answered = self.wait(reports.to_vec())?;
+        let answer = loop {
+            let lane = tokio::select! {
+                biased;
+                answer = &mut answered => break answer,
+                lane = Arc::clone(&self.lanes).acquire_owned() => lane,
+            };
+            let batch = self.next();
+            if batch.is_empty() {
+                // Somebody has ours.
+                drop(lane);
+                break answered.await;
+            }
+            let all = batch.iter().flat_map(|waiting| waiting.reports.iter().copied()).collect();
+            let taken = take(all);
+            // Others are in it, too: it goes on where this caller hangs up.
+            tokio::spawn(async move {
+                let taken = taken.await;
                 drop(lane);
                 answer_each(batch, taken);
-            };
-            // Where who had taken ours did not stay to the end, we report anew.
-            if let Ok(answer) = answer {
-                return answer.map_err(|reason| Error::Locations { reason });
-            }
-        }
+            });
+        };
+        let stopped = || Err("the process stopped while they were being taken".to_owned());
+        answer.unwrap_or_else(|_| stopped()).map_err(|reason| Error::Locations { reason })
     }
 
     fn wait(&self, reports: Vec<Report>) -> Result<oneshot::Receiver<Result<Answers, String>>, Error> {
@@ -139,7 +139,6 @@ fn answer_each(batch: Vec<Waiting>, taken: Result<Answers, Error>) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use tessera_kernel::{Place, Timestamp, Uuid};
@@ -173,7 +172,11 @@ mod tests {
         let (gather, taker) = (Arc::clone(gather), Arc::clone(taker));
         tokio::spawn(async move {
             let reports = [report(n), report(n + 1_000)];
-            gather.report(&reports, |reports| taker.take(reports)).await
+            let take = |reports| {
+                let taker = Arc::clone(&taker);
+                async move { taker.take(reports).await }
+            };
+            gather.report(&reports, take).await
         })
     }
 
@@ -201,19 +204,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_breaks_off_leaves_nobody_behind() {
+    async fn who_hangs_up_leaves_the_batch_to_the_others() {
         let (gather, taker) = (Arc::new(Gather::default()), Arc::new(Taker::default()));
         let asked: Vec<_> = (1..=10).map(|n| ask(&gather, &taker, n)).collect();
         settle().await;
         taker.goes_on.notify_one();
         settle().await;
-        // One of the first two is done and one of the others has the rest: all but the last ones break off.
+        assert_eq!(taker.batches.load(Ordering::Relaxed), LANES + 1);
+        // One of the first two is done and one of the others has sent off the rest: all but the last one hang up.
         asked[..9].iter().for_each(|asked| asked.abort());
         for _ in 0..20 {
             taker.goes_on.notify_one();
             settle().await;
         }
         let last = asked.into_iter().next_back().unwrap();
-        assert_eq!(last.await.unwrap().unwrap().len(), 2);
+        assert_eq!(last.await.unwrap().unwrap(), [10, 1_010].map(|n| Ok(Duration::from_secs(n))));
+        assert_eq!(taker.batches.load(Ordering::Relaxed), LANES + 1, "nothing is reported anew");
     }
 }

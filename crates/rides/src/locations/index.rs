@@ -15,7 +15,7 @@ use tessera_kernel::{Place, Timestamp};
 
 use super::cells::{cell_of, flat_m, middle_of, narrow_at};
 use super::rules::{self, Step};
-use super::{Duty, Located, Near, PARTS, Refusal, Report};
+use super::{Duty, Entry, Located, Near, PARTS, Refusal, Report};
 use crate::domain::area::area_of;
 use crate::domain::bounds::Bounds;
 use crate::domain::ids::DriverId;
@@ -37,14 +37,18 @@ const NO_HEADING: u16 = u16::MAX;
 struct Record {
     driver: [u64; 2],
     place: Place,
-    /// Ticks since the index began.
+    /// When it was there, by the phone; ticks since the index began.
     at: u32,
     /// Since when it stands where it is, ticks.
     standing: u32,
     heading: u16,
     /// Ticks until the next report is due.
     interval: u16,
+    /// How much later than `at` it was heard, by the clock here, ticks.
+    lag: i16,
     duty: Duty,
+    /// Whether it has reported since it came.
+    reported: bool,
 }
 
 const _: () = assert!(size_of::<Record>() <= 40);
@@ -97,12 +101,16 @@ impl Index {
         }
     }
 
-    /// A driver comes on duty at a place, or is already and is moved there whatever lies between.
-    pub fn enter(&self, driver: DriverId, place: Place, duty: Duty, now: Timestamp) {
+    /// A driver comes on duty. One who is already moves there whatever lies between, or where it `stays`, is left alone.
+    pub fn enter(&self, entry: &Entry, stays: bool) {
+        let Entry { driver, place, duty, at } = *entry;
         let key = Key::of(driver);
         let mut table = self.table(key);
-        let at = self.ticks(now);
+        let at = self.ticks(at);
         if let Some(cell) = self.find(&table, key) {
+            if stays {
+                return;
+            }
             self.take(&mut table, key, cell);
         }
         let record = Record {
@@ -112,7 +120,9 @@ impl Index {
             standing: at,
             heading: NO_HEADING,
             interval: ticks_of(rules::first(&self.intervals)),
+            lag: 0,
             duty,
+            reported: false,
         };
         self.put(&mut table, key, cell_of(place), record);
     }
@@ -125,6 +135,17 @@ impl Index {
             Some(cell) => self.take(&mut table, key, cell).is_some(),
             None => false,
         }
+    }
+
+    /// A free driver who was not heard since `before` has no position any more. Whether that is so.
+    pub(super) fn forget(&self, driver: DriverId, before: Timestamp) -> bool {
+        let key = Key::of(driver);
+        let mut table = self.table(key);
+        let Some(cell) = self.find(&table, key) else { return false };
+        let before = self.ticks(before);
+        let is_lost = |record: &mut Record| record.duty == Duty::Free && record.heard() < before;
+        let lost = record_mut(&mut self.write(shard_of(cell)), cell, key.id).is_some_and(is_lost);
+        lost && self.take(&mut table, key, cell).is_some()
     }
 
     /// A driver gets busy or free. Whether it is on duty.
@@ -158,7 +179,8 @@ impl Index {
         let record = cell.drivers.iter_mut().find(|record| record.driver == key.id).ok_or(Refusal::OffDuty)?;
         let metres = flat_m(record.place, report.place, narrow);
         let (passed_ms, stood_ms) = (millis(record.at, at), millis(record.standing, record.at));
-        let taken = rules::take(Step { metres, passed_ms, stood_ms })?;
+        let lag = i64::from(self.ticks(now)) - i64::from(at);
+        let taken = rules::take(Step { metres, passed_ms, stood_ms, first: !record.reported })?;
         let busy = record.duty == Duty::Busy;
         let interval = rules::next(&self.intervals, busy, neighbours, &taken);
         *record = Record {
@@ -167,6 +189,9 @@ impl Index {
             standing: if taken.moved { at } else { record.standing },
             heading: report.heading.map_or(NO_HEADING, |heading| heading % 360),
             interval: ticks_of(interval),
+            // A minute at the most, as the report is of the present.
+            lag: lag as i16,
+            reported: true,
             ..*record
         };
         if flat_m(middle, report.place, narrow) < SURELY_INSIDE_M {
@@ -224,8 +249,7 @@ impl Index {
                 }
                 reached = true;
                 for record in &cell.drivers {
-                    let silent = rules::is_silent(millis(record.at, now), i64::from(record.interval) * TICK_MS);
-                    if record.duty != Duty::Free || silent {
+                    if !record.is_free(now) {
                         continue;
                     }
                     let far = flat_m(record.place, place, narrow);
@@ -284,14 +308,17 @@ impl Index {
         inside
     }
 
-    /// How many free drivers are in each area.
-    pub(super) fn free_by_area(&self) -> HashMap<u64, u32> {
+    /// How many free drivers who are not silent are in each area.
+    pub(super) fn free_by_area(&self, now: Timestamp) -> HashMap<u64, u32> {
+        let now = self.ticks(now);
         let mut free = HashMap::new();
-        self.each(|located| {
-            if located.duty == Duty::Free {
-                *free.entry(area_of(located.place)).or_default() += 1;
+        for shard in 0..SHARDS {
+            for cell in &self.read(shard).cells {
+                for record in cell.drivers.iter().filter(|record| record.is_free(now)) {
+                    *free.entry(area_of(record.place)).or_default() += 1;
+                }
             }
-        });
+        }
         free
     }
 
@@ -310,9 +337,14 @@ impl Index {
             driver: record.id(),
             place: record.place,
             heading: (record.heading != NO_HEADING).then_some(record.heading),
-            at: Timestamp::from_micros(self.epoch.micros() + i64::from(record.at) * TICK_MS * 1_000),
+            at: self.time(record.at),
+            heard: self.time(record.heard()),
             duty: record.duty,
         }
+    }
+
+    fn time(&self, ticks: u32) -> Timestamp {
+        Timestamp::from_micros(self.epoch.micros() + i64::from(ticks) * TICK_MS * 1_000)
     }
 
     fn ticks(&self, at: Timestamp) -> u32 {
@@ -401,6 +433,17 @@ impl Record {
     fn id(&self) -> DriverId {
         DriverId::from(tessera_kernel::Uuid::from_u64_pair(self.driver[0], self.driver[1]))
     }
+
+    /// When it was heard, by the clock here.
+    fn heard(&self) -> u32 {
+        self.at.saturating_add_signed(self.lag.into())
+    }
+
+    /// Whether it may be offered rides.
+    fn is_free(&self, now: u32) -> bool {
+        let silent = rules::is_silent(millis(self.heard(), now), i64::from(self.interval) * TICK_MS);
+        self.duty == Duty::Free && !silent
+    }
 }
 
 /// A driver's id, and where it is looked for.
@@ -449,9 +492,9 @@ fn ticks_of(interval: Duration) -> u16 {
     u16::try_from(interval.as_millis() as i64 / TICK_MS).unwrap_or(u16::MAX)
 }
 
-/// Milliseconds from one tick to a later one; none where it is not later.
+/// Milliseconds from one tick to another.
 fn millis(from: u32, to: u32) -> i64 {
-    i64::from(to.saturating_sub(from)) * TICK_MS
+    (i64::from(to) - i64::from(from)) * TICK_MS
 }
 
 /// Whether an empty cell is near enough that those behind it may count.

@@ -51,7 +51,8 @@ pub struct Entry {
     pub place: Place,
     /// Free or busy.
     pub duty: Duty,
-    /// When: reports must be newer.
+    /// When, by the clock here. The first report may be older, as the phone's clock may be behind; each later one must be newer
+    /// than the one before.
     pub at: Timestamp,
 }
 
@@ -71,20 +72,35 @@ impl Locations {
     /// # Errors
     /// [`Error::Locations`].
     pub async fn enter(&self, driver: DriverId, place: Place, duty: Duty, at: Timestamp) -> Result<(), Error> {
-        self.enter_all(&[Entry { driver, place, duty, at }]).await
+        self.enter_all(&[Entry { driver, place, duty, at }], false).await
     }
 
-    /// Several do.
+    /// Those of these drivers of whom nothing is known come on duty; the others stay as they are.
     ///
     /// # Errors
     /// [`Error::Locations`].
-    pub async fn enter_all(&self, entries: &[Entry]) -> Result<(), Error> {
+    pub async fn enter_unknown(&self, entries: &[Entry]) -> Result<(), Error> {
+        self.enter_all(entries, true).await
+    }
+
+    async fn enter_all(&self, entries: &[Entry], stay: bool) -> Result<(), Error> {
         match self {
             Self::Memory(index) => {
-                entries.iter().for_each(|entry| index.enter(entry.driver, entry.place, entry.duty, entry.at));
+                entries.iter().for_each(|entry| index.enter(entry, stay));
                 Ok(())
             }
-            Self::Redis(index) => index.enter(entries).await,
+            Self::Redis(index) => index.enter(entries, stay).await,
+        }
+    }
+
+    /// A free driver who was not heard since `before` has no position any more, until it comes again. Whether that is so.
+    ///
+    /// # Errors
+    /// [`Error::Locations`].
+    pub async fn forget(&self, driver: DriverId, before: Timestamp) -> Result<bool, Error> {
+        match self {
+            Self::Memory(index) => Ok(index.forget(driver, before)),
+            Self::Redis(index) => index.forget(driver, before).await,
         }
     }
 
@@ -170,14 +186,14 @@ impl Locations {
         }
     }
 
-    /// How many free drivers are in each area ([`crate::domain::area`]).
+    /// How many free drivers whose reports are not overdue three times are in each area ([`crate::domain::area`]).
     ///
     /// # Errors
     /// [`Error::Locations`].
-    pub async fn free_by_area(&self) -> Result<HashMap<u64, u32>, Error> {
+    pub async fn free_by_area(&self, now: Timestamp) -> Result<HashMap<u64, u32>, Error> {
         match self {
-            Self::Memory(index) => Ok(index.free_by_area()),
-            Self::Redis(index) => index.free_by_area().await,
+            Self::Memory(index) => Ok(index.free_by_area(now)),
+            Self::Redis(index) => index.free_by_area(now).await,
         }
     }
 
@@ -264,8 +280,10 @@ pub struct Located {
     pub place: Place,
     /// Where to, degrees clockwise from north.
     pub heading: Option<u16>,
-    /// When that was, to 50 ms.
+    /// When that was by the phone, to 50 ms.
     pub at: Timestamp,
+    /// When it was heard by the clock here, to 50 ms.
+    pub heard: Timestamp,
     /// Free or busy.
     pub duty: Duty,
 }

@@ -1,36 +1,49 @@
-//! A driver's record as it is kept in Redis: 32 bytes, the first of which is the version of the form.
+//! A driver's record as it is kept in Redis: 40 bytes, the first of which is the version of the form.
 //!
-//! Version 1, numbers little endian: `1`; latitude and longitude (i32, 1e-7 degree); heading (u16, 65535: not known); when it was
-//! taken and since when the driver stands there (i64, milliseconds since 1970); interval (u32, milliseconds); duty (0 free, 1 busy).
+//! Version 2, numbers little endian: `2`; latitude and longitude (i32, 1e-7 degree); heading (u16, 65535: not known); when it was
+//! taken, since when the driver stands there and when it was heard (i64, milliseconds since 1970); interval (u32, milliseconds);
+//! 1 for busy and 2 for one who has reported since it came, added up.
 
 use std::time::Duration;
 
 use tessera_kernel::{Place, Timestamp};
 
-use super::{Duty, Located};
+use super::{Duty, Located, rules};
 use crate::domain::ids::DriverId;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const NO_HEADING: u16 = u16::MAX;
-const SIZE: usize = 32;
+const SIZE: usize = 40;
+const BUSY: u8 = 1;
+const REPORTED: u8 = 2;
 
 /// What is known of a driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Record {
     pub(super) place: Place,
     pub(super) heading: Option<u16>,
-    /// Milliseconds since 1970.
+    /// When it was there, by the phone; milliseconds since 1970.
     pub(super) at_ms: i64,
     /// Since when it stands where it is, milliseconds since 1970.
     pub(super) standing_ms: i64,
+    /// When it was heard, by the clock of who took it, milliseconds since 1970.
+    pub(super) heard_ms: i64,
     pub(super) interval_ms: u32,
     pub(super) duty: Duty,
+    /// Whether it has reported since it came.
+    pub(super) reported: bool,
 }
 
 impl Record {
     pub(super) fn located(&self, driver: DriverId) -> Located {
-        let at = Timestamp::from_micros(self.at_ms * 1_000);
-        Located { driver, place: self.place, heading: self.heading, at, duty: self.duty }
+        let time = |ms: i64| Timestamp::from_micros(ms * 1_000);
+        let (at, heard) = (time(self.at_ms), time(self.heard_ms));
+        Located { driver, place: self.place, heading: self.heading, at, heard, duty: self.duty }
+    }
+
+    /// Whether it may be offered rides.
+    pub(super) fn is_free(&self, now_ms: i64) -> bool {
+        self.duty == Duty::Free && !rules::is_silent(now_ms - self.heard_ms, i64::from(self.interval_ms))
     }
 
     pub(super) fn write(&self) -> [u8; SIZE] {
@@ -41,8 +54,9 @@ impl Record {
         bytes[9..11].copy_from_slice(&self.heading.unwrap_or(NO_HEADING).to_le_bytes());
         bytes[11..19].copy_from_slice(&self.at_ms.to_le_bytes());
         bytes[19..27].copy_from_slice(&self.standing_ms.to_le_bytes());
-        bytes[27..31].copy_from_slice(&self.interval_ms.to_le_bytes());
-        bytes[31] = u8::from(self.duty == Duty::Busy);
+        bytes[27..35].copy_from_slice(&self.heard_ms.to_le_bytes());
+        bytes[35..39].copy_from_slice(&self.interval_ms.to_le_bytes());
+        bytes[39] = if self.duty == Duty::Busy { BUSY } else { 0 } + if self.reported { REPORTED } else { 0 };
         bytes
     }
 
@@ -55,8 +69,10 @@ impl Record {
             heading: (heading != NO_HEADING).then_some(heading),
             at_ms: i64::from_le_bytes(part(bytes, 11)),
             standing_ms: i64::from_le_bytes(part(bytes, 19)),
-            interval_ms: u32::from_le_bytes(part(bytes, 27)),
-            duty: if bytes[31] == 0 { Duty::Free } else { Duty::Busy },
+            heard_ms: i64::from_le_bytes(part(bytes, 27)),
+            interval_ms: u32::from_le_bytes(part(bytes, 35)),
+            duty: if bytes[39] & BUSY == 0 { Duty::Free } else { Duty::Busy },
+            reported: bytes[39] & REPORTED != 0,
         })
     }
 }
@@ -88,21 +104,24 @@ mod tests {
             heading: Some(90),
             at_ms: 1_800_000_000_000,
             standing_ms: 1_799_999_999_000,
+            heard_ms: 1_800_000_002_000,
             interval_ms: 5_000,
             duty: Duty::Busy,
+            reported: true,
         };
-        let mut written = vec![1];
+        let mut written = vec![2];
         written.extend(411_500_000_i32.to_le_bytes());
         written.extend((-86_100_000_i32).to_le_bytes());
         written.extend([90, 0]);
         written.extend(1_800_000_000_000_i64.to_le_bytes());
         written.extend(1_799_999_999_000_i64.to_le_bytes());
-        written.extend([0x88, 0x13, 0, 0, 1]);
+        written.extend(1_800_000_002_000_i64.to_le_bytes());
+        written.extend([0x88, 0x13, 0, 0, 3]);
         assert_eq!(record.write().as_slice(), written);
         assert_eq!(Record::read(&written), Some(record));
         let unknown = Record { heading: None, duty: Duty::Free, ..record };
         assert_eq!(Record::read(&unknown.write()), Some(unknown));
-        written[0] = 2;
+        written[0] = 1;
         assert_eq!((Record::read(&written), Record::read(&[]), Record::read(&[1])), (None, None, None));
     }
 }

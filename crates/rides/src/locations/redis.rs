@@ -5,13 +5,13 @@
 //! - The free drivers of an area are a GEO set, `rides:{<area>}free`, and all drivers by the small cell that they are counted in
 //!   a sorted set, `rides:{<cell's parent>}all`. Both are made from the records and may lag behind one: what is found in them is
 //!   looked up, and what does not belong there is taken out by who finds it.
-//! - `rides:areas` names the areas that have such sets.
+//! - `rides:areas` names the areas that had such sets at any time.
 //!
 //! The tag in braces makes each key a matter of one slot of a cluster. A batch of reports is two round trips, whatever its
 //! size: records and counts are read, the rules ([`super::rules`]) are applied here, and everything is written.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use h3o::CellIndex;
@@ -104,16 +104,36 @@ impl RedisIndex {
         }
     }
 
-    pub(super) async fn enter(&self, entries: &[Entry]) -> Result<(), Error> {
+    /// Drivers come on duty. One who is already moves there whatever lies between, or where they `stay`, is left alone.
+    pub(super) async fn enter(&self, entries: &[Entry], stay: bool) -> Result<(), Error> {
         let entry: HashMap<DriverId, &Entry> = entries.iter().map(|entry| (entry.driver, entry)).collect();
         let interval_ms = interval_ms(rules::first(&self.intervals));
-        self.change(entry.keys().copied().collect(), &[], |driver, _, _| {
-            let Some(entry) = entry.get(&driver) else { return Next::Stays };
+        self.change(entry.keys().copied().collect(), &[], |driver, known, _| {
+            let Some(entry) = entry.get(&driver).filter(|_| !stay || known.is_none()) else { return Next::Stays };
             let at_ms = millis(entry.at);
-            let (place, duty) = (entry.place, entry.duty);
-            Next::Is(Record { place, heading: None, at_ms, standing_ms: at_ms, interval_ms, duty })
+            Next::Is(Record {
+                place: entry.place,
+                heading: None,
+                at_ms,
+                standing_ms: at_ms,
+                heard_ms: at_ms,
+                interval_ms,
+                duty: entry.duty,
+                reported: false,
+            })
         })
         .await
+    }
+
+    /// A free driver who was not heard since `before` has no position any more. Whether that is so.
+    pub(super) async fn forget(&self, driver: DriverId, before: Timestamp) -> Result<bool, Error> {
+        let mut lost = false;
+        self.change(vec![driver], &[], |_, known, _| {
+            lost = known.is_some_and(|known| known.duty == Duty::Free && known.heard_ms < millis(before));
+            if lost { Next::Gone } else { Next::Stays }
+        })
+        .await?;
+        Ok(lost)
     }
 
     pub(super) async fn leave(&self, driver: DriverId) -> Result<bool, Error> {
@@ -136,8 +156,12 @@ impl RedisIndex {
         Ok(is_on)
     }
 
-    pub(super) async fn report(&self, reports: &[Report], now: Timestamp) -> Result<Answers, Error> {
-        self.gather.report(reports, |reports| async move { self.take(&reports, now).await }).await
+    pub(super) async fn report(self: &Arc<Self>, reports: &[Report], now: Timestamp) -> Result<Answers, Error> {
+        let take = |reports: Vec<Report>| {
+            let index = Arc::clone(self);
+            async move { index.take(&reports, now).await }
+        };
+        self.gather.report(reports, take).await
     }
 
     /// Takes a batch of reports.
@@ -157,7 +181,7 @@ impl RedisIndex {
             for number in numbers {
                 answers[*number] = match &mut record {
                     None => Err(Refusal::OffDuty),
-                    Some(record) => self.follow(record, &reports[*number], counts),
+                    Some(record) => self.follow(record, &reports[*number], now, counts),
                 };
             }
             match record {
@@ -170,10 +194,16 @@ impl RedisIndex {
     }
 
     /// Takes a report into a record.
-    fn follow(&self, record: &mut Record, report: &Report, counts: &Counts) -> Result<Duration, Refusal> {
+    fn follow(
+        &self,
+        record: &mut Record,
+        report: &Report,
+        now: Timestamp,
+        counts: &Counts,
+    ) -> Result<Duration, Refusal> {
         let metres = flat_m(record.place, report.place, narrow_at(record.place));
         let (at_ms, stood_ms) = (millis(report.at), record.at_ms - record.standing_ms);
-        let taken = rules::take(Step { metres, passed_ms: at_ms - record.at_ms, stood_ms })?;
+        let taken = rules::take(Step { metres, passed_ms: at_ms - record.at_ms, stood_ms, first: !record.reported })?;
         let home = cell_of(report.place);
         let there = counts.get(&home).copied().unwrap_or(0);
         // Who comes from elsewhere is not counted there yet.
@@ -184,8 +214,10 @@ impl RedisIndex {
             heading: report.heading.map(|heading| heading % 360),
             at_ms,
             standing_ms: if taken.moved { at_ms } else { record.standing_ms },
+            heard_ms: millis(now),
             interval_ms: interval_ms(interval),
             duty: record.duty,
+            reported: true,
         };
         Ok(interval)
     }
@@ -229,7 +261,8 @@ impl RedisIndex {
             let records = self.records(members.iter().map(|(_, driver)| *driver).collect()).await?;
             let mut strangers = Vec::new();
             for (area, driver) in members {
-                match records.get(&driver).filter(|record| search.belongs(record, area)) {
+                let belongs = |record: &&Record| record.duty == Duty::Free && area_of(record.place) == area;
+                match records.get(&driver).filter(belongs) {
                     Some(record) => search.add(driver, record, fits),
                     None => strangers.push(out_of(free(area), driver)),
                 }
@@ -248,34 +281,19 @@ impl RedisIndex {
         Ok(())
     }
 
-    pub(super) async fn free_by_area(&self) -> Result<HashMap<u64, u32>, Error> {
-        let areas = self.areas().await?;
-        let counts = |areas: &[u64], key: fn(u64) -> String| {
-            self.send::<u32>(areas.iter().map(|area| command("ZCARD", &key(*area))).collect())
-        };
-        let found: HashMap<u64, u32> = areas.iter().copied().zip(counts(&areas, free).await?).collect();
-        let (found, none): (HashMap<u64, u32>, HashMap<u64, u32>) =
-            found.into_iter().partition(|(_, count)| *count > 0);
-        let none: Vec<u64> = none.into_keys().collect();
-        let busy = counts(&none, all).await?;
-        self.forget(none.into_iter().zip(busy).filter(|(_, busy)| *busy == 0).map(|(area, _)| area).collect()).await?;
-        Ok(found)
-    }
-
-    /// Areas that nobody is in any more need not be asked. Where somebody comes meanwhile, they are named with the next report
-    /// that is some seconds later.
-    async fn forget(&self, empty: Vec<u64>) -> Result<(), Error> {
-        if empty.is_empty() {
-            return Ok(());
+    /// By the records, not by the sets of areas: in those are also the silent, and some whom nobody has taken out yet.
+    pub(super) async fn free_by_area(&self, now: Timestamp) -> Result<HashMap<u64, u32>, Error> {
+        let now_ms = millis(now);
+        let mut free = HashMap::new();
+        // One at a time, so that others are answered between them.
+        for part in 0..PARTS {
+            let records: Vec<Vec<Vec<u8>>> = self.send(vec![command("HVALS", &key_of(part))]).await?;
+            let records = records.iter().flatten().filter_map(|record| Record::read(record));
+            for record in records.filter(|record| record.is_free(now_ms)) {
+                *free.entry(area_of(record.place)).or_default() += 1;
+            }
         }
-        let mut ask = command("SREM", AREAS);
-        ask.arg(&empty);
-        self.send::<i64>(vec![ask]).await?;
-        let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
-        empty.iter().for_each(|area| {
-            named.1.remove(area);
-        });
-        Ok(())
+        Ok(free)
     }
 
     pub(super) async fn within(&self, bounds: &Bounds, most: usize) -> Result<Vec<Located>, Error> {

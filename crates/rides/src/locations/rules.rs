@@ -27,6 +27,8 @@ pub(super) struct Step {
     pub(super) passed_ms: i64,
     /// How long the driver stood at the last place, milliseconds.
     pub(super) stood_ms: i64,
+    /// Whether it is the first report since the driver came, which was at the time of the clock here, not of the phone's.
+    pub(super) first: bool,
 }
 
 /// What a report that counts says.
@@ -53,7 +55,8 @@ pub(super) fn timely(at: Timestamp, now: Timestamp) -> Result<(), Refusal> {
 
 /// Whether a report counts beside what was known.
 pub(super) fn take(step: Step) -> Result<Taken, Refusal> {
-    let Step { metres, passed_ms, stood_ms } = step;
+    let Step { metres, stood_ms, .. } = step;
+    let passed_ms = step.passed_ms + if step.first { OLDEST.as_millis() as i64 } else { 0 };
     if passed_ms <= 0 {
         return Err(Refusal::Stale);
     }
@@ -63,7 +66,7 @@ pub(super) fn take(step: Step) -> Result<Taken, Refusal> {
     }
     let moved = metres > STANDING_M || (metres > STANDING_M / 3.0 && metres > seconds * 2.0);
     let standing_ms = if moved { 0 } else { stood_ms + passed_ms };
-    let since = |ms: i64| Duration::from_millis(ms.unsigned_abs());
+    let since = |ms: i64| Duration::from_millis(u64::try_from(ms).unwrap_or(0));
     Ok(Taken { moved, standing: since(standing_ms), stood: since(stood_ms) })
 }
 
@@ -82,7 +85,7 @@ pub(super) fn first(intervals: &Intervals) -> Duration {
     intervals.next(false, u32::MAX, Duration::ZERO)
 }
 
-/// Whether a driver who was heard so long ago is not offered rides.
+/// Whether a driver who was heard so long ago, by the clock here, is not offered rides.
 pub(super) fn is_silent(heard_ms_ago: i64, interval_ms: i64) -> bool {
     heard_ms_ago > SILENT_INTERVALS * interval_ms
 }

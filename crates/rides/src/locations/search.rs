@@ -5,7 +5,7 @@ use tessera_kernel::Place;
 
 use super::cells::{cell_of, flat_m, middle_of, narrow_at};
 use super::record::Record;
-use super::{Duty, Located, Near, rules};
+use super::{Located, Near};
 use crate::domain::area::area_of;
 use crate::domain::ids::DriverId;
 
@@ -49,13 +49,11 @@ impl Search {
             .collect()
     }
 
-    /// Whether a driver is rightly among the free ones of an area. Who is silent comes back with the next report.
-    pub(super) fn belongs(&self, record: &Record, area: u64) -> bool {
-        let silent = rules::is_silent(self.now_ms - record.at_ms, i64::from(record.interval_ms));
-        record.duty == Duty::Free && !silent && area_of(record.place) == area
-    }
-
+    /// Adds a driver who is near enough; one who is silent is not offered rides.
     pub(super) fn add(&mut self, driver: DriverId, record: &Record, fits: &impl Fn(DriverId) -> bool) {
+        if !record.is_free(self.now_ms) {
+            return;
+        }
         let distance_m = flat_m(record.place, self.place, narrow_at(self.place));
         let is_known = self.near.iter().any(|near| near.driver == driver);
         if is_known || distance_m > self.bound() || !fits(driver) {

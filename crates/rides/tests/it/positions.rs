@@ -47,6 +47,9 @@ async fn contract(mut kind: Kind) {
     busy_silent_and_unfit_drivers_are_not_offered(&kind.empty().await).await;
     intervals_follow_density_and_parking(&kind.empty().await).await;
     who_enters_again_is_in_one_place(&kind.empty().await).await;
+    who_is_known_stays_where_it_is(&kind.empty().await).await;
+    a_phone_whose_clock_is_wrong_is_heard(&kind.empty().await).await;
+    who_is_silent_does_not_count_and_is_forgotten(&kind.empty().await).await;
     areas_bounds_and_parts_are_of_the_same_drivers(&kind.empty().await).await;
     nearest_reaches_over_areas_and_the_date_line(&kind.empty().await).await;
     nobody_is_lost_when_many_move_the_same_drivers(&kind.empty().await).await;
@@ -63,7 +66,7 @@ async fn reports_of_many_callers_go_to_redis_together() {
     let config = Config { locations: Some(server.url()), ..Config::default() };
     let locations = locations(&config, NOON).await;
     let entry = |n| Entry { driver: driver(n), place: place(0.0, 0.0), duty: Duty::Free, at: NOON };
-    locations.enter_all(&(0..DRIVERS).map(entry).collect::<Vec<_>>()).await.unwrap();
+    locations.enter_unknown(&(0..DRIVERS).map(entry).collect::<Vec<_>>()).await.unwrap();
     server.command("CONFIG RESETSTAT").unwrap();
     let asked = (0..DRIVERS).map(|n| one(&locations, report(n, place(0.0, 0.0), 5 + n as u64 % 2), later(6)));
     let answers = futures::future::join_all(asked).await;
@@ -141,7 +144,7 @@ async fn a_report_moves_a_driver_and_an_old_one_does_not(locations: &Locations) 
 
 async fn reports_of_one_batch_count_in_their_order(locations: &Locations) {
     let entry = |n| Entry { driver: driver(n), place: place(0.0, 0.0), duty: Duty::Free, at: NOON };
-    locations.enter_all(&[entry(1), entry(2)]).await.unwrap();
+    locations.enter_unknown(&[entry(1), entry(2)]).await.unwrap();
     let up = |steps: f64| place(0.001 * steps, 0.0);
     let batch = [
         report(1, up(1.0), 5),
@@ -215,6 +218,54 @@ async fn who_enters_again_is_in_one_place(locations: &Locations) {
     assert_eq!(locations.count().await.unwrap(), 1);
 }
 
+/// Of two who let a driver come the slower one changes nothing.
+async fn who_is_known_stays_where_it_is(locations: &Locations) {
+    let (here, there) = (place(0.0, 0.0), place(0.002, 0.0));
+    let entry = |n, place, seconds| Entry { driver: driver(n), place, duty: Duty::Free, at: later(seconds) };
+    locations.enter_unknown(&[entry(1, there, 6)]).await.unwrap();
+    one(locations, report(1, there, 5), later(6)).await.unwrap();
+    locations.set_duty(driver(1), Duty::Busy).await.unwrap();
+    locations.enter_unknown(&[entry(1, here, 7), entry(2, here, 7)]).await.unwrap();
+    assert_eq!(one(locations, report(1, here, 4), later(7)).await, Err(Refusal::Stale));
+    let known = locations.get_all(&[driver(1), driver(2)]).await.unwrap();
+    let known: Vec<_> = known.into_iter().flatten().map(|known| (known.place, known.duty)).collect();
+    assert_eq!(known, [(there, Duty::Busy), (here, Duty::Free)]);
+}
+
+/// Positions are told apart by the phone's clock, silence by the one here.
+async fn a_phone_whose_clock_is_wrong_is_heard(locations: &Locations) {
+    let here = place(0.0, 0.0);
+    for n in 1..=8 {
+        locations.enter(driver(n), here, Duty::Free, later(50)).await.unwrap();
+    }
+    assert_eq!(one(locations, report(1, here, 5), later(55)).await, Ok(5), "slow by 50 s, first after its shift began");
+    assert_eq!(one(locations, report(1, here, 4), later(56)).await, Err(Refusal::Stale));
+    assert_eq!(one(locations, report(2, here, 80), later(55)).await, Ok(5), "fast by 25 s");
+    for n in 3..=8 {
+        locations.leave(driver(n)).await.unwrap();
+    }
+    assert_eq!(nearest(locations, here, 9, 500.0, later(70)).await.len(), 2, "three intervals of 5 s");
+    assert!(nearest(locations, here, 9, 500.0, later(71)).await.is_empty());
+}
+
+async fn who_is_silent_does_not_count_and_is_forgotten(locations: &Locations) {
+    let here = place(0.0, 0.0);
+    for n in 1..=3 {
+        locations.enter(driver(n), here, Duty::Free, NOON).await.unwrap();
+    }
+    locations.set_duty(driver(3), Duty::Busy).await.unwrap();
+    one(locations, report(1, here, 10), later(10)).await.unwrap();
+    let free = async |seconds| locations.free_by_area(later(seconds)).await.unwrap();
+    assert_eq!((free(15).await, free(16).await), ([(area_of(here), 2)].into(), [(area_of(here), 1)].into()));
+    // Who is looked for in vain is found again once it reports.
+    assert_eq!(nearest(locations, here, 9, 500.0, later(16)).await, [driver(1)]);
+    let forget = async |n, seconds| locations.forget(driver(n), later(seconds)).await.unwrap();
+    assert!(!forget(2, 0).await, "it was heard then");
+    assert!(!forget(1, 10).await && !forget(3, 10).await && !forget(4, 10).await);
+    assert!(forget(2, 10).await);
+    assert_eq!((locations.get(driver(2)).await.unwrap(), locations.count().await.unwrap()), (None, 2));
+}
+
 async fn areas_bounds_and_parts_are_of_the_same_drivers(locations: &Locations) {
     let mut free: HashMap<u64, u32> = HashMap::new();
     let mut inside = HashSet::new();
@@ -230,7 +281,7 @@ async fn areas_bounds_and_parts_are_of_the_same_drivers(locations: &Locations) {
             inside.insert(driver(n));
         }
     }
-    assert_eq!(locations.free_by_area().await.unwrap(), free);
+    assert_eq!(locations.free_by_area(NOON).await.unwrap(), free);
     let within = |most| async move { locations.within(&bounds, most).await.unwrap() };
     let found: HashSet<DriverId> = within(1_000).await.into_iter().map(|located| located.driver).collect();
     assert_eq!(found, inside);
@@ -246,10 +297,10 @@ async fn areas_bounds_and_parts_are_of_the_same_drivers(locations: &Locations) {
     for n in 0..60 {
         locations.leave(driver(n)).await.unwrap();
     }
-    assert!(locations.free_by_area().await.unwrap().is_empty() && within(9).await.is_empty());
+    assert!(locations.free_by_area(NOON).await.unwrap().is_empty() && within(9).await.is_empty());
     let here = place(0.0, 0.0);
     locations.enter(driver(1), here, Duty::Free, NOON).await.unwrap();
-    assert_eq!(locations.free_by_area().await.unwrap(), HashMap::from([(area_of(here), 1)]));
+    assert_eq!(locations.free_by_area(NOON).await.unwrap(), HashMap::from([(area_of(here), 1)]));
     assert_eq!(within(9).await.len(), 1);
 }
 

@@ -26,6 +26,10 @@ fn report(n: u128, place: Place, seconds: u64) -> Report {
     Report { driver: driver(n), place, heading: Some(90), at: later(seconds) }
 }
 
+fn enter(index: &Index, driver: DriverId, place: Place, duty: Duty) {
+    index.enter(&Entry { driver, place, duty, at: NOON }, false);
+}
+
 fn index() -> Index {
     Index::new(Intervals::default(), NOON)
 }
@@ -37,7 +41,7 @@ fn nearest(index: &Index, place: Place, most: usize, radius_m: f64) -> Vec<Drive
 #[test]
 fn a_report_moves_a_driver_and_an_old_one_does_not() {
     let (index, porto) = (index(), place(41.15, -8.61));
-    index.enter(driver(1), porto, Duty::Free, NOON);
+    enter(&index, driver(1), porto, Duty::Free);
     let next = place(41.1505, -8.61);
     assert!(index.report(&report(1, next, 5), later(5)).is_ok());
     assert_eq!(index.report(&report(1, porto, 5), later(5)), Err(Refusal::Stale), "the same moment again");
@@ -57,7 +61,7 @@ fn a_report_moves_a_driver_and_an_old_one_does_not() {
 fn busy_silent_and_unfit_drivers_are_not_offered() {
     let (index, here) = (index(), place(41.15, -8.61));
     for n in 1..=4 {
-        index.enter(driver(n), place(41.15, -8.61 + n as f64 / 1_000.0), Duty::Free, NOON);
+        enter(&index, driver(n), place(41.15, -8.61 + n as f64 / 1_000.0), Duty::Free);
     }
     assert_eq!(nearest(&index, here, 9, 1_000.0), (1..=4).map(driver).collect::<Vec<_>>());
     index.set_duty(driver(1), Duty::Busy);
@@ -74,7 +78,7 @@ fn a_parked_driver_reports_less_and_at_once_again_when_it_moves() {
     let index = index();
     let here = place(41.15, -8.61);
     for n in 1..=8 {
-        index.enter(driver(n), here, Duty::Free, NOON);
+        enter(&index, driver(n), here, Duty::Free);
     }
     let drift = |n: u64| place(41.15 + (n % 2) as f64 * 0.000_03, -8.61);
     let seconds = |at: u64| index.report(&report(1, drift(at / 30), at), later(at)).unwrap().as_secs();
@@ -88,10 +92,10 @@ fn a_parked_driver_reports_less_and_at_once_again_when_it_moves() {
 #[test]
 fn nearest_reaches_over_cells_and_the_date_line() {
     let index = index();
-    index.enter(driver(1), place(0.0, 179.999), Duty::Free, NOON);
-    index.enter(driver(2), place(0.0, -179.99), Duty::Free, NOON);
+    enter(&index, driver(1), place(0.0, 179.999), Duty::Free);
+    enter(&index, driver(2), place(0.0, -179.99), Duty::Free);
     assert_eq!(nearest(&index, place(0.0, -179.999), 2, 5_000.0), [driver(1), driver(2)]);
-    index.enter(driver(3), place(41.15, -8.70), Duty::Free, NOON);
+    enter(&index, driver(3), place(41.15, -8.70), Duty::Free);
     assert_eq!(nearest(&index, place(41.15, -8.61), 1, 10_000.0), [driver(3)]);
     assert!(nearest(&index, place(41.15, -8.61), 1, 5_000.0).is_empty());
 }
@@ -100,7 +104,7 @@ fn nearest_reaches_over_cells_and_the_date_line() {
 fn threads_that_move_the_same_drivers_lose_none() {
     let index = Arc::new(index());
     for n in 0..64 {
-        index.enter(driver(n), place(41.15, -8.61), Duty::Free, NOON);
+        enter(&index, driver(n), place(41.15, -8.61), Duty::Free);
     }
     let threads: Vec<_> = (0..4_u64)
         .map(|thread| {
@@ -142,7 +146,7 @@ proptest! {
                     prop_assert_eq!(index.set_duty(id, duty), list.get_mut(&id).map(|known| known.1 = duty).is_some());
                 }
                 _ => {
-                    index.enter(id, place, Duty::Free, NOON);
+                    enter(&index, id, place, Duty::Free);
                     list.insert(id, (place, Duty::Free));
                 }
             }
