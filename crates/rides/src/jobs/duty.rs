@@ -1,18 +1,23 @@
 //! Keeps what positions say of drivers, free or busy, on duty or not, up with the database: a process may have ended between a
 //! commit and telling it, or the store of positions may have been away.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
+use tessera_kernel::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::Error;
 use crate::app::App;
 use crate::domain::ids::DriverId;
-use crate::locations::{Duty, PARTS};
+use crate::locations::{Duty, Located, PARTS};
 
 /// How often it looks.
 const EVERY: Duration = Duration::from_secs(5);
+/// How far back it looks first: the process before may have ended without telling.
+const BEFORE: Duration = Duration::from_secs(60);
+/// Who was not heard for so long has no position until the next report, which a shift outlives.
+const LOST: Duration = Duration::from_secs(1_800);
 
 /// Looks until it is told to stop.
 ///
@@ -36,55 +41,62 @@ pub async fn run(app: App, stop: CancellationToken) -> Result<(), String> {
     }
 }
 
-/// Who was busy when it looked last, and which part of all drivers comes next.
+/// Up to when it has seen all changes, and which part of all drivers comes next.
 pub struct Duties {
     app: App,
-    busy: HashSet<DriverId>,
+    seen: Option<Timestamp>,
     part: usize,
 }
 
 impl Duties {
     /// One that has not looked yet.
     pub fn new(app: App) -> Self {
-        Self { app, busy: HashSet::new(), part: 0 }
+        Self { app, seen: None, part: 0 }
     }
 
-    /// Looks at those who are busy or were a moment ago, and at one part of all drivers. What it gets wrong because it changes
-    /// meanwhile, the next round puts right.
+    /// Looks at those who are busy, at those whose rides changed since it looked last, and at one part of all drivers. What it
+    /// gets wrong because it changes meanwhile, the next round puts right.
     ///
     /// # Errors
     /// Those of the database and of the positions.
     pub async fn round(&mut self) -> Result<(), Error> {
-        let busy: HashSet<DriverId> = self.app.store.bound_drivers().await?.into_iter().collect();
-        let drivers: Vec<DriverId> = busy.union(&self.busy).copied().collect();
-        for located in self.app.locations.get_all(&drivers).await?.into_iter().flatten() {
-            self.set(located.driver, located.duty, busy.contains(&located.driver)).await?;
+        let (store, locations) = (&self.app.store, &self.app.locations);
+        let settled = store.settled().await?;
+        let since = self.seen.unwrap_or_else(|| settled.minus(BEFORE));
+        let mut drivers: HashSet<DriverId> = store.asked_since(since).await?.into_iter().collect();
+        let busy: HashSet<DriverId> = store.bound_drivers().await?.into_iter().collect();
+        drivers.extend(&busy);
+        let drivers: Vec<DriverId> = drivers.into_iter().collect();
+        for located in locations.get_all(&drivers).await?.into_iter().flatten() {
+            self.set(&located, busy.contains(&located.driver)).await?;
         }
-        self.busy = busy;
-        let part = self.app.locations.part(self.part).await?;
+        self.seen = Some(settled);
+        // Whoever may be silent for longer is parked.
+        let longest = Duration::from_secs(u64::from(self.app.config.intervals.longest_s) * 3);
+        let lost = self.app.clock.now().minus(LOST.max(longest));
+        let part = locations.part(self.part).await?;
         let drivers: Vec<DriverId> = part.iter().map(|located| located.driver).collect();
-        let shifts: std::collections::HashMap<DriverId, bool> =
-            self.app.store.shifts(&drivers).await?.into_iter().collect();
+        let shifts: HashMap<DriverId, bool> = store.shifts(&drivers).await?.into_iter().collect();
         for located in part {
             match shifts.get(&located.driver) {
                 Some(busy) => {
-                    if self.set(located.driver, located.duty, *busy).await? {
-                        // It is looked at again in the next round.
-                        self.busy.insert(located.driver);
+                    self.set(&located, *busy).await?;
+                    if !busy && located.heard < lost {
+                        locations.forget(located.driver, lost).await?;
                     }
                 }
-                None => {
-                    self.app.locations.leave(located.driver).await?;
-                }
+                None => drop(locations.leave(located.driver).await?),
             }
         }
         self.part = (self.part + 1) % PARTS;
         Ok(())
     }
 
-    /// Whether it had to be changed.
-    async fn set(&self, driver: DriverId, known: Duty, busy: bool) -> Result<bool, Error> {
+    async fn set(&self, known: &Located, busy: bool) -> Result<(), Error> {
         let duty = if busy { Duty::Busy } else { Duty::Free };
-        Ok(known != duty && self.app.locations.set_duty(driver, duty).await?)
+        if known.duty != duty {
+            self.app.locations.set_duty(known.driver, duty).await?;
+        }
+        Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! Reading rides: one, a page, those that wait, those that are due.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use sqlx::types::Uuid;
 use tessera_kernel::Timestamp;
@@ -211,6 +212,30 @@ impl Store {
         let ids: Vec<Uuid> =
             each_engine!(&self.db, |pool| sqlx::query_scalar(READ).fetch_all(pool).await.map_err(sql::Error::from))?;
         Ok(ids.into_iter().map(Into::into).collect())
+    }
+
+    /// Who was asked for a ride that has changed since then: whoever is bound or free now and was not before is among them.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn asked_since(&self, since: Timestamp) -> Result<Vec<DriverId>, Error> {
+        const READ: &str = "SELECT DISTINCT o.driver_id FROM rides r JOIN offers o ON o.ride_id = r.id
+             WHERE r.updated_at >= $1";
+        let ids: Vec<Uuid> = each_engine!(&self.db, |pool| {
+            sqlx::query_scalar(READ).bind(since.micros()).fetch_all(pool).await.map_err(sql::Error::from)
+        })?;
+        Ok(ids.into_iter().map(Into::into).collect())
+    }
+
+    /// Up to when all changes are seen by what is read from now on.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn settled(&self) -> Result<Timestamp, Error> {
+        // A file has no word for it; there a change is seen within moments of its stamp, which is this process's.
+        const MOMENTS: Duration = Duration::from_secs(5);
+        let here = self.clock.now().minus(MOMENTS);
+        Ok(here.min(Timestamp::from_micros(self.db.settled_until().await?)))
     }
 
     /// Every driver who is asked or drives.

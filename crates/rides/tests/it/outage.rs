@@ -7,6 +7,7 @@ use ::http::{Request, StatusCode};
 use axum::body::Body;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
+use tessera_kernel::Clock;
 use tessera_rides::app::StatusChange;
 use tessera_rides::config::Config;
 use tessera_rides::domain::ids::DriverId;
@@ -14,7 +15,7 @@ use tessera_rides::domain::ride::State;
 use tessera_rides::http;
 use tessera_rides::jobs::duty::Duties;
 use tessera_rides::jobs::matcher::Matcher;
-use tessera_rides::locations::{Duty, PARTS};
+use tessera_rides::locations::{Duty, PARTS, Report};
 use tessera_testkit::redis;
 use tessera_testkit::sql::Databases;
 use tower::ServiceExt;
@@ -130,9 +131,10 @@ async fn duties(config: Config) {
     let databases = Databases::sqlite();
     let town = Town::live(&databases.fresh(), config).await;
     let (app, mut duties) = (&town.app, Duties::new(town.app.clone()));
+    let mut matcher = Matcher::new(app.clone());
     let asked = town.driver("asked", place(0.0, 0.0)).await;
     town.request("ana", place(0.0, 0.0)).await;
-    Matcher::new(app.clone()).round().await.unwrap();
+    matcher.round().await.unwrap();
     let free = town.driver("free", place(0.0, 0.001)).await;
     let gone = town.driver("gone", place(0.0, 0.001)).await;
     town.app.shift(&"gone".into(), tessera_rides::app::Shift::Off).await.unwrap();
@@ -152,4 +154,37 @@ async fn duties(config: Config) {
     app.locations.set_duty(asked, Duty::Busy).await.unwrap();
     tokio::time::timeout(Duration::from_secs(60), duties.round()).await.unwrap().unwrap();
     assert_eq!(duty(asked).await, Some(Duty::Free));
+    // So is who was asked and said no between two looks.
+    town.request("bob", place(0.0, 0.0)).await;
+    matcher.round().await.unwrap();
+    let bound = app.store.bound_drivers().await.unwrap();
+    let offered = app.store.ride_of_driver(bound[0]).await.unwrap().unwrap();
+    app.respond(bound[0], offered.id, open(&offered).1, false).await.unwrap();
+    app.locations.set_duty(bound[0], Duty::Busy).await.unwrap();
+    duties.round().await.unwrap();
+    assert_eq!(duty(bound[0]).await, Some(Duty::Free));
+}
+
+/// Who is not heard for half an hour has no position, whatever becomes of the shift, and is back with the next report.
+#[tokio::test]
+async fn a_driver_who_is_lost_has_no_position_until_it_is_heard_again() {
+    let server = redis::start();
+    for locations in [None, Some(server.url())] {
+        let databases = Databases::sqlite();
+        let town = Town::still(&databases.fresh(), Config { locations, ..Config::default() }).await;
+        let (app, mut duties) = (&town.app, Duties::new(town.app.clone()));
+        let driver = town.driver("dora", place(0.0, 0.0)).await;
+        let mut looks = async |seconds| {
+            town.passes(seconds);
+            for _ in 0..PARTS {
+                duties.round().await.unwrap();
+            }
+            app.locations.get(driver).await.unwrap().is_some()
+        };
+        assert!(looks(1_800).await && !looks(1).await);
+        let at = town.clock.as_ref().unwrap().now();
+        let report = Report { driver, place: place(0.1, 0.0), heading: None, at };
+        assert!(app.locate(&[report]).await.unwrap()[0].is_ok());
+        assert!(looks(0).await);
+    }
 }
