@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tessera_kernel::Timestamp;
 use tessera_rides::domain::interval::Intervals;
-use tessera_rides::locations::{Duty, Index};
+use tessera_rides::locations::{Duty, Entry, Index};
 
 use super::fleet::Fleet;
 
@@ -23,7 +23,7 @@ pub fn measure(fleet: &Fleet, rounds: u32, questions: usize) -> anyhow::Result<(
     let before = memory_kb()?;
     let index = Index::new(Intervals::default(), EPOCH);
     for (driver, place) in fleet.drivers() {
-        index.enter(*driver, *place, Duty::Free, EPOCH);
+        index.enter(&Entry { driver: *driver, place: *place, duty: Duty::Free, at: EPOCH }, false);
     }
     let count = fleet.drivers().len();
     let bytes = (memory_kb()? - before) * 1_024 / count as u64;
