@@ -91,7 +91,10 @@ impl Record {
             method: request.method.clone(),
             uri: request.uri.clone(),
             version: request.version,
-            host: request.headers.get(http::header::HOST).cloned(),
+            host: request.headers.get(http::header::HOST).cloned().or_else(|| {
+                let authority = request.uri.authority()?;
+                HeaderValue::from_str(authority.as_str()).ok()
+            }),
             agent: None,
             route: None,
             upstream: None,
