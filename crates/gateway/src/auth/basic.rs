@@ -62,12 +62,15 @@ impl Stretched {
 /// # Errors
 /// Where the system gives no randomness.
 pub fn hash_password(password: &str) -> Result<String, Error> {
+    stretch(password, NonZeroU32::new(ITERATIONS).unwrap_or(NonZeroU32::MIN))
+}
+
+fn stretch(password: &str, iterations: NonZeroU32) -> Result<String, Error> {
     let mut salt = [0; SALT_BYTES];
     SystemRandom::new().fill(&mut salt).map_err(|_| Error::Internal("the system gives no randomness".into()))?;
     let mut hash = [0; HASH_BYTES];
-    let iterations = NonZeroU32::new(ITERATIONS).unwrap_or(NonZeroU32::MIN);
     derive(PBKDF2_HMAC_SHA256, iterations, &salt, password.as_bytes(), &mut hash);
-    Ok(format!("{NAME}:{ITERATIONS}:{}:{}", STANDARD.encode(salt), STANDARD.encode(hash)))
+    Ok(format!("{NAME}:{iterations}:{}:{}", STANDARD.encode(salt), STANDARD.encode(hash)))
 }
 
 impl Basic {
@@ -118,8 +121,9 @@ mod tests {
 
     #[test]
     fn a_password_is_checked_and_nothing_else_is_one() {
-        let written = hash_password("open sesame").unwrap();
-        assert_ne!(written, hash_password("open sesame").unwrap(), "salted");
+        let stretch = |password: &str| stretch(password, NonZeroU32::new(1_000).unwrap()).unwrap();
+        let written = stretch("open sesame");
+        assert_ne!(written, stretch("open sesame"), "salted");
         let stretched = Stretched::read(&written).unwrap();
         assert!(stretched.fits("open sesame") && !stretched.fits("open"));
         for text in ["", "open sesame", "pbkdf2-sha256:0:AA==:AA==", "pbkdf2-sha256:10:AA==:AA=="] {
