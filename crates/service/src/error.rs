@@ -182,7 +182,9 @@ impl ProductError for Error {
             Self::Panicked | Self::Client(_) | Self::Telemetry(_) => ErrorKind::Internal,
             Self::NotSignedIn | Self::BadToken(_) => ErrorKind::Unauthenticated,
             Self::WrongRole { .. } => ErrorKind::Forbidden,
-            Self::IssuerAway { .. } | Self::Key { .. } | Self::PortTaken { .. } | Self::UnwritableFolder { .. } => ErrorKind::Unavailable,
+            Self::IssuerAway { .. } | Self::Key { .. } | Self::PortTaken { .. } | Self::UnwritableFolder { .. } => {
+                ErrorKind::Unavailable
+            }
             _ => ErrorKind::Invalid,
         }
     }

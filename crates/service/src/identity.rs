@@ -34,8 +34,8 @@ mod ring_file;
 mod token;
 
 pub use issuer::Issuer;
-pub use ring_file::{KeyInfo, KeyState};
 use ring_file::KeyRing;
+pub use ring_file::{KeyInfo, KeyState};
 use token::{Expected, Names, PublicKey, Unverified};
 
 /// Verified tokens remembered; the memory is emptied when it is full. Verifying one anew costs about 70 µs.
@@ -166,7 +166,8 @@ impl Keys {
 
     fn from_pkcs8(document: &[u8], ring: KeyRing, clock: Arc<dyn Clock>) -> Result<Self, String> {
         let pair = Ed25519KeyPair::from_pkcs8(document).map_err(|error| format!("not an Ed25519 key: {error}"))?;
-        let (encoding, public) = (EncodingKey::from_ed_der(document), PublicKey::of_ed25519(pair.public_key().as_ref()));
+        let (encoding, public) =
+            (EncodingKey::from_ed_der(document), PublicKey::of_ed25519(pair.public_key().as_ref()));
         let own = Arc::new(Own { pair, encoding, public, ring, clock });
         Ok(Self { own, issuer: None, remembered: Arc::default() })
     }
@@ -280,9 +281,12 @@ impl Keys {
     /// The public keys that verify our tokens, as a JWK set (RFC 7517).
     pub fn jwks(&self) -> Value {
         self.own.ring.look(self.own.clock.now());
-        let ring = self.own.ring.all(self.own.clock.now()).into_iter().filter_map(|(kid, public)| {
-            Some(jwk(&kid, &public)).filter(|_| kid != self.own.public.kid)
-        });
+        let ring = self
+            .own
+            .ring
+            .all(self.own.clock.now())
+            .into_iter()
+            .filter_map(|(kid, public)| Some(jwk(&kid, &public)).filter(|_| kid != self.own.public.kid));
         let keys: Vec<Value> = std::iter::once(jwk(&self.own.public.kid, &self.public())).chain(ring).collect();
         json!({ "keys": keys })
     }

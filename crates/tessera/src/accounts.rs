@@ -212,7 +212,9 @@ fn line() -> Result<String, Failure> {
     std::io::stdin().lock().read_line(&mut text).context("the standard input")?;
     let text = text.trim_end_matches(['\n', '\r']);
     if text.is_empty() {
-        return Err(Failure::Usage("a password is needed: type it, or give it as the first line of the standard input".into()));
+        return Err(Failure::Usage(
+            "a password is needed: type it, or give it as the first line of the standard input".into(),
+        ));
     }
     Ok(text.to_owned())
 }

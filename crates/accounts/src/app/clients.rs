@@ -142,10 +142,21 @@ mod tests {
 
     #[test]
     fn addresses_to_send_people_back_to() {
-        for fit in ["https://shop.example.com/back", "http://localhost:3000/cb?a=1", "http://127.0.0.1/", "http://[::1]:9/x"] {
+        for fit in
+            ["https://shop.example.com/back", "http://localhost:3000/cb?a=1", "http://127.0.0.1/", "http://[::1]:9/x"]
+        {
             assert!(is_redirect_uri(fit), "{fit}");
         }
-        for unfit in ["", "/back", "http://shop.example.com/", "javascript:alert(1)", "https://a@b.c/", "https://b.c/#x", "data:text/html,x", "https:back"] {
+        for unfit in [
+            "",
+            "/back",
+            "http://shop.example.com/",
+            "javascript:alert(1)",
+            "https://a@b.c/",
+            "https://b.c/#x",
+            "data:text/html,x",
+            "https:back",
+        ] {
             let odd = unfit == "https:back" && is_redirect_uri("https://back/");
             assert!(odd || !is_redirect_uri(unfit), "{unfit}");
         }

@@ -73,7 +73,8 @@ impl App {
             return Err(bad("unsupported_response_type", "`response_type` must be `code`"));
         }
         if wish.code_challenge_method != "S256" || wish.code_challenge.len() != CHALLENGE_CHARS {
-            let reason = "send `code_challenge`, the SHA-256 of the verifier as base64url, and `code_challenge_method=S256`";
+            let reason =
+                "send `code_challenge`, the SHA-256 of the verifier as base64url, and `code_challenge_method=S256`";
             return Err(bad("invalid_request", reason));
         }
         let texts = [Some(&wish.scope), wish.state.as_ref(), wish.nonce.as_ref()];
@@ -123,7 +124,8 @@ impl App {
     ) -> Result<Redeemed, Error> {
         let refused = || Error::BadGrant {
             error: "invalid_grant",
-            reason: "the code is over, was redeemed, or is for another program, address or verifier; begin again".into(),
+            reason: "the code is over, was redeemed, or is for another program, address or verifier; begin again"
+                .into(),
         };
         let kept = self.store().redeem_code(sha256(code.as_bytes())).await?.ok_or_else(refused)?;
         let challenge = URL_SAFE_NO_PAD.encode(sha256(verifier.as_bytes()));

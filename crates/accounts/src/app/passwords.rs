@@ -70,7 +70,8 @@ impl Passwords {
         let params = PasswordHash::new(stored).and_then(|hash| Params::try_from(&hash));
         let present = self.argon2.params();
         params.is_ok_and(|params| {
-            (params.m_cost(), params.t_cost(), params.p_cost()) != (present.m_cost(), present.t_cost(), present.p_cost())
+            (params.m_cost(), params.t_cost(), params.p_cost())
+                != (present.m_cost(), present.t_cost(), present.p_cost())
         })
     }
 

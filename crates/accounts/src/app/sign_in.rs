@@ -97,10 +97,8 @@ impl App {
     /// The user whose password that is, its hash, and the throttle that counted the attempt.
     async fn compare(&self, login: &Login, password: &str, from: IpAddr) -> Result<(User, String, [u8; 32]), Error> {
         let key = self.account_key(login.as_str());
-        let rates = vec![
-            (key, self.config().account_rate),
-            (self.address_key(b"sign-in", from), self.config().address_rate),
-        ];
+        let rates =
+            vec![(key, self.config().account_rate), (self.address_key(b"sign-in", from), self.config().address_rate)];
         self.attempt(Attempt::new(rates)).await?;
         let found = self.store().by_login(login.as_str()).await?;
         let stored = found.as_ref().map(|(_, stored)| stored.clone());

@@ -72,7 +72,22 @@ mod tests {
         assert_eq!(Login::parse("ada@example.com").unwrap().short(), "ada");
         let long = "a".repeat(65);
         let address = format!("{}@example.com", "a".repeat(250));
-        for text in ["", "ab", "-ada", "ada lovelace", "ada@", "@example.com", "a@b@c", "a b@c.d", "ada@exa..mple", "ädä", "a\u{0}b@c.d", "<ada@b.c>", &long, &address] {
+        for text in [
+            "",
+            "ab",
+            "-ada",
+            "ada lovelace",
+            "ada@",
+            "@example.com",
+            "a@b@c",
+            "a b@c.d",
+            "ada@exa..mple",
+            "ädä",
+            "a\u{0}b@c.d",
+            "<ada@b.c>",
+            &long,
+            &address,
+        ] {
             assert!(Login::parse(text).unwrap_err().contains("64"), "{text}");
         }
     }

@@ -85,12 +85,28 @@ mod tests {
     fn what_is_tried_first_is_refused() {
         assert!(COMMON.is_sorted());
         for password in [
-            "password12", "P4ssw0rd2024!", "passwordpassword", "Qwertyuiop", "1234567890", "0987654321", "abcdefghijkl", "zyxwvutsrqponm",
-            "aaaaaaaaaaaa", "abababababab", "1q2w3e4r5t6y", "iloveyou123", "!!letmein!!99", "welcome2024", "asdfghjkl;", "Football2026", "correcthorsebatterystaple",
+            "password12",
+            "P4ssw0rd2024!",
+            "passwordpassword",
+            "Qwertyuiop",
+            "1234567890",
+            "0987654321",
+            "abcdefghijkl",
+            "zyxwvutsrqponm",
+            "aaaaaaaaaaaa",
+            "abababababab",
+            "1q2w3e4r5t6y",
+            "iloveyou123",
+            "!!letmein!!99",
+            "welcome2024",
+            "asdfghjkl;",
+            "Football2026",
+            "correcthorsebatterystaple",
         ] {
             assert!(checked(password).is_err(), "{password}");
         }
-        for password in ["four small green owls", "tRee-90-lamp", "ključ od podruma", "密码密码很长的一个句子啊"] {
+        for password in ["four small green owls", "tRee-90-lamp", "ključ od podruma", "密码密码很长的一个句子啊"]
+        {
             assert_eq!(checked(password), Ok(()), "{password}");
         }
     }

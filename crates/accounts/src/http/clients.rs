@@ -54,7 +54,8 @@ pub(super) async fn make(
 ) -> Result<Response, Problem> {
     identity.require(&["admin"])?;
     let NewClientBody { name, roles, redirect_uris, public: is_public } = body;
-    let MadeClient { client, secret } = app.make_client(NewClientWish { name, roles, redirect_uris, is_public }).await?;
+    let MadeClient { client, secret } =
+        app.make_client(NewClientWish { name, roles, redirect_uris, is_public }).await?;
     let body = Json(MadeClientBody { client: client.into(), secret });
     Ok((StatusCode::CREATED, [(CACHE_CONTROL, "no-store")], body).into_response())
 }

@@ -115,7 +115,14 @@ pub(super) async fn token(State(app): State<App>, headers: HeaderMap, body: Byte
         "client_credentials" => {
             let (access_token, _) = app.client_token(&id, secret.as_deref()).await?;
             let expires_in = app.config().client_token_ttl_s.into();
-            TokenBody { access_token, token_type: "Bearer", expires_in, refresh_token: None, id_token: None, scope: None }
+            TokenBody {
+                access_token,
+                token_type: "Bearer",
+                expires_in,
+                refresh_token: None,
+                id_token: None,
+                scope: None,
+            }
         }
         "authorization_code" => {
             let client = app.known_client(&id, secret.as_deref()).await?;
@@ -129,7 +136,8 @@ pub(super) async fn token(State(app): State<App>, headers: HeaderMap, body: Byte
         }
         other => {
             let short: String = other.chars().take(40).collect();
-            let reason = format!("`{short}` is not taken; there are client_credentials, authorization_code and refresh_token");
+            let reason =
+                format!("`{short}` is not taken; there are client_credentials, authorization_code and refresh_token");
             return Err(Error::BadGrant { error: "unsupported_grant_type", reason }.into());
         }
     };
@@ -166,7 +174,8 @@ impl Form {
             return Err(bad("send a form of up to 16 KiB (`content-type: application/x-www-form-urlencoded`)"));
         }
         let fields: Vec<(String, String)> = url::form_urlencoded::parse(body).into_owned().collect();
-        let twice = fields.iter().enumerate().any(|(at, (name, _))| fields[..at].iter().any(|(other, _)| other == name));
+        let twice =
+            fields.iter().enumerate().any(|(at, (name, _))| fields[..at].iter().any(|(other, _)| other == name));
         if twice { Err(bad("each field may be there once")) } else { Ok(Self(fields)) }
     }
 

@@ -20,7 +20,9 @@ pub async fn run(app: App, stop: CancellationToken) -> Result<(), String> {
             () = tokio::time::sleep(EVERY) => {}
         }
         match app.keys().rotate_if_due(app.config().rotate_every(), app.config().rotation()) {
-            Ok(Some(key)) => tracing::info!(key.id = key.kid, key.signs_from = %key.signs_from, "the next key was made"),
+            Ok(Some(key)) => {
+                tracing::info!(key.id = key.kid, key.signs_from = %key.signs_from, "the next key was made")
+            }
             Ok(None) => {}
             Err(error) => tracing::error!(error.detail = %error, "the next key was not made"),
         }

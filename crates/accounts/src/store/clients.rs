@@ -208,7 +208,8 @@ impl Store {
         after: Option<(Timestamp, ClientId)>,
         limit: u32,
     ) -> Result<Vec<Client>, Error> {
-        const READ: &str = "SELECT id, name, roles, secret, redirect_uris, is_revoked, created_at, updated_at FROM clients
+        const READ: &str =
+            "SELECT id, name, roles, secret, redirect_uris, is_revoked, created_at, updated_at FROM clients
              WHERE updated_at >= $1 AND (updated_at, id) > ($2, $3) AND updated_at <= $4
              ORDER BY updated_at, id LIMIT $5";
         let (at, id) = after.map_or((since.micros() - 1, Uuid::nil()), |(at, id)| (at.micros(), id.uuid()));

@@ -82,7 +82,8 @@ impl From<Row> for Session {
 }
 
 pub(super) async fn begin(tx: &mut Tx<'_>, session: &NewSession) -> Result<bool, sql::Error> {
-    const BEGIN: &str = "INSERT INTO sessions (id, user_id, seed, generation, rotated_at, created_at, ends_at, client_id)
+    const BEGIN: &str =
+        "INSERT INTO sessions (id, user_id, seed, generation, rotated_at, created_at, ends_at, client_id)
          VALUES ($1, $2, $3, 0, $4, $4, $5, $6)";
     // Under its lock: who is disabled at the same moment has no session afterwards.
     let user = users::lock(tx, session.user).await?;
@@ -145,7 +146,8 @@ pub(super) async fn refresh(
 pub(super) async fn end(tx: &mut Tx<'_>, ending: &Ending) -> Result<(), sql::Error> {
     const ONE: &str = "UPDATE sessions SET ended_at = $2, ended_why = $3 WHERE id = $1 AND ended_at IS NULL";
     const ALL: &str = "UPDATE sessions SET ended_at = $2, ended_why = $3 WHERE user_id = $1 AND ended_at IS NULL";
-    const OF_CLIENT: &str = "UPDATE sessions SET ended_at = $2, ended_why = $3 WHERE client_id = $1 AND ended_at IS NULL";
+    const OF_CLIENT: &str =
+        "UPDATE sessions SET ended_at = $2, ended_why = $3 WHERE client_id = $1 AND ended_at IS NULL";
     let now = tx.now().await?.micros();
     let (text, id, why) = match ending {
         Ending::One(session, why) => (ONE, session.uuid(), why),

@@ -6,8 +6,8 @@ use tessera_kernel::Timestamp;
 use tessera_store::sql::{self, Tx};
 use tessera_store::{each_engine, each_tx};
 
-use super::sessions::{self, Ending, NewSession};
 use super::Store;
+use super::sessions::{self, Ending, NewSession};
 use crate::Error;
 use crate::domain::ids::UserId;
 use crate::domain::login::Login;
@@ -125,7 +125,8 @@ fn is_admin(roles: &[String]) -> bool {
 }
 
 pub(super) async fn add(tx: &mut Tx<'_>, user: &NewUser) -> Result<Option<User>, sql::Error> {
-    const ADD: &str = "INSERT INTO users (id, login, name, password, roles, is_admin, is_disabled, created_at, updated_at)
+    const ADD: &str =
+        "INSERT INTO users (id, login, name, password, roles, is_admin, is_disabled, created_at, updated_at)
          VALUES ($1, $2, $3, $4, $5, $6, 0, $7, $7) ON CONFLICT (login) DO NOTHING
          RETURNING id, login, name, roles, is_disabled, created_at, updated_at";
     let now = tx.now().await?.micros();
@@ -213,7 +214,8 @@ impl Store {
     /// # Errors
     /// Those of the database.
     pub async fn user(&self, id: UserId) -> Result<Option<User>, Error> {
-        const READ: &str = "SELECT id, login, name, roles, is_disabled, created_at, updated_at FROM users WHERE id = $1";
+        const READ: &str =
+            "SELECT id, login, name, roles, is_disabled, created_at, updated_at FROM users WHERE id = $1";
         let row: Option<Row> = each_engine!(&self.db, |pool| {
             sqlx::query_as(READ).bind(id.uuid()).fetch_optional(pool).await.map_err(sql::Error::from)
         })?;

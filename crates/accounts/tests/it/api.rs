@@ -31,7 +31,10 @@ async fn from_sign_up_to_sign_out() {
     assert_eq!((&answer.body["token_type"], &answer.body["expires_in"]), (&json!("Bearer"), &json!(600)));
     let me = desk.ask(token, "GET", "/accounts/me", Value::Null).await.body;
     assert_eq!(me, answer.body["user"]);
-    assert_eq!((&me["login"], &me["name"], &me["roles"]), (&json!("ada@example.com"), &json!("Ada Lovelace"), &json!(["fan", "rider"])));
+    assert_eq!(
+        (&me["login"], &me["name"], &me["roles"]),
+        (&json!("ada@example.com"), &json!("Ada Lovelace"), &json!(["fan", "rider"]))
+    );
     desk.passes(599);
     assert_eq!(desk.ask(token, "GET", "/accounts/me", Value::Null).await.status, StatusCode::OK);
     desk.passes(1);
@@ -56,14 +59,18 @@ async fn answers_do_not_tell_who_has_an_account() {
     let said = |answer: &Answer| (answer.status, answer.body.to_string(), format!("{:?}", answer.headers));
     let mut sign_ups = Vec::new();
     for login in ["ada", "bob", "carol"] {
-        sign_ups.push(said(&desk.post("/accounts/sign-up", json!({ "login": login, "password": "nine tall blue herons" })).await));
+        sign_ups.push(said(
+            &desk.post("/accounts/sign-up", json!({ "login": login, "password": "nine tall blue herons" })).await,
+        ));
     }
     assert!(sign_ups.iter().all(|answer| *answer == sign_ups[0]) && sign_ups[0].0 == StatusCode::ACCEPTED);
     let mut sign_ins: Vec<Vec<_>> = Vec::new();
     for login in ["ada", "bob", "dave"] {
         let mut answers = Vec::new();
         for _ in 0..5 {
-            answers.push(said(&desk.post("/accounts/sign-in", json!({ "login": login, "password": "wrong wrong" })).await));
+            answers.push(said(
+                &desk.post("/accounts/sign-in", json!({ "login": login, "password": "wrong wrong" })).await,
+            ));
         }
         sign_ins.push(answers);
     }
@@ -130,7 +137,9 @@ async fn pages_keep_the_refresh_token_in_a_cookie() {
             assert_eq!(desk.send(request, "{}").await.body["code"], "accounts.cross_site");
         }
     }
-    let request = json("/accounts/sign-out").header("cookie", next.split(';').next().unwrap()).header("sec-fetch-site", "same-origin");
+    let request = json("/accounts/sign-out")
+        .header("cookie", next.split(';').next().unwrap())
+        .header("sec-fetch-site", "same-origin");
     let out = desk.send(request, "{}").await;
     assert!(cookie(&out).starts_with("tessera_refresh=; ") && cookie(&out).contains("Max-Age=0"));
     let over = desk.send(json("/accounts/refresh").header("cookie", next.split(';').next().unwrap()), "{}").await;

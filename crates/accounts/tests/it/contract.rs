@@ -71,7 +71,8 @@ async fn sessions_go_on_and_end(databases: &Databases) {
         desk.app.change_password(&user.id.to_string(), "not the password", "nine tall blue herons", HOME).await,
         Err(Error::BadCredentials)
     ));
-    let changed = desk.app.change_password(&user.id.to_string(), PASSWORD, "nine tall blue herons", HOME).await.unwrap();
+    let changed =
+        desk.app.change_password(&user.id.to_string(), PASSWORD, "nine tall blue herons", HOME).await.unwrap();
     for token in [&token, &elsewhere.refresh_token] {
         assert!(matches!(desk.app.refresh(token, None).await, Err(Error::SessionOver)));
     }
@@ -89,10 +90,7 @@ async fn sessions_go_on_and_end(databases: &Databases) {
     let last = desk.app.sign_in("ada", "nine tall blue herons", HOME).await.unwrap();
     desk.app.edit_user(user.id, None, Some(true)).await.unwrap();
     assert!(desk.app.refresh(&last.refresh_token, None).await.is_err());
-    assert!(matches!(
-        desk.app.sign_in("ada", "nine tall blue herons", HOME).await,
-        Err(Error::BadCredentials)
-    ));
+    assert!(matches!(desk.app.sign_in("ada", "nine tall blue herons", HOME).await, Err(Error::BadCredentials)));
     desk.app.store().sweep().await.unwrap();
 }
 
@@ -103,7 +101,10 @@ async fn a_thief_ends_the_session(databases: &Databases) {
     let first = desk.app.sign_in("ada", PASSWORD, HOME).await.unwrap();
     let second = desk.app.refresh(&first.refresh_token, None).await.unwrap();
     assert!(matches!(desk.app.refresh(&first.refresh_token, None).await, Err(Error::SessionOver)), "it was used");
-    assert!(matches!(desk.app.refresh(&second.refresh_token, None).await, Err(Error::SessionOver)), "the family is ended");
+    assert!(
+        matches!(desk.app.refresh(&second.refresh_token, None).await, Err(Error::SessionOver)),
+        "the family is ended"
+    );
     // A token that nobody has made ends nothing.
     let third = desk.app.sign_in("ada", PASSWORD, HOME).await.unwrap();
     let mut forged = third.refresh_token.clone().into_bytes();
@@ -190,16 +191,17 @@ async fn one_admin_stays(databases: &Databases) {
     for round in 0..5 {
         let eve = desk.app.make_user(&format!("eve-{round}"), PASSWORD, admin()).await.unwrap().unwrap();
         // Two who end each other at the same moment.
-        let (left, right) = tokio::join!(
-            desk.app.edit_user(ada.id, Some(&[]), None),
-            other.app.edit_user(eve.id, None, Some(true))
-        );
+        let (left, right) =
+            tokio::join!(desk.app.edit_user(ada.id, Some(&[]), None), other.app.edit_user(eve.id, None, Some(true)));
         assert!(left.is_ok() != right.is_ok(), "{left:?} {right:?}");
         desk.app.edit_user(ada.id, Some(&admin()), Some(false)).await.unwrap();
         desk.app.edit_user(eve.id, Some(&[]), None).await.unwrap();
     }
     let roles = ["driver".to_owned(), "fan".to_owned(), "driver".to_owned()];
-    assert_eq!(desk.app.edit_user(ada.id, Some(&[&roles[..], &admin()].concat()), None).await.unwrap().roles, ["fan", "driver", "admin"]);
+    assert_eq!(
+        desk.app.edit_user(ada.id, Some(&[&roles[..], &admin()].concat()), None).await.unwrap().roles,
+        ["fan", "driver", "admin"]
+    );
     let refused = desk.app.edit_user(ada.id, Some(&["king".to_owned()]), None).await.unwrap_err().to_string();
     assert!(refused.contains("`king`") && refused.contains("organiser"), "{refused}");
     let nobody = tessera_kernel::Uuid::nil().into();

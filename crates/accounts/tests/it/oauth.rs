@@ -19,7 +19,9 @@ async fn token(desk: &Desk, fields: &[(&str, &str)]) -> Answer {
 fn url_encoded(fields: &[(&str, &str)]) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     let encode = |text: &str| -> String {
-        text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+        text.bytes()
+            .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+            .collect()
     };
     fields.iter().map(|(name, value)| format!("{name}={}", encode(value))).collect::<Vec<_>>().join("&")
 }
@@ -36,14 +38,17 @@ async fn a_program_has_tokens_of_its_own() {
     let made = desk.ask(&admin, "POST", "/accounts/clients", json!({ "name": "fleet", "roles": ["edge"] })).await;
     assert_eq!(made.status, StatusCode::CREATED, "{}", made.body);
     let (id, secret) = (text(&made.body, "id").to_owned(), text(&made.body, "secret").to_owned());
-    let answer = token(&desk, &[("grant_type", "client_credentials"), ("client_id", &id), ("client_secret", &secret)]).await;
+    let answer =
+        token(&desk, &[("grant_type", "client_credentials"), ("client_id", &id), ("client_secret", &secret)]).await;
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
     assert!(answer.body.get("refresh_token").is_none());
     let identity = desk.app.keys().verify(text(&answer.body, "access_token")).unwrap();
     assert_eq!((&*identity.subject, identity.is("edge"), identity.is("admin")), (id.as_str(), true, false));
     let basic = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, format!("{id}:{secret}"));
-    let request = Request::post("/oauth/token").header("content-type", "application/x-www-form-urlencoded; charset=utf-8");
-    let answer = desk.send(request.header("authorization", format!("Basic {basic}")), "grant_type=client_credentials").await;
+    let request =
+        Request::post("/oauth/token").header("content-type", "application/x-www-form-urlencoded; charset=utf-8");
+    let answer =
+        desk.send(request.header("authorization", format!("Basic {basic}")), "grant_type=client_credentials").await;
     assert_eq!(answer.status, StatusCode::OK);
 
     let unknown = "client_00000000000000000000000000000001";
@@ -72,9 +77,13 @@ async fn a_program_has_tokens_of_its_own() {
     assert!(list["items"][0]["id"] == *id && list["items"][0].get("secret").is_none(), "{list}");
     let revoked = desk.ask(&admin, "DELETE", &format!("/accounts/clients/{id}"), Value::Null).await;
     assert_eq!(revoked.body["revoked"], true);
-    let answer = token(&desk, &[("grant_type", "client_credentials"), ("client_id", &id), ("client_secret", &secret)]).await;
+    let answer =
+        token(&desk, &[("grant_type", "client_credentials"), ("client_id", &id), ("client_secret", &secret)]).await;
     assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
-    assert_eq!(desk.ask(&admin, "DELETE", &format!("/accounts/clients/{unknown}"), Value::Null).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(
+        desk.ask(&admin, "DELETE", &format!("/accounts/clients/{unknown}"), Value::Null).await.status,
+        StatusCode::NOT_FOUND
+    );
 }
 
 struct Shop {
@@ -130,9 +139,18 @@ impl Shop {
 async fn somebody_signs_in_for_a_program() {
     let databases = Databases::sqlite();
     let shop = Shop::open(&databases.fresh()).await;
-    let query = url_encoded(&[("client_id", &shop.id), ("redirect_uri", BACK), ("response_type", "code"), ("code_challenge", CHALLENGE), ("code_challenge_method", "S256")]);
+    let query = url_encoded(&[
+        ("client_id", &shop.id),
+        ("redirect_uri", BACK),
+        ("response_type", "code"),
+        ("code_challenge", CHALLENGE),
+        ("code_challenge_method", "S256"),
+    ]);
     let page = shop.desk.send(Request::get(format!("/oauth/authorize?{query}")), "").await;
-    assert_eq!((page.status, page.headers["location"].to_str().unwrap()), (StatusCode::SEE_OTHER, format!("/console/#/authorize?{query}").as_str()));
+    assert_eq!(
+        (page.status, page.headers["location"].to_str().unwrap()),
+        (StatusCode::SEE_OTHER, format!("/console/#/authorize?{query}").as_str())
+    );
     let asks = shop.desk.send(Request::get(format!("/oauth/asks?{query}")), "").await;
     assert_eq!(asks.body["client_name"], "A shop", "{}", asks.body);
 
@@ -146,7 +164,8 @@ async fn somebody_signs_in_for_a_program() {
     // The id token is for the program, and opens nothing.
     let id_token = text(&answer.body, "id_token");
     assert!(shop.desk.app.keys().verify(id_token).unwrap_err().to_string().contains("not meant for"));
-    let payload = base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, id_token.split('.').nth(1).unwrap());
+    let payload =
+        base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, id_token.split('.').nth(1).unwrap());
     let claims: Value = serde_json::from_slice(&payload.unwrap()).unwrap();
     assert_eq!((&claims["aud"], &claims["nonce"]), (&json!(shop.id), &json!("n-1")));
     assert_eq!(shop.redeem(&code, None).await.body["error"], "invalid_grant", "a code is redeemed once");
@@ -160,7 +179,11 @@ async fn somebody_signs_in_for_a_program() {
     let next = token(&shop.desk, &fields).await;
     assert_eq!(next.status, StatusCode::OK, "{}", next.body);
     shop.desk.ask(&shop.admin, "DELETE", &format!("/accounts/clients/{}", shop.id), Value::Null).await;
-    let fields = [("grant_type", "refresh_token"), ("client_id", shop.id.as_str()), ("refresh_token", text(&next.body, "refresh_token"))];
+    let fields = [
+        ("grant_type", "refresh_token"),
+        ("client_id", shop.id.as_str()),
+        ("refresh_token", text(&next.body, "refresh_token")),
+    ];
     assert_eq!(token(&shop.desk, &fields).await.status, StatusCode::UNAUTHORIZED);
 }
 

@@ -103,12 +103,15 @@ impl Issuer {
 
     pub(super) async fn verify(&self, token: &str, unverified: &Unverified) -> Result<Identity, Error> {
         let key = self.key(unverified.kid.as_deref()).await?;
-        key.verify(token, &Expected {
-            names: Names::OneOf(&self.name),
-            audience: &self.config.audience,
-            roles_claim: &self.config.roles_claim,
-            now: self.clock.now(),
-        })
+        key.verify(
+            token,
+            &Expected {
+                names: Names::OneOf(&self.name),
+                audience: &self.config.audience,
+                roles_claim: &self.config.roles_claim,
+                now: self.clock.now(),
+            },
+        )
     }
 
     async fn key(&self, kid: Option<&str>) -> Result<PublicKey, Error> {
@@ -228,17 +231,16 @@ async fn fetch(client: &reqwest::Client, config: &Config, clock: &dyn Clock) -> 
     let by_kid: HashMap<_, _> =
         jwks.filter_map(|jwk| PublicKey::of_jwk(&jwk)).map(|key| (key.kid.clone(), key)).collect();
     if by_kid.is_empty() {
-        return Err(format!("`{url}` has no key for signatures with EdDSA, ES256, ES384, RS256, RS384, RS512 or PS256"));
+        return Err(format!(
+            "`{url}` has no key for signatures with EdDSA, ES256, ES384, RS256, RS384, RS512 or PS256"
+        ));
     }
     let at = clock.now();
     let fresh_for = max_age.unwrap_or(FRESH_FOR).clamp(FRESH_AT_LEAST, FRESH_AT_MOST);
     Ok(Fetched { by_kid, at, fresh_until: at.plus(fresh_for) })
 }
 
-async fn document<T: DeserializeOwned>(
-    client: &reqwest::Client,
-    url: &str,
-) -> Result<(T, Option<Duration>), String> {
+async fn document<T: DeserializeOwned>(client: &reqwest::Client, url: &str) -> Result<(T, Option<Duration>), String> {
     let failed = |error: &dyn std::fmt::Display| format!("`{url}`: {error}");
     let mut response = client.get(url).send().await.map_err(|error| failed(&error))?;
     if !response.status().is_success() {

@@ -138,7 +138,9 @@ impl KeyRing {
         let path = self.path.as_deref()?;
         let last = self.looked_at.load(Ordering::Acquire);
         // Also where the clock was set back.
-        if last <= now.micros() && now.micros() < last.saturating_add(i64::try_from(pause.as_micros()).unwrap_or(i64::MAX)) {
+        if last <= now.micros()
+            && now.micros() < last.saturating_add(i64::try_from(pause.as_micros()).unwrap_or(i64::MAX))
+        {
             return None;
         }
         self.looked_at.store(now.micros(), Ordering::Release);
@@ -161,7 +163,9 @@ impl KeyRing {
     /// The key that signs: its name, itself, and the name of the issuer.
     pub fn signing(&self, now: Timestamp) -> Result<(String, EncodingKey, Option<String>), Error> {
         let ring = self.present();
-        let key = ring.signing(now).ok_or_else(|| self.refused("it has no key that signs at this time; run `tessera accounts keys rotate`".into()))?;
+        let key = ring.signing(now).ok_or_else(|| {
+            self.refused("it has no key that signs at this time; run `tessera accounts keys rotate`".into())
+        })?;
         Ok((key.public.kid.clone(), key.encoding.clone(), ring.names.first().cloned()))
     }
 
@@ -196,7 +200,12 @@ impl KeyRing {
     }
 
     /// Makes the next key, or only where the newest is that old.
-    pub fn rotate(&self, every: Option<Duration>, rotation: Rotation, now: Timestamp) -> Result<Option<KeyInfo>, Error> {
+    pub fn rotate(
+        &self,
+        every: Option<Duration>,
+        rotation: Rotation,
+        now: Timestamp,
+    ) -> Result<Option<KeyInfo>, Error> {
         let mut made = false;
         self.change(now, |stored| {
             let newest = stored.keys.iter().map(|key| key.made_at).max();

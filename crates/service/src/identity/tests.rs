@@ -131,7 +131,10 @@ fn a_token_of_the_ring_says_what_it_is() {
     };
     assert_eq!((&part(0)["alg"], &part(0)["kid"]), (&json!("EdDSA"), &json!(keys.ring()[0].kid)));
     let claims = part(1);
-    assert_eq!((&claims["iss"], &claims["aud"], &claims["sub"]), (&json!("http://here"), &json!("tessera"), &json!("ana")));
+    assert_eq!(
+        (&claims["iss"], &claims["aud"], &claims["sub"]),
+        (&json!("http://here"), &json!("tessera"), &json!("ana"))
+    );
     assert_eq!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(), 60);
     assert!(claims["jti"].as_str().unwrap().len() >= 20);
     let set = keys.jwks();
@@ -143,7 +146,10 @@ fn no_other_algorithm_is_taken() {
     let (_, keys) = accounts();
     let kid = keys.ring()[0].kid.clone();
     let set = keys.jwks();
-    let x = set["keys"].as_array().unwrap().iter().find(|key| key["kid"] == *kid).unwrap()["x"].as_str().unwrap().to_owned();
+    let x = set["keys"].as_array().unwrap().iter().find(|key| key["kid"] == *kid).unwrap()["x"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let raw = URL_SAFE_NO_PAD.decode(&x).unwrap();
     for alg in ["none", "None", "NONE", "nOnE", ""] {
         for signature in ["", "AAAA"] {
@@ -171,7 +177,16 @@ fn the_name_of_a_key_is_only_a_name() {
     let (_, keys) = accounts();
     let kid = keys.ring()[0].kid.clone();
     let huge = "k".repeat(2_000);
-    let others = ["../../../../dev/null", "/etc/passwd", "identity.pk8", "' OR 1=1 --", "", "unknown", "http://evil/jwks", &huge];
+    let others = [
+        "../../../../dev/null",
+        "/etc/passwd",
+        "identity.pk8",
+        "' OR 1=1 --",
+        "",
+        "unknown",
+        "http://evil/jwks",
+        &huge,
+    ];
     for other in others {
         let token = signed(&keys, &json!({ "alg": "EdDSA", "kid": other }), &claims(json!({})));
         assert!(refusal(&keys, &token).contains("is not known here"), "{other}");
@@ -184,7 +199,11 @@ fn the_name_of_a_key_is_only_a_name() {
     // A key that the token brings along is not looked at.
     let evil = EncodingKey::from_ed_der(&generate().unwrap());
     let jwk = json!({ "kty": "OKP", "crv": "Ed25519", "x": URL_SAFE_NO_PAD.encode([7; 32]), "kid": kid });
-    let message = format!("{}.{}", b64(&json!({ "alg": "EdDSA", "kid": kid, "jwk": jwk, "jku": "http://evil/jwks" })), b64(&claims(json!({}))));
+    let message = format!(
+        "{}.{}",
+        b64(&json!({ "alg": "EdDSA", "kid": kid, "jwk": jwk, "jku": "http://evil/jwks" })),
+        b64(&claims(json!({})))
+    );
     let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &evil, Algorithm::EdDSA).unwrap();
     refusal(&keys, &format!("{message}.{signature}"));
 }
@@ -228,7 +247,8 @@ fn what_a_token_claims_must_hold() {
     }
     let padded = signed(&keys, &head, &claims(json!({ "padding": "x".repeat(8_192) })));
     assert!(refusal(&keys, &padded).contains("too long"));
-    for text in ["", ".", "..", "...", "a.b.c", "a.b", &"A".repeat(9_000), &format!("{token}.x"), &format!(" {token}")] {
+    for text in ["", ".", "..", "...", "a.b.c", "a.b", &"A".repeat(9_000), &format!("{token}.x"), &format!(" {token}")]
+    {
         assert!(keys.verify(text).is_err(), "{text}");
     }
 }
@@ -274,7 +294,9 @@ fn one_key_follows_another_without_a_refusal() {
     assert!(theirs.verify(&third).is_err() && ours.verify(&third).is_err());
     theirs.verify(&ours.issue(&grant(&roles, AUDIENCE)).unwrap().0).unwrap();
     // Tokens of the installation's key have nothing to do with it, nor have those signed before there was a ring.
-    let old = Keys::from_pkcs8(&std::fs::read(folder.path().join("keys/identity.pk8")).unwrap(), KeyRing::in_memory(), clock).unwrap();
+    let old =
+        Keys::from_pkcs8(&std::fs::read(folder.path().join("keys/identity.pk8")).unwrap(), KeyRing::in_memory(), clock)
+            .unwrap();
     ours.verify(&old.sign_token("ana", &roles, MINUTE).unwrap()).unwrap();
     let bare = jsonwebtoken::encode(
         &Header::new(Algorithm::EdDSA),
@@ -318,7 +340,8 @@ impl StandIn {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let name = base.clone();
-        let discovery = move || async move { axum::Json(json!({ "issuer": name, "jwks_uri": format!("{name}/keys") })) };
+        let discovery =
+            move || async move { axum::Json(json!({ "issuer": name, "jwks_uri": format!("{name}/keys") })) };
         let keys = |State(stand_in): State<Self>| async move {
             stand_in.asked.fetch_add(1, Ordering::SeqCst);
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -365,7 +388,9 @@ async fn tokens_of_another_issuer_are_verified_by_its_keys() {
     *stand_in.keys.lock().unwrap() = json!([jwk, rsa, secret, { "kty": "EC", "kid": "broken" }, 7]);
     let token = |key: &EncodingKey, algorithm: Algorithm, kid: &str, change: Value| {
         let header = Header { kid: Some(kid.to_owned()), ..Header::new(algorithm) };
-        let mut claims = claims(json!({ "iss": name, "exp": 1_872_000_000_i64, "realm": { "roles": ["organiser"] }, "roles": ["admin"] }));
+        let mut claims = claims(
+            json!({ "iss": name, "exp": 1_872_000_000_i64, "realm": { "roles": ["organiser"] }, "roles": ["admin"] }),
+        );
         for (name, value) in change.as_object().unwrap() {
             claims[name] = value.clone();
         }

@@ -43,7 +43,8 @@ impl Unverified {
             return Err(refused("it is too long"));
         }
         let mut parts = token.split('.');
-        let (Some(head), Some(payload), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+        let (Some(head), Some(payload), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
             return Err(refused("it is not three parts with dots between"));
         };
         let head: Head = part(head).ok_or_else(|| refused("its header cannot be read"))?;

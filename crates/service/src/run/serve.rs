@@ -77,13 +77,7 @@ async fn accept(listener: &TcpListener, limit: &Arc<Semaphore>) -> std::io::Resu
     Ok((stream, address, permit))
 }
 
-async fn connection(
-    stream: TcpStream,
-    peer: Peer,
-    router: Router,
-    quicks: Arc<Quicks>,
-    draining: CancellationToken,
-) {
+async fn connection(stream: TcpStream, peer: Peer, router: Router, quicks: Arc<Quicks>, draining: CancellationToken) {
     let busy = Arc::new(AtomicUsize::new(0));
     let router = TowerToHyperService::new(router);
     let service = service_fn(|mut request: Request<Incoming>| {

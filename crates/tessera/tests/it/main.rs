@@ -1,6 +1,7 @@
 //! The real binary from outside, and the rules of the house. One test binary, since each link is heavy.
 #![expect(clippy::unwrap_used, reason = "in a test it is the assertion")]
 
+mod account_pages;
 mod config;
 mod demo;
 mod histories;

@@ -1,0 +1,200 @@
+//! Accounts over the real binary: the command line, and the pages to sign up and in, in a real browser.
+
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+use tessera_testkit::bin::{Process, tessera_command};
+use tessera_testkit::{Browser, ScratchDir};
+
+use crate::tessera;
+
+const PASSWORD: &str = "four small green owls";
+/// Types into a field as a person does.
+const TYPE: &str = "const field = document.querySelector(arguments[0]);
+    field.value = arguments[1];
+    field.dispatchEvent(new Event('input', { bubbles: true }));";
+/// Sends a request from the page and gives `[status, body]`.
+const ASK: &str = "const [method, path, body] = arguments;
+    const { token } = JSON.parse(localStorage.getItem('tessera.session'));
+    const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' };
+    return fetch(path, { method, headers, body: body === null ? undefined : JSON.stringify(body) })
+      .then(async (answer) => [answer.status, await answer.json()]);";
+const PHONE: (u32, u32) = (390, 844);
+
+struct Desk {
+    browser: Browser,
+    base: String,
+    scratch: ScratchDir,
+    _process: Process,
+}
+
+impl Desk {
+    fn start() -> Self {
+        let scratch = ScratchDir::new();
+        let mut command = tessera_command(tessera());
+        command.args(["up", "--listen", "127.0.0.1:0", "--data"]).arg(scratch.file("data"));
+        let process = Process::spawn(&mut command);
+        let line = process.wait_for("/metrics");
+        let base = line.split_whitespace().last().unwrap().trim_end_matches("/metrics").to_owned();
+        Self { browser: Browser::start(), base, scratch, _process: process }
+    }
+
+    fn open(&self, page: &str) {
+        self.browser.open(&format!("{}/console/#/{page}", self.base));
+        self.browser.wait_until("document.querySelector('h1') && !document.querySelector('.loading')");
+    }
+
+    fn fill(&self, fields: &[(&str, &str)]) {
+        for (field, text) in fields {
+            self.browser.wait_until(&format!("document.querySelector({})", json!(field)));
+            self.browser.run(TYPE, &[Value::from(*field), Value::from(*text)]);
+        }
+    }
+
+    /// Presses the button of the form.
+    fn submit(&self, form_with: &str) {
+        self.browser.run("document.querySelector(arguments[0]).form.requestSubmit()", &[form_with.into()]);
+    }
+
+    fn says(&self, text: &str) {
+        self.browser.wait_until(&format!("document.body.innerText.includes({})", json!(text)));
+    }
+
+    fn ask(&self, method: &str, path: &str, body: Value) -> (u64, Value) {
+        let answer = self.browser.run(ASK, &[method.into(), path.into(), body]);
+        (answer[0].as_u64().unwrap(), answer[1].clone())
+    }
+
+    fn fits(&self) {
+        let fits = self.browser.run("return document.documentElement.scrollWidth <= innerWidth", &[]);
+        assert_eq!(fits, json!(true), "the page is wider than the phone");
+    }
+}
+
+/// Runs the binary with a line on its standard input.
+fn with_input(arguments: &[&str], input: &str) -> (Option<i32>, String, String) {
+    use std::io::Write;
+    let mut command = tessera_command(tessera());
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn somebody_signs_up_and_in_and_out() {
+    let desk = Desk::start();
+    desk.browser.resize(PHONE.0, PHONE.1);
+    desk.open("sign-in");
+    desk.says("With an account");
+    desk.fits();
+    desk.browser.press("No account yet? Sign up");
+    desk.says("What to call you");
+    desk.fits();
+    // What is wrong is said, and what was typed stays.
+    desk.fill(&[("#login", "grace@example.com"), ("#name", "Grace <b>H</b>"), ("#password", "short")]);
+    desk.submit("#password");
+    desk.says("at least 10");
+    desk.fits();
+    desk.fill(&[("#password", PASSWORD)]);
+    desk.submit("#password");
+    desk.browser.wait_until("JSON.parse(localStorage.getItem('tessera.session'))?.account");
+    desk.browser.wait_until("document.getElementById('person').textContent.includes('Grace <b>H</b>')");
+    let (status, me) = desk.ask("GET", "/accounts/me", Value::Null);
+    assert_eq!((status, &me["login"], &me["roles"]), (200, &json!("grace@example.com"), &json!(["fan", "rider"])));
+    let seen = desk.browser.run("return document.cookie + Object.values(localStorage).join('')", &[]);
+    assert!(!seen.as_str().unwrap().contains("tsr_"), "no script sees the refresh token: {seen}");
+
+    // A token that is over is replaced without a word, also after a restart of the page.
+    let old = desk.browser.run(
+        "const session = JSON.parse(localStorage.getItem('tessera.session'));
+         localStorage.setItem('tessera.session', JSON.stringify({ ...session, token: 'over', expires_at: '2026-01-01T00:00:00Z' }));
+         return session.token",
+        &[],
+    );
+    desk.open("account");
+    desk.browser.wait_until("JSON.parse(localStorage.getItem('tessera.session')).token !== 'over'");
+    assert_ne!(desk.browser.run("return JSON.parse(localStorage.getItem('tessera.session')).token", &[]), old);
+    desk.says("Another password");
+    desk.fits();
+
+    // Another password.
+    desk.fill(&[("#current", "not the password"), ("#next", "nine tall blue herons")]);
+    desk.submit("#next");
+    desk.says("do not belong together");
+    desk.fill(&[("#current", PASSWORD), ("#next", "nine tall blue herons")]);
+    desk.submit("#next");
+    desk.says("Your password is changed");
+
+    desk.browser.press("Sign out");
+    desk.browser.wait_until("localStorage.getItem('tessera.session') === null");
+    let refused = desk.browser.run(
+        "return fetch('/accounts/refresh', { method: 'POST', headers: { 'content-type': 'application/json' }, body: '{}' })
+           .then((answer) => answer.status)",
+        &[],
+    );
+    assert_eq!(refused, json!(401));
+
+    // In again: the old password does not, the new one does, and leads back.
+    desk.open("sign-in?back=%23%2Ftickets%2Forders");
+    desk.fill(&[("#login", "Grace@Example.com"), ("#password", PASSWORD)]);
+    desk.submit("#password");
+    desk.says("do not belong together");
+    desk.fill(&[("#password", "nine tall blue herons")]);
+    desk.submit("#password");
+    desk.browser.wait_until("location.hash === '#/tickets/orders'");
+    let faults: Vec<String> =
+        desk.browser.complaints().into_iter().filter(|text| !text.contains("Failed to load resource")).collect();
+    assert!(faults.is_empty(), "{faults:#?}");
+}
+
+#[test]
+fn the_first_admin_is_made_at_the_command_line_and_grants_roles() {
+    let desk = Desk::start();
+    let data = desk.scratch.file("data");
+    let data = data.to_str().unwrap();
+    let (code, _, complaint) = with_input(&["accounts", "create-admin", "root-ada", "--data", data], "\n");
+    assert!(code == Some(2) && complaint.contains("a password is needed"), "{complaint}");
+    let (code, _, complaint) = with_input(&["accounts", "create-admin", "root-ada", "--data", data], "password123\n");
+    assert!(code == Some(2) && complaint.contains("tried first"), "{complaint}");
+    let (code, told, complaint) =
+        with_input(&["accounts", "create-admin", "Root-Ada", "--data", data], &format!("{PASSWORD}\n"));
+    assert!(
+        code == Some(0) && told.starts_with("root-ada (user_") && told.ends_with(" is an admin\n"),
+        "{told}{complaint}"
+    );
+    let (code, _, complaint) =
+        with_input(&["accounts", "create-admin", "root-ada", "--data", data], &format!("{PASSWORD}\n"));
+    assert!(code == Some(2) && complaint.contains("is taken"), "{complaint}");
+
+    desk.open("sign-in");
+    desk.fill(&[("#login", "root-ada"), ("#password", PASSWORD)]);
+    desk.submit("#password");
+    desk.browser.wait_until("JSON.parse(localStorage.getItem('tessera.session'))?.account");
+    let (status, users) = desk.ask("GET", "/accounts/users", Value::Null);
+    assert_eq!((status, &users["items"][0]["roles"]), (200, &json!(["admin"])));
+    // The same token opens the other products, who verify it themselves.
+    assert_eq!(desk.ask("GET", "/drivers", Value::Null).0, 200);
+    let (_, made) = desk.ask("POST", "/accounts/sign-up", json!({ "login": "bob", "password": "six round red kites" }));
+    assert_eq!(made, json!({ "next": "sign_in" }));
+    let (code, told, _) = with_input(&["accounts", "grant", "bob", "--role", "organiser", "--data", data], "");
+    assert_eq!((code, told.as_str()), (Some(0), "bob is fan, organiser, rider, from the next access token on\n"));
+    let (code, _, complaint) = with_input(&["accounts", "grant", "nobody", "--role", "fan", "--data", data], "");
+    assert!(code == Some(2) && complaint.contains("`nobody`"), "{complaint}");
+
+    // A key that is revoked takes its tokens along, in a process that runs.
+    let (code, keys, _) = with_input(&["accounts", "keys", "rotate", "--data", data], "");
+    assert_eq!((code, keys.lines().count()), (Some(0), 3), "{keys}");
+    assert!(keys.lines().nth(1).unwrap().contains(" next "), "{keys}");
+    let signs = keys.lines().nth(2).unwrap().split_whitespace().next().unwrap().to_owned();
+    let (code, keys, _) = with_input(&["accounts", "keys", "revoke", &signs, "--data", data], "");
+    assert!(code == Some(0) && !keys.contains(&signs), "{keys}");
+    desk.browser.wait_until(
+        "fetch('/accounts/me', { headers: { authorization: `Bearer ${JSON.parse(localStorage.getItem('tessera.session')).token}` } })
+           .then((answer) => { window.refused = answer.status === 401; }) && window.refused",
+    );
+    let (code, _, complaint) = with_input(&["accounts", "keys", "revoke", &signs, "--data", data], "");
+    assert!(code == Some(2) && complaint.contains("keys list"), "{complaint}");
+}
