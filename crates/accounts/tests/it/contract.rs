@@ -227,7 +227,7 @@ async fn lists_go_on_from_their_end(databases: &Databases) {
     assert_eq!(seen.iter().map(|user| user.id).collect::<HashSet<_>>(), made);
     let edited = desk.app.edit_user(seen[2].id, Some(&["driver".to_owned()]), None).await.unwrap();
     let page = store.users_since(edited.updated_at, None, 10).await.unwrap();
-    assert_eq!(page, [edited.clone()]);
+    assert_eq!(page, std::slice::from_ref(&edited));
     let later = edited.updated_at.plus(Duration::from_secs(1));
     assert!(store.users_since(later, None, 10).await.unwrap().is_empty());
 }
