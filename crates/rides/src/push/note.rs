@@ -21,6 +21,8 @@ pub struct Note {
     pub ride: RideId,
     /// Of the change in the ride's history.
     pub version: u32,
+    /// Where the ride stands with it.
+    pub state: State,
     /// One line.
     pub title: &'static str,
     /// Some more.
@@ -29,6 +31,14 @@ pub struct Note {
     pub data: Vec<(&'static str, String)>,
     /// After which it is worth nothing.
     pub expires_at: Timestamp,
+}
+
+impl Note {
+    /// Whether it says still how the ride is: that another driver is looked for is true while drivers are asked.
+    pub fn holds(&self, ride: &Ride) -> bool {
+        let looking = matches!(ride.state, State::Requested | State::Offered);
+        self.version == ride.version || (self.state == State::Requested && looking)
+    }
 }
 
 /// What is to be told of a change: the ride after it, and the driver who has nothing to do with it any more.
@@ -40,7 +50,7 @@ pub fn notes_of(ride: &Ride, freed: Option<DriverId>) -> Vec<Note> {
             ("state", ride.state.as_str().to_owned()),
             ("expires_at", expires_at.to_string()),
         ];
-        Note { owner, ride: ride.id, version: ride.version, title, body, data, expires_at }
+        Note { owner, ride: ride.id, version: ride.version, state: ride.state, title, body, data, expires_at }
     };
     let news = ride.updated_at.plus(NEWS);
     let minutes = |seconds: u32| seconds.div_ceil(60).max(1);

@@ -252,12 +252,19 @@ impl Store {
     /// # Errors
     /// Those of the database.
     pub async fn devices(&self, owner: Uuid) -> Result<Vec<Device>, Error> {
+        self.devices_of(&[owner]).await
+    }
+
+    /// The devices of all of these owners.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn devices_of(&self, owners: &[Uuid]) -> Result<Vec<Device>, Error> {
         const READ: RowsSql = rows_sql!(
-            "SELECT id, owner, service, address, p256dh, auth, seen_at, subject FROM push_devices
-             WHERE owner IN (SELECT " id(0) " FROM " rows ")"
+            "SELECT id, owner, service, address, p256dh, auth, seen_at, subject FROM push_devices WHERE owner " among(0)
         );
-        let mut json = Json::array(1, 36);
-        json.row(|row| row.id(owner));
+        let mut json = Json::array(owners.len(), 36);
+        owners.iter().for_each(|owner| json.row(|row| row.id(*owner)));
         let rows: Vec<DeviceRow> = READ.fetch_from(&self.db, json.end()).await?;
         Ok(rows.into_iter().filter_map(DeviceRow::read).collect())
     }

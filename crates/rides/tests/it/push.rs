@@ -9,12 +9,12 @@ use axum::body::Body;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tessera_kernel::{Clock, SystemClock};
-use tessera_rides::app::{StatusChange, driver_of};
+use tessera_rides::app::{Asker, StatusChange, driver_of};
 use tessera_rides::config::Config;
 use tessera_rides::domain::ids::{DriverId, RideId};
 use tessera_rides::domain::ride::State;
 use tessera_rides::jobs::matcher::Matcher;
-use tessera_rides::jobs::push::{Sending, outbox, run};
+use tessera_rides::jobs::push::{Outbox, Sending, outbox, run};
 use tessera_rides::push::{Metrics, Services, rider_of};
 use tessera_rides::store::MOST_DEVICES;
 use tessera_rides::{http, push};
@@ -29,6 +29,7 @@ use crate::support::{Town, open, place};
 struct Stage {
     town: Town,
     services: PushServices,
+    outbox: Outbox,
     _stop: tokio_util::sync::DropGuard,
 }
 
@@ -41,7 +42,8 @@ impl Stage {
         let town = Town::live(&databases.fresh(), config.clone()).await;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let (outbox, notes) = outbox(Metrics::default());
-        town.app.store.on_change(move |ride, freed| outbox.tell(ride, freed));
+        let told = outbox.clone();
+        town.app.store.on_change(move |ride, freed| told.tell(ride, freed));
         let sending = Sending {
             store: town.app.store.clone(),
             services: Services::open(&config.push, &clock).unwrap(),
@@ -50,7 +52,7 @@ impl Stage {
         };
         let stop = CancellationToken::new();
         tokio::spawn(run(sending, notes, stop.clone()));
-        Self { town, services, _stop: stop.drop_guard() }
+        Self { town, services, outbox, _stop: stop.drop_guard() }
     }
 
     async fn ask(&self, subject: &str, role: &str, method: &str, path: &str, body: Value) -> (StatusCode, Value) {
@@ -260,6 +262,52 @@ async fn a_silent_service_holds_nothing_up() {
     assert!(stage.services.taken().is_empty());
 }
 
+/// One service that is away holds up none of the others' notes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn services_do_not_wait_for_each_other() {
+    let databases = Databases::sqlite();
+    let stage = Stage::new(&databases, 15).await;
+    let (_, tablet) = apns('d');
+    stage.register("ana", "rider", tablet).await;
+    stage.register("dora", "driver", fcm("phone")).await;
+    let (ride, _) = stage.offered().await;
+    stage.taken(1).await;
+    let mut here = stage.town.app.store.ride(ride).await.unwrap().unwrap();
+    here.state = State::Arrived;
+    for _ in 0..1_000 {
+        stage.services.add_fault(Service::Apns, Fault::Silent);
+    }
+    // More than are sent at a time.
+    for version in 100..400 {
+        here.version = version;
+        stage.outbox.tell(&here, None);
+    }
+    let other = stage.town.driver("rui", place(0.0, 0.001)).await;
+    stage.register("rui", "driver", fcm("another")).await;
+    let second = stage.town.request("bob", place(0.0, 0.0)).await.id;
+    stage.matches().await;
+    assert_eq!(open(&stage.town.app.store.ride(second).await.unwrap().unwrap()).0, other);
+    assert_eq!(stage.taken(2).await[1].device, "another");
+}
+
+/// A note that could not be sent at once does not come after a newer one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_overtaken_is_not_tried_again() {
+    let databases = Databases::sqlite();
+    let stage = Stage::new(&databases, 15).await;
+    stage.register("ana", "rider", fcm("phone")).await;
+    let (ride, driver) = stage.offered().await;
+    let (_, offer) = open(&stage.town.app.store.ride(ride).await.unwrap().unwrap());
+    stage.services.add_fault(Service::Fcm, Fault::Status(500, "what?"));
+    stage.town.app.respond(driver, ride, offer, true).await.unwrap();
+    assert_eq!(stage.attempts(ride, 1).await, [(1, "later".to_owned())]);
+    stage.town.app.cancel(&Asker::Operator, ride, "closed".into(), false).await.unwrap();
+    assert_eq!(stage.taken(1).await[0].body["data"]["state"], "cancelled");
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    assert_eq!(stage.taken(1).await.len(), 1, "the driver is not on the way");
+    assert_eq!(stage.attempts(ride, 2).await.len(), 2);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn devices_belong_to_one_and_what_cannot_be_one_is_refused() {
     let databases = Databases::sqlite();
@@ -307,7 +355,8 @@ async fn what_is_not_set_up_says_so() {
     let town = Town::live(&databases.fresh(), Config::default()).await;
     let services = start();
     let stop = CancellationToken::new().drop_guard();
-    let stage = Stage { town, services, _stop: stop };
+    let outbox = outbox(Metrics::default()).0;
+    let stage = Stage { town, services, outbox, _stop: stop };
     let (status, body) = stage.ask("ana", "rider", "PUT", "/push/devices", fcm("phone")).await;
     assert_eq!((status, &body["code"]), (StatusCode::NOT_FOUND, &json!("rides.no_push")));
     assert_eq!(stage.ask("ana", "rider", "GET", "/push/key", Value::Null).await.0, StatusCode::NOT_FOUND);
