@@ -19,6 +19,7 @@ pub mod push;
 pub mod routes;
 pub mod store;
 
+use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -26,6 +27,8 @@ use tessera_service::{Component, Deps, Task};
 use tessera_store::claims::{Claims, RedisClaims};
 use tessera_store::redis::Redis;
 use tessera_store::{sql, writer};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::locations::{Locations, Refusals};
 use crate::network::Network;
@@ -125,23 +128,57 @@ pub async fn build(config: &config::Config, deps: &Deps, part: Part) -> Result<V
         reason,
     })?;
     let map = http::map_router(road.as_ref().map(|road| Arc::clone(road.network())));
-    let mut components = components(&app, part, client, map, config.traffic.clone().zip(road));
+    let loops = Loops::default();
+    let mut components = components(&app, part, client, map, config.traffic.clone().zip(road), &loops);
     // Each process tells what it commits.
     if part != Part::Locations && !services.is_empty() {
-        components.push(push(&app, services, deps));
+        components.push(push(&app, services, deps, &loops));
     }
     Ok(components)
 }
 
+/// The loops that use the database, which is closed when all of them have ended.
+#[derive(Default)]
+struct Loops(TaskTracker);
+
+impl Loops {
+    fn task<F, R>(&self, name: &'static str, run: F) -> Task
+    where
+        F: FnOnce(CancellationToken) -> R + Send + 'static,
+        R: Future<Output = Result<(), String>> + Send + 'static,
+    {
+        let in_use = self.0.token();
+        Task::new(name, move |stop| {
+            let running = run(stop);
+            async move {
+                let _in_use = in_use;
+                running.await
+            }
+        })
+    }
+
+    /// Closes the database after all of them, which the same stop ends.
+    fn close(&self, store: store::Store) -> Task {
+        let loops = self.0.clone();
+        Task::new("database-close", move |stop| async move {
+            stop.cancelled().await;
+            loops.close();
+            loops.wait().await;
+            store.close().await;
+            Ok(())
+        })
+    }
+}
+
 /// Tells changes of rides to the phones of those whom they concern.
-fn push(app: &app::App, services: push::Services, deps: &Deps) -> Component {
+fn push(app: &app::App, services: push::Services, deps: &Deps, loops: &Loops) -> Component {
     let metrics = push::Metrics::default();
     deps.metrics.register(|registry| metrics.register(registry));
     let (outbox, notes) = jobs::push::outbox(metrics.clone());
     app.store.on_change(move |ride, freed| outbox.tell(ride, freed));
     let (store, clock) = (app.store.clone(), Arc::clone(&deps.clock));
     let sending = jobs::push::Sending { store, services, clock, metrics };
-    Component::new("rides-push", "/rides").task(Task::new("push", move |stop| jobs::push::run(sending, notes, stop)))
+    Component::new("rides-push", "/rides").task(loops.task("push", move |stop| jobs::push::run(sending, notes, stop)))
 }
 
 /// The routes and loops of a part.
@@ -151,36 +188,33 @@ fn components(
     client: reqwest::Client,
     map: axum::Router,
     traffic: Option<(String, Arc<Road>)>,
+    loops: &Loops,
 ) -> Vec<Component> {
     let new = |name: &'static str| Component::new(name, "/rides");
     let matcher = || {
         let (matching, ending, comparing) = (app.clone(), app.clone(), app.clone());
         new("rides-matcher")
-            .task(Task::new("match", move |stop| jobs::matcher::run(matching, stop)))
-            .task(Task::new("due", move |stop| jobs::due::run(ending, stop)))
-            .task(Task::new("duty", move |stop| jobs::duty::run(comparing, stop)))
+            .task(loops.task("match", move |stop| jobs::matcher::run(matching, stop)))
+            .task(loops.task("due", move |stop| jobs::due::run(ending, stop)))
+            .task(loops.task("duty", move |stop| jobs::duty::run(comparing, stop)))
     };
     let main = match part {
         Part::Whole | Part::Api => {
             let counting = app.clone();
             let api = new("rides-api").router(http::router(app.clone()).merge(map)).openapi(http::openapi());
-            api.task(Task::new("demand", move |stop| jobs::demand::run(counting, stop)))
+            api.task(loops.task("demand", move |stop| jobs::demand::run(counting, stop)))
         }
         Part::Locations => new("rides-locations").router(http::locations_router(app.clone())),
         Part::Matcher => matcher(),
     };
     // What each process needs, whatever it does.
-    let (following, closing) = (app.clone(), app.clone());
-    let mut main = main.task(Task::new("database-close", move |stop| async move {
-        stop.cancelled().await;
-        closing.store.close().await;
-        Ok(())
-    }));
+    let following = app.clone();
+    let mut main = main.task(loops.close(app.store.clone()));
     if part != Part::Locations {
-        main = main.task(Task::new("follow", move |stop| jobs::follow::run(following, stop)));
+        main = main.task(loops.task("follow", move |stop| jobs::follow::run(following, stop)));
     }
     if let Some((url, road)) = traffic {
-        main = main.task(Task::new("traffic", move |stop| jobs::traffic::run(client, url, road, stop)));
+        main = main.task(loops.task("traffic", move |stop| jobs::traffic::run(client, url, road, stop)));
     }
     let mut components = vec![main];
     if part == Part::Whole {
