@@ -11,7 +11,7 @@ use super::{App, driver_of};
 use crate::Error;
 use crate::domain::ids::DriverId;
 use crate::locations::{Duty, Entry, Refusal, Report};
-use crate::store::{Driver, DriverEdit, Profile};
+use crate::store::{Driver, DriverChange, DriverEdit, Edited, Profile};
 
 /// How long it is remembered that a driver who reports is off duty, so that the database is not asked each time.
 const OFF_DUTY: Duration = Duration::from_secs(5);
@@ -39,7 +39,7 @@ impl App {
         let id = driver_of(subject);
         match self.store.drivers(&[id]).await?.pop() {
             Some(driver) => Ok(driver),
-            None => self.edit(id, Some(Arc::clone(subject)), |_| {}).await,
+            None => self.edit(id, Some(Arc::clone(subject)), DriverChange::Met).await,
         }
     }
 
@@ -49,16 +49,11 @@ impl App {
     /// [`Error::BadRequest`], [`Error::NotNow`] during a ride, [`Error::Locations`], those of the database.
     pub async fn set_profile(&self, subject: &Arc<str>, profile: Profile) -> Result<Driver, Error> {
         profile.check().map_err(|reason| Error::BadRequest { reason })?;
-        let id = driver_of(subject);
-        self.has_no_ride(id).await?;
-        let edit = self.edit(id, Some(Arc::clone(subject)), |edit| {
-            edit.profile = Some(profile);
-            edit.on_duty = Some(false);
-        });
+        let edit = self.edit(driver_of(subject), Some(Arc::clone(subject)), DriverChange::Profile(profile));
         self.gone(edit.await?).await
     }
 
-    /// An operator lets a driver drive, or no longer.
+    /// An operator lets a driver drive, or no longer: then there are no more offers, and the shift ends, within a ride with that.
     ///
     /// # Errors
     /// [`Error::NotFound`], those of the database.
@@ -71,12 +66,8 @@ impl App {
                 reason: "has no profile yet, so there is nothing to approve".into(),
             });
         }
-        let edit = self.edit(id, None, |edit| {
-            edit.approved = Some(approved);
-            edit.on_duty = (!approved).then_some(false);
-        });
-        let driver = edit.await?;
-        if approved { Ok(driver) } else { self.gone(driver).await }
+        let driver = self.edit(id, None, DriverChange::Approved(approved)).await?;
+        if approved || driver.on_duty { Ok(driver) } else { self.gone(driver).await }
     }
 
     /// A shift begins or ends.
@@ -95,7 +86,7 @@ impl App {
                     };
                     return Err(Error::NotReady { driver: driver.id, reason: reason.into() });
                 }
-                let driver = self.edit(driver.id, None, |edit| edit.on_duty = Some(true)).await?;
+                let driver = self.edit(driver.id, None, DriverChange::OnDuty(true)).await?;
                 let busy = self.store.ride_of_driver(driver.id).await?.is_some();
                 let duty = if busy { Duty::Busy } else { Duty::Free };
                 if let Err(error) = self.locations.enter(driver.id, place, duty, self.clock.now()).await {
@@ -106,8 +97,7 @@ impl App {
                 Ok(driver)
             }
             Shift::Off => {
-                self.has_no_ride(driver.id).await?;
-                let driver = self.edit(driver.id, None, |edit| edit.on_duty = Some(false)).await?;
+                let driver = self.edit(driver.id, None, DriverChange::OnDuty(false)).await?;
                 self.gone(driver).await
             }
         }
@@ -172,27 +162,24 @@ impl App {
         Ok(back)
     }
 
-    async fn has_no_ride(&self, driver: DriverId) -> Result<(), Error> {
-        match self.store.ride_of_driver(driver).await? {
-            Some(ride) => Err(not_now(&ride, "answer it, finish it or give it back before the shift ends")),
-            None => Ok(()),
-        }
-    }
-
     /// A driver whose shift is over has no position any more. Where that fails, the same again does it.
     async fn gone(&self, driver: Driver) -> Result<Driver, Error> {
         self.locations.leave(driver.id).await?;
         Ok(driver)
     }
 
-    async fn edit(
-        &self,
-        id: DriverId,
-        subject: Option<Arc<str>>,
-        change: impl FnOnce(&mut DriverEdit),
-    ) -> Result<Driver, Error> {
-        let mut edit = DriverEdit { id, subject, profile: None, approved: None, on_duty: None };
-        change(&mut edit);
-        self.store.edit_driver(edit).await
+    async fn edit(&self, id: DriverId, subject: Option<Arc<str>>, change: DriverChange) -> Result<Driver, Error> {
+        match self.store.edit_driver(DriverEdit { id, subject, change }).await? {
+            Edited::Done(driver) => Ok(*driver),
+            Edited::Bound(ride) => {
+                let missing = || Error::NotFound { what: "ride", id: ride.to_string() };
+                let ride = self.store.ride(ride).await?.ok_or_else(missing)?;
+                Err(not_now(&ride, "answer it, finish it or give it back before the shift ends"))
+            }
+            Edited::NotApproved => {
+                let reason = "is not approved any more; ask the operator".to_owned();
+                Err(Error::NotReady { driver: id, reason })
+            }
+        }
     }
 }

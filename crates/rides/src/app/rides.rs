@@ -80,7 +80,8 @@ impl App {
     /// A driver's answer to an offer. An acceptance again gives the ride as it is, a denial again is refused.
     ///
     /// # Errors
-    /// [`Error::OfferOver`] where it is answered, lapsed or another's; [`Error::NotFound`]; those of the database.
+    /// [`Error::OfferOver`] where it is answered, lapsed or another's; [`Error::NotReady`] where the approval was withdrawn;
+    /// [`Error::NotFound`]; those of the database.
     pub async fn respond(&self, driver: DriverId, id: RideId, offer: OfferId, accept: bool) -> Result<Ride, Error> {
         let command = if accept { Command::Accept { driver, offer } } else { Command::Deny { driver, offer } };
         self.take(id, command, None).await
@@ -122,6 +123,10 @@ impl App {
             Stepped::Done(ride, _) | Stepped::Refused(Refused::Already, ride) => Ok(ride),
             Stepped::Missing => Err(Error::NotFound { what: "ride", id: id.to_string() }),
             Stepped::DriverBound(ride) => Err(not_now(&ride, "the driver has another offer or ride")),
+            Stepped::NotApproved(driver) => {
+                let reason = "is not approved any more; ask the operator, and deny the offer".to_owned();
+                Err(Error::NotReady { driver, reason })
+            }
             Stepped::Refused(refused, ride) => Err(match refused {
                 Refused::Already | Refused::State => not_now(&ride, "this is not possible in that state"),
                 Refused::TooEarly => not_now(&ride, "the rider may still come; wait a little longer"),

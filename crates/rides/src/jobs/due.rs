@@ -1,5 +1,6 @@
 //! What happens to rides without anybody's doing: estimates expire, unanswered offers lapse, and who has waited for a driver
-//! long enough is told so where no matcher does it. Any process may do it; each step is refused where another was faster.
+//! long enough is told so where no matcher does it; estimates that were never requested are removed in the end. Any process may
+//! do it; each step is refused where another was faster.
 
 use std::time::Duration;
 
@@ -14,6 +15,9 @@ use crate::store::Step;
 const EVERY: Duration = Duration::from_millis(250);
 /// Rides in one round.
 const ROUND: u32 = 500;
+/// How often old estimates are removed, and how old they get.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+const KEPT: Duration = Duration::from_secs(3 * 86_400);
 /// How much longer than a search it waits for the matcher, who looks once more before it gives up.
 const SLACK: Duration = Duration::from_secs(5);
 
@@ -22,7 +26,19 @@ const SLACK: Duration = Duration::from_secs(5);
 /// # Errors
 /// None: what fails is tried again.
 pub async fn run(app: App, stop: CancellationToken) -> Result<(), String> {
-    super::again(EVERY, super::never, &stop, "ending what is due", || round(&app)).await;
+    tokio::join!(
+        super::again(EVERY, super::never, &stop, "ending what is due", || round(&app)),
+        super::again(SWEEP_EVERY, super::never, &stop, "removing old estimates", || sweep(&app)),
+    );
+    Ok(())
+}
+
+/// Removes estimates that were never requested, once they are old.
+///
+/// # Errors
+/// Those of the database.
+pub async fn sweep(app: &App) -> Result<(), Error> {
+    while app.store.sweep_estimates(KEPT, ROUND).await? == ROUND as usize {}
     Ok(())
 }
 

@@ -64,38 +64,36 @@ impl Duties {
         let settled = store.settled().await?;
         let since = self.seen.unwrap_or_else(|| settled.minus(BEFORE));
         let mut drivers: HashSet<DriverId> = store.asked_since(since).await?.into_iter().collect();
-        let busy: HashSet<DriverId> = store.bound_drivers().await?.into_iter().collect();
-        drivers.extend(&busy);
+        drivers.extend(store.bound_drivers().await?);
         let drivers: Vec<DriverId> = drivers.into_iter().collect();
-        for located in locations.get_all(&drivers).await?.into_iter().flatten() {
-            self.set(&located, busy.contains(&located.driver)).await?;
-        }
+        let located = locations.get_all(&drivers).await?.into_iter().flatten().collect();
+        self.compare(located, None).await?;
         self.seen = Some(settled);
         // Whoever may be silent for longer is parked.
         let longest = Duration::from_secs(u64::from(self.app.config.intervals.longest_s) * 3);
         let lost = self.app.clock.now().minus(LOST.max(longest));
-        let part = locations.part(self.part).await?;
-        let drivers: Vec<DriverId> = part.iter().map(|located| located.driver).collect();
-        let shifts: HashMap<DriverId, bool> = store.shifts(&drivers).await?.into_iter().collect();
-        for located in part {
-            match shifts.get(&located.driver) {
-                Some(busy) => {
-                    self.set(&located, *busy).await?;
-                    if !busy && located.heard < lost {
-                        locations.forget(located.driver, lost).await?;
-                    }
-                }
-                None => drop(locations.leave(located.driver).await?),
-            }
-        }
+        self.compare(locations.part(self.part).await?, Some(lost)).await?;
         self.part = (self.part + 1) % PARTS;
         Ok(())
     }
 
-    async fn set(&self, known: &Located, busy: bool) -> Result<(), Error> {
-        let duty = if busy { Duty::Busy } else { Duty::Free };
-        if known.duty != duty {
-            self.app.locations.set_duty(known.driver, duty).await?;
+    /// Sets what is not as the database says. Who is free and was heard before `lost` has no position any more.
+    async fn compare(&self, located: Vec<Located>, lost: Option<Timestamp>) -> Result<(), Error> {
+        let locations = &self.app.locations;
+        let drivers: Vec<DriverId> = located.iter().map(|located| located.driver).collect();
+        let shifts: HashMap<DriverId, bool> = self.app.store.shifts(&drivers).await?.into_iter().collect();
+        for Located { driver, duty: known, heard, .. } in located {
+            let Some(busy) = shifts.get(&driver) else {
+                locations.leave(driver).await?;
+                continue;
+            };
+            let duty = if *busy { Duty::Busy } else { Duty::Free };
+            if known != duty {
+                locations.set_duty(driver, duty).await?;
+            }
+            if let Some(lost) = lost.filter(|lost| !busy && heard < *lost) {
+                locations.forget(driver, lost).await?;
+            }
         }
         Ok(())
     }

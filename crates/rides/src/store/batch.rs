@@ -6,10 +6,12 @@ use tessera_store::claims;
 use tessera_store::sql::{self, Tx};
 use tessera_store::writer::Apply;
 
-use super::drivers::{self, Driver, DriverEdit};
+use super::drivers::{self, DriverEdit, Edited};
+use super::locked::Locked;
 use super::notices;
 use super::push::{self, DeviceEdit};
 use super::steps::{self, Step, Stepped};
+use super::sweep::{self, Sweep};
 use crate::domain::fare::Tariff;
 use crate::domain::ids::DriverId;
 use crate::domain::ride::Ride;
@@ -27,6 +29,8 @@ pub enum Write {
     Driver(Box<DriverEdit>),
     /// A device changes, or was tried.
     Device(Box<DeviceEdit>),
+    /// Old estimates go.
+    Sweep(Sweep),
 }
 
 /// What came of a [`Write`].
@@ -39,9 +43,11 @@ pub enum What {
     /// To [`Write::Step`].
     Stepped(Box<Stepped>),
     /// To [`Write::Driver`].
-    Driver(Box<Driver>),
+    Driver(Edited),
     /// To [`Write::Device`]: rows that changed.
     Device(u64),
+    /// To [`Write::Sweep`]: rides that were removed.
+    Swept(usize),
 }
 
 /// Is told of each ride that has changed, and of the driver who has nothing to do with it any more.
@@ -76,18 +82,25 @@ impl Apply for Batch {
         let devices: Vec<_> = pick(writes, |write| if let Write::Device(edit) = write { Some(&**edit) } else { None });
         let mut claimed = claims::apply(tx, &claimed).await?.into_iter();
         let mut inserted = steps::insert(tx, &new).await?.into_iter();
-        let stepped = steps::apply(tx, &self.tariff, &taken).await?;
+        let mut locked = Locked::lock(tx, &taken, &edits).await?;
+        let stepped = steps::apply(tx, &self.tariff, &taken, &mut locked).await?;
         notices::tell(tx, &stepped).await?;
         let mut stepped = stepped.into_iter();
-        let mut edited = drivers::apply(tx, &edits).await?.into_iter();
+        let mut edited = drivers::apply(tx, &edits, &mut locked).await?.into_iter();
         let mut devices = push::apply(tx, &devices).await?.into_iter();
+        let mut swept = Vec::new();
+        for sweep in pick(writes, |write| if let Write::Sweep(sweep) = write { Some(sweep) } else { None }) {
+            swept.push(sweep::apply(tx, sweep).await?);
+        }
+        let mut swept = swept.into_iter();
         let answers = writes.iter().map_while(|write| {
             Some(match write {
                 Write::Claims(_) => What::Claims(claimed.next()?),
                 Write::Insert(_) => What::Inserted(Box::new(inserted.next()?)),
                 Write::Step(_) => What::Stepped(Box::new(stepped.next()?)),
-                Write::Driver(_) => What::Driver(Box::new(edited.next()?)),
+                Write::Driver(_) => What::Driver(edited.next()?),
                 Write::Device(_) => What::Device(devices.next()?),
+                Write::Sweep(_) => What::Swept(swept.next()?),
             })
         });
         Ok(answers.collect())

@@ -11,8 +11,9 @@ use tessera_store::sql::{self, Tx};
 use tessera_store::{each_engine, rows_sql};
 
 use super::Store;
+use super::locked::{Known, Locked};
 use crate::Error;
-use crate::domain::ids::DriverId;
+use crate::domain::ids::{DriverId, RideId};
 
 /// What a rider sees of a driver.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -79,12 +80,32 @@ pub struct DriverEdit {
     pub id: DriverId,
     /// Of the token; where an operator edits, nothing.
     pub subject: Option<Arc<str>>,
-    /// A new profile. What is new must be approved again.
-    pub profile: Option<Profile>,
-    /// An operator's word.
-    pub approved: Option<bool>,
-    /// A shift begins or ends.
-    pub on_duty: Option<bool>,
+    /// What changes.
+    pub change: DriverChange,
+}
+
+/// What changes of a driver.
+#[derive(Clone, Debug, PartialEq)]
+pub enum DriverChange {
+    /// Nothing: the row is made.
+    Met,
+    /// What riders see. It must be approved again, and ends a shift.
+    Profile(Profile),
+    /// An operator's word. Without it a shift ends, and with the ride where there is one.
+    Approved(bool),
+    /// A shift begins, which takes an approval, or ends.
+    OnDuty(bool),
+}
+
+/// What came of a [`DriverEdit`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Edited {
+    /// The driver after it.
+    Done(Box<Driver>),
+    /// It would end a shift, and the driver is asked for this ride or drives it.
+    Bound(RideId),
+    /// No operator lets the driver drive.
+    NotApproved,
 }
 
 #[derive(FromRow)]
@@ -116,8 +137,57 @@ impl From<Row> for Driver {
     }
 }
 
-/// Makes and changes rows, in their order.
-pub(super) async fn apply(tx: &mut Tx<'_>, edits: &[&DriverEdit]) -> Result<Vec<Driver>, sql::Error> {
+/// Makes and changes rows: those of one driver in their order.
+pub(super) async fn apply(
+    tx: &mut Tx<'_>,
+    edits: &[&DriverEdit],
+    locked: &mut Locked,
+) -> Result<Vec<Edited>, sql::Error> {
+    let now = if edits.is_empty() { 0 } else { tx.now().await?.micros() };
+    let mut edited: Vec<(usize, Edited)> = Vec::with_capacity(edits.len());
+    // New rows are locked by being made: in the order of their ids, too.
+    let mut order: Vec<usize> = (0..edits.len()).collect();
+    order.sort_by_key(|place| edits[*place].id);
+    // Edits are few, and each must see the one before.
+    for place in order {
+        let edit = edits[place];
+        let known = locked.drivers.entry(edit.id).or_default();
+        let done = match flags(&edit.change, known) {
+            Ok((approved, on_duty)) => {
+                let driver = write(tx, edit, approved, on_duty, now).await?;
+                (known.approved, known.on_duty) = (driver.approved, driver.on_duty);
+                Edited::Done(Box::new(driver))
+            }
+            Err(refused) => refused,
+        };
+        edited.push((place, done));
+    }
+    edited.sort_by_key(|(place, _)| *place);
+    Ok(edited.into_iter().map(|(_, edited)| edited).collect())
+}
+
+/// What becomes of `approved` and `on_duty`, where it changes; or why nothing does.
+fn flags(change: &DriverChange, known: &Known) -> Result<(Option<bool>, Option<bool>), Edited> {
+    match (change, known.ride) {
+        (DriverChange::Met, _) => Ok((None, None)),
+        (DriverChange::Approved(true), _) => Ok((Some(true), None)),
+        // Whoever drives goes off duty with the ride.
+        (DriverChange::Approved(false), Some(_)) => Ok((Some(false), None)),
+        (DriverChange::Approved(false) | DriverChange::Profile(_), None) => Ok((Some(false), Some(false))),
+        (DriverChange::OnDuty(true), _) if !known.approved => Err(Edited::NotApproved),
+        (DriverChange::OnDuty(true), _) => Ok((None, Some(true))),
+        (DriverChange::OnDuty(false), None) => Ok((None, Some(false))),
+        (DriverChange::OnDuty(false) | DriverChange::Profile(_), Some(ride)) => Err(Edited::Bound(ride)),
+    }
+}
+
+async fn write(
+    tx: &mut Tx<'_>,
+    edit: &DriverEdit,
+    approved: Option<bool>,
+    on_duty: Option<bool>,
+    now: i64,
+) -> Result<Driver, sql::Error> {
     const WRITE: RowsSql = rows_sql!(
         "INSERT INTO drivers (id, subject, profile, approved, on_duty, token, offered, accepted, idle_since, updated_at)
          SELECT " id(0) ", COALESCE(" text(1) ", ''), COALESCE(" text(2) ", 'null'), COALESCE(" int(3) ", 0),
@@ -131,35 +201,27 @@ pub(super) async fn apply(tx: &mut Tx<'_>, edits: &[&DriverEdit]) -> Result<Vec<
              updated_at = excluded.updated_at
          RETURNING id, subject, profile, approved, on_duty, offered, accepted, idle_since, updated_at"
     );
-    let mut drivers = Vec::with_capacity(edits.len());
-    let now = if edits.is_empty() { 0 } else { tx.now().await?.micros() };
-    // Edits are few, and each must see the one before.
-    for edit in edits {
-        let mut json = Json::array(1, 300);
-        // A changed profile waits for an operator again.
-        let approved = edit.approved.or(edit.profile.is_some().then_some(false));
-        let number = |row: &mut Json, flag: Option<bool>| match flag {
-            Some(flag) => row.number(i64::from(flag)),
+    let number = |row: &mut Json, flag: Option<bool>| match flag {
+        Some(flag) => row.number(i64::from(flag)),
+        None => row.null(),
+    };
+    let mut json = Json::array(1, 300);
+    json.row(|row| {
+        row.id(edit.id.uuid());
+        match &edit.subject {
+            Some(subject) => row.text(subject),
             None => row.null(),
-        };
-        json.row(|row| {
-            row.id(edit.id.uuid());
-            match &edit.subject {
-                Some(subject) => row.text(subject),
-                None => row.null(),
-            }
-            match &edit.profile {
-                Some(profile) => row.text(&serde_json::to_string(profile).unwrap_or_default()),
-                None => row.null(),
-            }
-            number(row, approved);
-            number(row, edit.on_duty);
-            row.number(now);
-        });
-        let rows: Vec<Row> = WRITE.fetch(tx, json.end()).await?;
-        drivers.extend(rows.into_iter().map(Driver::from));
-    }
-    Ok(drivers)
+        }
+        match &edit.change {
+            DriverChange::Profile(profile) => row.text(&serde_json::to_string(profile).unwrap_or_default()),
+            _ => row.null(),
+        }
+        number(row, approved);
+        number(row, on_duty);
+        row.number(now);
+    });
+    let row: Option<Row> = WRITE.fetch(tx, json.end()).await?.pop();
+    row.map(Driver::from).ok_or_else(|| sqlx::Error::RowNotFound.into())
 }
 
 impl Store {

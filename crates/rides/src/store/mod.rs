@@ -3,12 +3,15 @@
 mod batch;
 mod drivers;
 mod lists;
+mod locked;
 mod notices;
 mod push;
 mod schema;
 mod steps;
+mod sweep;
 
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use tessera_kernel::Clock;
 use tessera_store::claims::{self, SqlClaims};
@@ -20,9 +23,10 @@ use crate::domain::fare::Tariff;
 use crate::domain::ids::DriverId;
 use crate::domain::ride::Ride;
 use batch::{Batch, Listeners, What};
+use sweep::Sweep;
 
 pub use batch::Write;
-pub use drivers::{Driver, DriverEdit, Profile};
+pub use drivers::{Driver, DriverChange, DriverEdit, Edited, Profile};
 pub use lists::{Page, RidesOf, Waiting};
 pub use notices::{Change, Notices};
 pub use push::{Attempt, DeviceEdit, MOST_DEVICES};
@@ -30,7 +34,8 @@ pub use steps::{Step, Stepped};
 
 /// The steps of the schema, the claims' table among them.
 pub fn migrations() -> Vec<Migration> {
-    schema::RIDES.iter().copied().chain([claims::migration(2)]).chain(schema::PUSH.iter().copied()).collect()
+    let later = schema::PUSH.iter().chain(schema::OLD).copied();
+    schema::RIDES.iter().copied().chain([claims::migration(2)]).chain(later).collect()
 }
 
 /// The database of rides. Cheap to clone.
@@ -102,6 +107,17 @@ impl Store {
         }
     }
 
+    /// Removes estimates that ended without a request longer ago than that, so many at the most. Gives how many.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn sweep_estimates(&self, kept: Duration, limit: u32) -> Result<usize, Error> {
+        match self.writer.submit(Write::Sweep(Sweep { kept, limit })).await? {
+            What::Swept(removed) => Ok(removed),
+            _ => Err(unexpected()),
+        }
+    }
+
     /// Takes a ride a step further, if its state allows it.
     ///
     /// # Errors
@@ -117,9 +133,9 @@ impl Store {
     ///
     /// # Errors
     /// Those of the database.
-    pub async fn edit_driver(&self, edit: DriverEdit) -> Result<Driver, Error> {
+    pub async fn edit_driver(&self, edit: DriverEdit) -> Result<Edited, Error> {
         match self.writer.submit(Write::Driver(Box::new(edit))).await? {
-            What::Driver(driver) => Ok(*driver),
+            What::Driver(edited) => Ok(edited),
             _ => Err(unexpected()),
         }
     }

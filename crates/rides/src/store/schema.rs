@@ -17,3 +17,6 @@ pub(crate) const PUSH: &[Migration] = &[Migration {
     sql: include_str!("schema/3.sqlite.sql"),
     postgres: Some(include_str!("schema/3.postgres.sql")),
 }];
+
+/// Estimates are removed when they are old.
+pub(crate) const OLD: &[Migration] = &[Migration::new(4, "old estimates", include_str!("schema/4.sql"))];

@@ -1,6 +1,6 @@
 //! Rides and the steps that they take: each under the lock of its ride and of the drivers that it names.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use sqlx::types::Uuid;
@@ -9,6 +9,7 @@ use tessera_store::rows::{Json, RowsSql};
 use tessera_store::rows_sql;
 use tessera_store::sql::{self, Tx};
 
+use super::locked::{Known, Locked};
 use crate::domain::fare::Tariff;
 use crate::domain::ids::{DriverId, RideId};
 use crate::domain::ride::{Command, Refused, Ride, State};
@@ -31,17 +32,12 @@ pub enum Stepped {
     Done(Ride, Option<DriverId>),
     /// Why not, and the ride as it is.
     Refused(Refused, Ride),
-    /// The driver has an offer or a ride already, was asked for this one before, or under a later claim.
+    /// The driver has an offer or a ride already, was asked for this one before, or under a later claim; or is off duty.
     DriverBound(Ride),
+    /// No operator lets this driver drive any more.
+    NotApproved(DriverId),
     /// There is no such ride, or it is another's.
     Missing,
-}
-
-/// A driver's row, as far as steps need it.
-struct Bound {
-    /// Which ride the driver is asked for or drives.
-    ride: Option<RideId>,
-    token: i64,
 }
 
 /// Keeps new estimates, made now by the store's clock.
@@ -57,22 +53,23 @@ pub(super) async fn insert(tx: &mut Tx<'_>, new: &[&Ride]) -> Result<Vec<Ride>, 
 }
 
 /// Takes the steps, in their order.
-pub(super) async fn apply(tx: &mut Tx<'_>, tariff: &Tariff, steps: &[&Step]) -> Result<Vec<Stepped>, sql::Error> {
+pub(super) async fn apply(
+    tx: &mut Tx<'_>,
+    tariff: &Tariff,
+    steps: &[&Step],
+    locked: &mut Locked,
+) -> Result<Vec<Stepped>, sql::Error> {
     if steps.is_empty() {
         return Ok(Vec::new());
     }
-    let mut rides = lock_rides(tx, steps.iter().map(|step| step.ride).collect()).await?;
     let wanted: Vec<(RideId, DriverId)> =
         steps.iter().filter_map(|step| Some((step.ride, wanted(&step.command)?))).collect();
-    let drivers =
-        wanted.iter().map(|(_, driver)| *driver).chain(rides.values().filter_map(Ride::bound_driver)).collect();
-    let mut drivers = lock_drivers(tx, &drivers).await?;
     let mut asked = asked_before(tx, &wanted).await?;
     let now = tx.now().await?;
+    let Locked { rides, drivers } = locked;
     let mut stepped = Vec::with_capacity(steps.len());
     let (mut events, mut freed, mut bound, mut offers) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    // Offers to each driver, and the last one's token: also of those that are over already.
-    let mut counted: BTreeMap<DriverId, (i64, i64)> = BTreeMap::new();
+    let mut touched: BTreeSet<DriverId> = BTreeSet::new();
     for step in steps {
         let known = rides.get(&step.ride).filter(|ride| step.rider.as_ref().is_none_or(|rider| *ride.rider == **rider));
         let Some(ride) = known else {
@@ -86,24 +83,39 @@ pub(super) async fn apply(tx: &mut Tx<'_>, tariff: &Tariff, steps: &[&Step]) -> 
                 continue;
             }
         };
-        if let Command::Offer(offer) = &step.command {
-            let free = |known: &&mut Bound| known.ride.is_none() && known.token < offer.token;
-            let driver = drivers.get_mut(&offer.driver).filter(free).filter(|_| asked.insert((ride.id, offer.driver)));
-            let Some(driver) = driver else {
-                stepped.push(Stepped::DriverBound(ride.clone()));
-                continue;
-            };
-            *driver = Bound { ride: Some(ride.id), token: offer.token };
-            bound.push((offer.driver, ride.id, offer.id.uuid(), offer.token));
-            let count = counted.entry(offer.driver).or_default();
-            *count = (count.0 + 1, offer.token);
-            offers.extend(next.offer.clone().map(|offer| (ride.id, offer)));
+        match &step.command {
+            Command::Offer(offer) => {
+                let free = |known: &&mut Known| {
+                    known.approved && known.on_duty && known.ride.is_none() && known.token < offer.token
+                };
+                let driver = drivers.get_mut(&offer.driver).filter(free);
+                let Some(driver) = driver.filter(|_| asked.insert((ride.id, offer.driver))) else {
+                    stepped.push(Stepped::DriverBound(ride.clone()));
+                    continue;
+                };
+                driver.ride = Some(ride.id);
+                driver.token = offer.token;
+                driver.offered += 1;
+                touched.insert(offer.driver);
+                bound.push((offer.driver, ride.id, offer.id.uuid(), offer.token));
+                offers.extend(next.offer.clone().map(|offer| (ride.id, offer)));
+            }
+            Command::Accept { driver, .. } => {
+                let Some(known) = drivers.get_mut(driver).filter(|known| known.approved) else {
+                    stepped.push(Stepped::NotApproved(*driver));
+                    continue;
+                };
+                known.accepted += 1;
+                touched.insert(*driver);
+            }
+            _ => {}
         }
         let let_go = ride.bound_driver().filter(|_| next.bound_driver().is_none());
         if let Some(driver) = let_go {
             if let Some(known) = drivers.get_mut(&driver) {
-                known.ride = None;
+                known.let_go(now);
             }
+            touched.insert(driver);
             bound.retain(|(bound, ..)| *bound != driver);
             freed.push(driver);
         }
@@ -112,18 +124,17 @@ pub(super) async fn apply(tx: &mut Tx<'_>, tariff: &Tariff, steps: &[&Step]) -> 
         stepped.push(Stepped::Done(next, let_go));
     }
     let changed: BTreeSet<RideId> = events.iter().map(|(ride, _)| ride.id).collect();
-    unbind(tx, &freed, now).await?;
+    unbind(tx, &freed).await?;
     write_rides(tx, changed.iter().filter_map(|id| rides.get(id))).await?;
     bind(tx, &bound).await?;
-    count_offers(tx, &counted).await?;
+    locked.write_drivers(tx, &touched, now).await?;
     write_offers(tx, &offers, now).await?;
-    count_answers(tx, steps, &stepped).await?;
     write_events(tx, events.iter().map(|(ride, kind)| (ride, *kind))).await?;
     Ok(stepped)
 }
 
 /// Whom a command wants to ask.
-fn wanted(command: &Command) -> Option<DriverId> {
+pub(super) fn wanted(command: &Command) -> Option<DriverId> {
     match command {
         Command::Offer(offer) => Some(offer.driver),
         _ => None,
@@ -152,46 +163,9 @@ async fn asked_before(
     Ok(rows.into_iter().map(|(ride, driver)| (ride.into(), driver.into())).collect())
 }
 
-async fn lock_rides(tx: &mut Tx<'_>, ids: BTreeSet<RideId>) -> Result<HashMap<RideId, Ride>, sql::Error> {
-    const READ: &str = "SELECT document FROM rides WHERE id IN (SELECT unhex(value) FROM json_each($1))";
-    const LOCK: &str = "SELECT document FROM rides WHERE id = ANY($1) ORDER BY id FOR UPDATE";
-    let ids: Vec<Uuid> = ids.into_iter().map(RideId::uuid).collect();
-    let documents: Vec<String> = match tx {
-        Tx::Sqlite { transaction, .. } => {
-            sqlx::query_scalar(READ).bind(Json::ids(&ids)).fetch_all(&mut **transaction).await?
-        }
-        Tx::Postgres { transaction } => sqlx::query_scalar(LOCK).bind(&ids).fetch_all(&mut **transaction).await?,
-    };
-    Ok(documents.iter().filter_map(|document| read_ride(document)).map(|ride| (ride.id, ride)).collect())
-}
-
 /// A ride as it was written.
 pub(super) fn read_ride(document: &str) -> Option<Ride> {
     serde_json::from_str(document).ok()
-}
-
-async fn lock_drivers(tx: &mut Tx<'_>, ids: &BTreeSet<DriverId>) -> Result<HashMap<DriverId, Bound>, sql::Error> {
-    const READ: &str = "SELECT d.id, d.token, b.ride_id FROM drivers d LEFT JOIN bindings b ON b.driver_id = d.id
-         WHERE d.id IN (SELECT unhex(value) FROM json_each($1))";
-    const LOCK: &str = "SELECT id FROM drivers WHERE id = ANY($1) ORDER BY id FOR UPDATE";
-    const LOCKED: &str = "SELECT d.id, d.token, b.ride_id FROM drivers d LEFT JOIN bindings b ON b.driver_id = d.id
-         WHERE d.id = ANY($1)";
-    let ids: Vec<Uuid> = ids.iter().map(|id| id.uuid()).collect();
-    if ids.is_empty() {
-        return Ok(HashMap::new());
-    }
-    let rows: Vec<(Uuid, i64, Option<Uuid>)> = match tx {
-        Tx::Sqlite { transaction, .. } => {
-            sqlx::query_as(READ).bind(Json::ids(&ids)).fetch_all(&mut **transaction).await?
-        }
-        Tx::Postgres { transaction } => {
-            // What is bound is read after the lock, by a statement of its own.
-            sqlx::query(LOCK).bind(&ids).execute(&mut **transaction).await?;
-            sqlx::query_as(LOCKED).bind(&ids).fetch_all(&mut **transaction).await?
-        }
-    };
-    let bound = |(id, token, ride): (Uuid, i64, Option<Uuid>)| (id.into(), Bound { ride: ride.map(Into::into), token });
-    Ok(rows.into_iter().map(bound).collect())
 }
 
 async fn write_rides<'a>(tx: &mut Tx<'_>, rides: impl Iterator<Item = &'a Ride>) -> Result<(), sql::Error> {
@@ -271,25 +245,14 @@ async fn write_events<'a>(
     Ok(())
 }
 
-async fn unbind(tx: &mut Tx<'_>, drivers: &[DriverId], now: Timestamp) -> Result<(), sql::Error> {
+async fn unbind(tx: &mut Tx<'_>, drivers: &[DriverId]) -> Result<(), sql::Error> {
     const UNBIND: RowsSql = rows_sql!("DELETE FROM bindings WHERE driver_id IN (SELECT " id(0) " FROM " rows ")");
-    const IDLE: RowsSql = rows_sql!(
-        "UPDATE drivers SET idle_since = r.now FROM (SELECT " id(0) " AS id, " int(1) " AS now FROM " rows ") r
-         WHERE drivers.id = r.id"
-    );
     if drivers.is_empty() {
         return Ok(());
     }
-    let mut json = Json::array(drivers.len(), 60);
-    for driver in drivers {
-        json.row(|row| {
-            row.id(driver.uuid());
-            row.number(now.micros());
-        });
-    }
-    let rows = json.end();
-    UNBIND.execute(tx, rows.clone()).await?;
-    IDLE.execute(tx, rows).await?;
+    let mut json = Json::array(drivers.len(), 36);
+    drivers.iter().for_each(|driver| json.row(|row| row.id(driver.uuid())));
+    UNBIND.execute(tx, json.end()).await?;
     Ok(())
 }
 
@@ -311,27 +274,6 @@ async fn bind(tx: &mut Tx<'_>, bound: &[(DriverId, RideId, Uuid, i64)]) -> Resul
         });
     }
     BIND.execute(tx, json.end()).await?;
-    Ok(())
-}
-
-/// Counts offers, what the acceptance rate of the scores is made of, and keeps the tokens that later ones must pass.
-async fn count_offers(tx: &mut Tx<'_>, counted: &BTreeMap<DriverId, (i64, i64)>) -> Result<(), sql::Error> {
-    const COUNT: RowsSql = rows_sql!(
-        "UPDATE drivers SET offered = offered + r.count, token = r.token
-         FROM (SELECT " id(0) " AS id, " int(1) " AS count, " int(2) " AS token FROM " rows ") r WHERE drivers.id = r.id"
-    );
-    if counted.is_empty() {
-        return Ok(());
-    }
-    let mut json = Json::array(counted.len(), 70);
-    for (driver, (count, token)) in counted {
-        json.row(|row| {
-            row.id(driver.uuid());
-            row.number(*count);
-            row.number(*token);
-        });
-    }
-    COUNT.execute(tx, json.end()).await?;
     Ok(())
 }
 
@@ -360,25 +302,5 @@ async fn write_offers(
         });
     }
     WRITE.execute(tx, json.end()).await?;
-    Ok(())
-}
-
-/// Counts who says yes.
-async fn count_answers(tx: &mut Tx<'_>, steps: &[&Step], stepped: &[Stepped]) -> Result<(), sql::Error> {
-    const COUNT: RowsSql =
-        rows_sql!("UPDATE drivers SET accepted = accepted + 1 WHERE id IN (SELECT " id(0) " FROM " rows ")");
-    let yes = steps.iter().zip(stepped).filter_map(|(step, stepped)| match (&step.command, stepped) {
-        (Command::Accept { driver, .. }, Stepped::Done(..)) => Some(*driver),
-        _ => None,
-    });
-    let mut json = Json::array(1, 36);
-    let mut any = false;
-    for driver in yes {
-        any = true;
-        json.row(|row| row.id(driver.uuid()));
-    }
-    if any {
-        COUNT.execute(tx, json.end()).await?;
-    }
     Ok(())
 }

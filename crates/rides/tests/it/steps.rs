@@ -9,6 +9,7 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tessera_kernel::{Clock, Ids, RandomIds, SystemClock, Uuid};
+use tessera_rides::app::Shift;
 use tessera_rides::config::Config;
 use tessera_rides::domain::ids::{DriverId, OfferId, RideId};
 use tessera_rides::domain::ride::{Command, NewOffer, Party, Ride};
@@ -154,4 +155,68 @@ async fn an_offer_cancelled_at_once(databases: &Databases, config: Config) {
     }
     judge(&town.app.store, &rides).await;
     town.app.store.close().await;
+}
+
+/// Of an offer and the end of a shift there is one winner.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_offer_and_the_end_of_a_shift_do_not_cross() {
+    for databases in [Databases::sqlite(), Databases::postgres()] {
+        let town = Town::live(&databases.fresh(), Config::default()).await;
+        for n in 0..40 {
+            let name: Arc<str> = format!("driver {n}").into();
+            let driver = town.driver(&name, place(0.0, 0.001)).await;
+            let ride = town.request("ana", place(0.0, 0.0)).await.id;
+            let mut dice = StdRng::seed_from_u64(n);
+            let offer = NewOffer { window: Duration::from_secs(9), ..new_offer(&town, driver, &mut dice).await };
+            let offering = town.app.store.step(Step { ride, command: Command::Offer(offer), rider: None });
+            let (_, ended) = tokio::join!(offering, town.app.shift(&name, Shift::Off));
+            let row = town.app.store.drivers(&[driver]).await.unwrap().pop().unwrap();
+            let bound = town.app.store.ride_of_driver(driver).await.unwrap().is_some();
+            assert_eq!(row.on_duty, ended.is_err());
+            assert!(row.on_duty || !bound, "asked for a ride, and off duty");
+        }
+        town.app.store.close().await;
+    }
+}
+
+/// Two acceptances of one driver count twice, in one transaction too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn acceptances_in_one_transaction_all_count() {
+    for databases in [Databases::sqlite(), Databases::postgres()] {
+        let town = Town::live(&databases.fresh(), Config::default()).await;
+        let driver = town.driver("dora", place(0.0, 0.001)).await;
+        let mut rides = Vec::new();
+        for n in 0..20 {
+            let both = [format!("ana {n}"), format!("bob {n}")];
+            let first = town.request(&both[0], place(0.0, 0.0)).await.id;
+            let second = town.request(&both[1], place(0.0, 0.0)).await.id;
+            let offer = async |token| NewOffer {
+                window: Duration::from_secs(9),
+                token,
+                ..new_offer(&town, driver, &mut StdRng::seed_from_u64(n)).await
+            };
+            let token = SystemClock.now().micros();
+            let (one, two) = (offer(token).await, offer(token + 1).await);
+            let step = |ride, command| town.app.store.step(Step { ride, command, rider: None });
+            let back = Command::Cancel { by: Party::Driver, driver: Some(driver), reason: String::new() };
+            let (yes, also) = (Command::Accept { driver, offer: one.id }, Command::Accept { driver, offer: two.id });
+            // What is handed in together is mostly applied together.
+            let _ = tokio::join!(
+                step(first, Command::Offer(one)),
+                step(first, yes),
+                step(first, back.clone()),
+                step(second, Command::Offer(two)),
+                step(second, also),
+                step(second, back),
+            );
+            rides.extend([first, second]);
+            if let Some(ride) = town.app.store.ride_of_driver(driver).await.unwrap() {
+                step(ride.id, Command::Cancel { by: Party::Operator, driver: None, reason: String::new() })
+                    .await
+                    .unwrap();
+            }
+        }
+        judge(&town.app.store, &rides).await;
+        town.app.store.close().await;
+    }
 }

@@ -7,9 +7,10 @@ use tessera_kernel::{Ids, RandomIds};
 use tessera_rides::Error;
 use tessera_rides::app::{Asker, Shift, StatusChange, Wish};
 use tessera_rides::config::Config;
-use tessera_rides::domain::ids::OfferId;
+use tessera_rides::domain::ids::{DriverId, OfferId};
 use tessera_rides::domain::ride::{Command, NewOffer, State};
 use tessera_rides::jobs::due;
+use tessera_rides::jobs::duty::Duties;
 use tessera_rides::jobs::matcher::Matcher;
 use tessera_rides::locations::{Duty, Refusal, Report};
 use tessera_rides::routes::Osrm;
@@ -28,6 +29,12 @@ async fn contract(databases: &Databases) {
     nobody_is_asked_twice_whatever_a_matcher_believes(&town().await).await;
     who_drives_another_is_not_freed_by_an_old_offer(&town().await).await;
     a_shift_does_not_end_within_a_ride(&town().await).await;
+    who_is_off_duty_is_not_asked(&town().await).await;
+    who_is_approved_no_longer_accepts_nothing(&town().await).await;
+    a_withdrawn_approval_ends_the_shift_with_the_ride(&town().await).await;
+    what_changes_of_drivers_is_listed(&town().await).await;
+    let hasty = Config { estimate_ttl_s: 1, ..Config::default() };
+    old_estimates_are_removed(&Town::live(&databases.fresh(), hasty).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -146,10 +153,7 @@ async fn nobody_is_asked_twice_whatever_a_matcher_believes(town: &Town) {
     matcher.round().await.unwrap();
     let (_, offer) = open(&app.store.ride(ride).await.unwrap().unwrap());
     app.respond(driver, ride, offer, false).await.unwrap();
-    let window = Duration::from_secs(15);
-    let id = OfferId::from(RandomIds.next());
-    let command = Command::Offer(NewOffer { id, driver, token: i64::MAX, window, eta_s: 1 });
-    let stepped = app.store.step(Step { ride, command, rider: None }).await.unwrap();
+    let stepped = app.store.step(Step { ride, command: an_offer(driver), rider: None }).await.unwrap();
     assert!(matches!(stepped, Stepped::DriverBound(_)), "{stepped:?}");
 }
 
@@ -177,6 +181,97 @@ async fn a_shift_does_not_end_within_a_ride(town: &Town) {
     app.cancel(&Asker::Rider("ana".into()), ride, String::new(), false).await.unwrap();
     assert!(!app.shift(&"dora".into(), Shift::Off).await.unwrap().on_duty);
     assert!(app.locations.get(driver).await.unwrap().is_none());
+}
+
+/// Whatever a matcher read a moment ago.
+async fn who_is_off_duty_is_not_asked(town: &Town) {
+    let driver = town.driver("dora", place(0.0, 0.001)).await;
+    let ride = town.request("ana", place(0.0, 0.0)).await.id;
+    town.app.shift(&"dora".into(), Shift::Off).await.unwrap();
+    let stepped = town.app.store.step(Step { ride, command: an_offer(driver), rider: None }).await.unwrap();
+    assert!(matches!(stepped, Stepped::DriverBound(_)), "{stepped:?}");
+}
+
+fn an_offer(driver: DriverId) -> Command {
+    let (id, window) = (OfferId::from(RandomIds.next()), Duration::from_secs(15));
+    Command::Offer(NewOffer { id, driver, token: i64::MAX, window, eta_s: 1 })
+}
+
+async fn who_is_approved_no_longer_accepts_nothing(town: &Town) {
+    let (app, mut matcher) = (&town.app, Matcher::new(town.app.clone()));
+    let driver = town.driver("dora", place(0.0, 0.001)).await;
+    let ride = town.request("ana", place(0.0, 0.0)).await.id;
+    matcher.round().await.unwrap();
+    let (_, offer) = open(&app.store.ride(ride).await.unwrap().unwrap());
+    app.approve(driver, false).await.unwrap();
+    let refused = app.respond(driver, ride, offer, true).await;
+    assert!(matches!(refused, Err(Error::NotReady { .. })), "{refused:?}");
+    app.respond(driver, ride, offer, false).await.unwrap();
+    let row = app.store.drivers(&[driver]).await.unwrap().pop().unwrap();
+    assert!(!row.on_duty, "nothing keeps the shift");
+    let other = town.request("bob", place(0.0, 0.0)).await.id;
+    let stepped = app.store.step(Step { ride: other, command: an_offer(driver), rider: None }).await.unwrap();
+    assert!(matches!(stepped, Stepped::DriverBound(_)), "{stepped:?}");
+}
+
+async fn a_withdrawn_approval_ends_the_shift_with_the_ride(town: &Town) {
+    let (app, mut matcher) = (&town.app, Matcher::new(town.app.clone()));
+    let mut duties = Duties::new(app.clone());
+    let driver = town.driver("dora", place(0.0, 0.001)).await;
+    let ride = town.request("ana", place(0.0, 0.0)).await;
+    matcher.round().await.unwrap();
+    let (_, offer) = open(&app.store.ride(ride.id).await.unwrap().unwrap());
+    app.respond(driver, ride.id, offer, true).await.unwrap();
+    assert!(app.approve(driver, false).await.unwrap().on_duty, "the rider still sees the car");
+    duties.round().await.unwrap();
+    assert_eq!(app.locations.get(driver).await.unwrap().unwrap().duty, Duty::Busy);
+    app.set_status(driver, ride.id, StatusChange::Arrived).await.unwrap();
+    app.set_status(driver, ride.id, StatusChange::PickedUp(ride.code)).await.unwrap();
+    app.set_status(driver, ride.id, StatusChange::Completed).await.unwrap();
+    let row = app.store.drivers(&[driver]).await.unwrap().pop().unwrap();
+    assert!(!row.on_duty && !row.approved);
+    duties.round().await.unwrap();
+    assert!(app.locations.get(driver).await.unwrap().is_none());
+}
+
+/// Who goes on from the last change misses no count.
+async fn what_changes_of_drivers_is_listed(town: &Town) {
+    let (app, mut matcher) = (&town.app, Matcher::new(town.app.clone()));
+    let driver = town.driver("dora", place(0.0, 0.001)).await;
+    let ride = town.request("ana", place(0.0, 0.0)).await.id;
+    let row = async || app.store.drivers(&[driver]).await.unwrap().pop().unwrap();
+    let mut seen = row().await;
+    matcher.round().await.unwrap();
+    let (_, offer) = open(&app.store.ride(ride).await.unwrap().unwrap());
+    for (accepts, counts) in [(false, (1, 0)), (true, (1, 1))] {
+        if accepts {
+            app.respond(driver, ride, offer, true).await.unwrap();
+        }
+        let now = row().await;
+        assert_eq!((now.offered, now.accepted), counts);
+        assert!(now.updated_at > seen.updated_at, "{now:?}");
+        seen = now;
+    }
+}
+
+async fn old_estimates_are_removed(town: &Town) {
+    let store = &town.app.store;
+    let ride = town.request("ana", place(0.0, 0.0)).await.id;
+    let wish = Wish { pickup: place(0.0, 0.0), destination: place(0.02, 0.0) };
+    let (expired, cancelled) =
+        (town.app.estimate("bob", wish).await.unwrap().id, town.app.estimate("bob", wish).await.unwrap().id);
+    town.app.cancel(&Asker::Rider("bob".into()), cancelled, String::new(), false).await.unwrap();
+    while store.ride(expired).await.unwrap().unwrap().state != State::Expired {
+        due::round(&town.app).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    due::sweep(&town.app).await.unwrap();
+    assert!(store.ride(expired).await.unwrap().is_some(), "it is not old");
+    assert_eq!(store.sweep_estimates(Duration::ZERO, 500).await.unwrap(), 2);
+    for gone in [expired, cancelled] {
+        assert!(store.ride(gone).await.unwrap().is_none() && store.history(gone).await.unwrap().is_empty());
+    }
+    assert!(store.ride(ride).await.unwrap().is_some());
 }
 
 /// The positions of a process are gone with it; shifts are not.
