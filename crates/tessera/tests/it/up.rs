@@ -172,7 +172,11 @@ async fn two_run_in_one_process() {
     let scratch = ScratchDir::new();
     let config = |n: u8| -> Config {
         let data = Some(scratch.file(&format!("data-{n}")));
-        settings::load(&Flags { config: None, data, listen: Some("127.0.0.1:0".into()), pipelines: None }, []).unwrap()
+        settings::load(
+            &Flags { config: None, data, listen: Some("127.0.0.1:0".into()), pipelines: None, gateway: None },
+            [],
+        )
+        .unwrap()
     };
     let first = tessera_tessera::up::start(&config(1), ROLES).await.unwrap();
     let second = tessera_tessera::up::start(&config(2), ROLES).await.unwrap();
