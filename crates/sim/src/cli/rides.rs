@@ -47,6 +47,9 @@ pub struct RidesArgs {
     /// Where people go
     #[arg(long, value_enum, default_value = "porto")]
     city: City,
+    /// Only trips whose line from pickup to destination is no longer than this, metres
+    #[arg(long, value_name = "METRES", value_parser = longest)]
+    longest: Option<f64>,
     /// How many drivers are on duty, 1 to 20000
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..=20_000))]
     drivers: u64,
@@ -57,7 +60,7 @@ pub struct RidesArgs {
     /// of one place, which is drawn from the seed; 1 is no rush
     #[arg(long, value_name = "TIMES", default_value_t = 1.0, value_parser = surge)]
     surge: f64,
-    /// From the first request to the last, such as 90s, 10m or 1h; rides that are under way then may end
+    /// From the first request to the last, such as 90s, 10m or 1h; those who are under way then are driven to the end, and faster
     #[arg(long, value_name = "SPAN", default_value = "5m", value_parser = span)]
     duration: Duration,
     /// Everything that riders and drivers decide comes from it
@@ -100,6 +103,10 @@ fn per_minute(text: &str) -> Result<f64, String> {
 
 fn surge(text: &str) -> Result<f64, String> {
     number(text, 1.0..=100.0, "give 1, which is no rush, to 100")
+}
+
+fn longest(text: &str) -> Result<f64, String> {
+    number(text, 100.0..=1_000_000.0, "give 100 to 1000000 metres")
 }
 
 fn pace(text: &str) -> Result<f64, String> {
@@ -145,6 +152,7 @@ impl RidesArgs {
                 City::Porto => Town::Porto,
                 City::Map => Town::OfMap,
             },
+            longest_m: self.longest,
             drivers: self.drivers,
             demand: Demand { per_minute: self.requests_per_minute, surge: self.surge, lasts: self.duration },
             seed: self.seed,
@@ -176,5 +184,6 @@ mod tests {
         }
         assert!(surge("0.9").is_err() && surge("NaN").is_err() && surge("3") == Ok(3.0));
         assert!(pace("0").is_err() && per_minute("0").unwrap_err().contains("0.1"));
+        assert!(longest("99").unwrap_err().contains("100") && longest("1500") == Ok(1_500.0));
     }
 }

@@ -36,7 +36,11 @@ pub struct Trip {
 
 /// The trips that people make in a city.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Trips(Vec<Trip>);
+pub struct Trips {
+    trips: Vec<Trip>,
+    /// No line from a pickup to a destination is longer, metres, a few steps apart.
+    longest_m: f64,
+}
 
 impl Trips {
     /// Those of Porto.
@@ -53,7 +57,7 @@ impl Trips {
         };
         let lines = PORTO.lines().skip(1);
         let trips: Option<Vec<Trip>> = lines.map(read).collect();
-        trips.map(Self).ok_or_else(|| "the packaged trips of Porto cannot be read".to_owned())
+        trips.map(Self::from).ok_or_else(|| "the packaged trips of Porto cannot be read".to_owned())
     }
 
     /// Between random junctions; none where there are no two of them far enough apart.
@@ -62,7 +66,7 @@ impl Trips {
         let mut junction = || roads.place(roads.any(&mut rng)?);
         let pairs = std::iter::repeat_with(|| Some(Trip { pickup: junction()?, destination: junction()? }));
         let far = |trip: &Trip| trip.pickup.distance_m(trip.destination) >= SHORTEST_M;
-        Self(pairs.take(20 * PAIRS).map_while(|trip| trip).filter(far).take(PAIRS).collect())
+        Self::from(pairs.take(20 * PAIRS).map_while(|trip| trip).filter(far).take(PAIRS).collect::<Vec<_>>())
     }
 
     /// Those that lie between the corners in the south-west and the north-east.
@@ -71,17 +75,24 @@ impl Trips {
             (south_west.lat()..=north_east.lat()).contains(&place.lat())
                 && (south_west.lng()..=north_east.lng()).contains(&place.lng())
         };
-        Self(self.0.into_iter().filter(|trip| lies(trip.pickup) && lies(trip.destination)).collect())
+        let trips = self.trips.into_iter().filter(|trip| lies(trip.pickup) && lies(trip.destination)).collect();
+        Self { trips, ..self }
+    }
+
+    /// Those whose line is no longer than so many metres.
+    pub fn up_to(self, longest_m: f64) -> Self {
+        let is_short = |trip: &Trip| trip.pickup.distance_m(trip.destination) <= longest_m;
+        Self { trips: self.trips.into_iter().filter(is_short).collect(), longest_m }
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.trips.is_empty()
     }
 
     /// One of them, its ends a few steps off.
     pub fn draw(&self, rng: &mut StdRng) -> Option<Trip> {
-        let trip = self.0.get(rng.random_range(0..self.0.len().max(1)))?;
+        let trip = self.trips.get(rng.random_range(0..self.trips.len().max(1)))?;
         for _ in 0..10 {
             let near =
                 Trip { pickup: near(trip.pickup, AROUND_M, rng), destination: near(trip.destination, AROUND_M, rng) };
@@ -99,12 +110,18 @@ impl Trips {
         for _ in 0..20 {
             let trip = self.draw(rng)?;
             let there = if rng.random_range(0..2_u32) == 0 { trip.pickup } else { trip.destination };
-            if there.distance_m(pickup) >= SHORTEST_M {
+            if (SHORTEST_M..=self.longest_m).contains(&there.distance_m(pickup)) {
                 far = Some(there);
                 break;
             }
         }
         far.map(|destination| Trip { pickup, destination })
+    }
+}
+
+impl From<Vec<Trip>> for Trips {
+    fn from(trips: Vec<Trip>) -> Self {
+        Self { trips, longest_m: f64::INFINITY }
     }
 }
 
@@ -186,11 +203,16 @@ mod tests {
     #[test]
     fn porto_has_trips() {
         let trips = Trips::porto().unwrap();
-        assert!(trips.0.len() > 100, "{}", trips.0.len());
+        assert!(trips.trips.len() > 100, "{}", trips.trips.len());
         let centre = Place::from_degrees(41.15, -8.60).unwrap();
-        assert!(trips.0.iter().all(|trip| trip.pickup.distance_m(centre) < 5_000.0));
+        assert!(trips.trips.iter().all(|trip| trip.pickup.distance_m(centre) < 5_000.0));
         assert!(!trips.clone().within(Place::from_degrees(41.0, -9.0).unwrap(), centre).is_empty());
-        assert!(trips.within(centre, centre).is_empty());
+        assert!(trips.clone().within(centre, centre).is_empty());
+        let (short, rng) = (trips.up_to(1_500.0), &mut rng(1, 1));
+        let length = |trip: Trip| trip.pickup.distance_m(trip.destination);
+        assert!((0..100).all(|_| short.draw(rng).map(length).unwrap() < 1_500.0 + 2.0 * AROUND_M));
+        assert!((0..100).filter_map(|_| short.draw_from(centre, 600.0, rng)).all(|trip| length(trip) <= 1_500.0));
+        assert!(short.up_to(10.0).is_empty());
     }
 
     #[test]

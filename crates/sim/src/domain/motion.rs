@@ -41,6 +41,15 @@ impl Motion {
         Self { speed: speed.clamp(0.1, FASTEST), ..way }
     }
 
+    /// What is left of it after so long, at a speed that is so many times as high; and how much faster that is in the end.
+    pub fn hurried(&self, passed: Duration, times: f64) -> (Self, f64) {
+        let far = passed.as_secs_f64() * self.speed;
+        let rest = self.ahead.iter().filter(|(_, reached)| *reached > far);
+        let ahead = rest.map(|(place, reached)| (*place, reached - far)).collect();
+        let speed = (self.speed * times).clamp(self.speed, FASTEST.max(self.speed));
+        (Self { start: self.after(passed).0, ahead, speed }, speed / self.speed)
+    }
+
     /// Metres from start to end.
     pub fn length_m(&self) -> f64 {
         self.ahead.last().map_or(0.0, |(_, far)| *far)
@@ -95,6 +104,17 @@ mod tests {
         assert!(later.distance_m(place(0.01, 0.005)) < 1.0 && east == Some(90), "{later} {east:?}");
         assert_eq!(way.after(Duration::from_secs(101)), (line[1], None));
         assert_eq!(heading(place(0.0, 0.0), place(-0.1, -0.1)), 225);
+    }
+
+    #[test]
+    fn a_hurried_car_goes_on_from_where_it_is() {
+        let way = Motion::within(place(0.0, 0.0), &[place(0.01, 0.0), place(0.01, 0.01)], 100.0);
+        let (fast, times) = way.hurried(Duration::from_secs(25), 2.0);
+        assert_eq!((fast.after(Duration::ZERO).0, times), (way.after(Duration::from_secs(25)).0, 2.0));
+        assert!((fast.takes().as_secs_f64() - 37.5).abs() < 0.01 && fast.end() == way.end());
+        let (fastest, times) = fast.hurried(Duration::from_secs(5), 20.0);
+        assert!(times < 2.0 && fastest.takes() < fast.takes(), "{times}");
+        assert_eq!(fastest.hurried(Duration::from_secs(90), 20.0).0.takes(), Duration::ZERO);
     }
 
     #[test]

@@ -11,10 +11,13 @@ struct Server {
 }
 
 impl Server {
+    /// With short deadlines: offers that nobody answers, and searches, take most of a run's time.
     fn up() -> Self {
         let scratch = ScratchDir::new();
+        std::fs::write(scratch.file("tessera.toml"), "[rides.matching]\noffer_s = 5\nsearch_s = 20\n").unwrap();
         let mut command = tessera_command(&tessera());
         command.args(["serve", "rides", "--listen", "127.0.0.1:0", "--data"]).arg(scratch.file("data"));
+        command.arg("--config").arg(scratch.file("tessera.toml"));
         let process = Process::spawn(&mut command);
         let line = process.wait_for("/metrics");
         let url = line.split_whitespace().last().unwrap().trim_end_matches("/metrics").to_owned();
@@ -24,7 +27,8 @@ impl Server {
     fn rides(&self, arguments: &[&str]) -> Process {
         let mut command = tessera_command(&tessera());
         command.args(["sim", "rides", "--server", &self.url, "--pace", "20", "--data"]);
-        Process::spawn(command.arg(self.scratch.file("data")).args(arguments))
+        command.arg(self.scratch.file("data")).arg("--config").arg(self.scratch.file("tessera.toml"));
+        Process::spawn(command.args(arguments))
     }
 }
 
@@ -36,8 +40,10 @@ fn number(report: &Value, pointer: &str) -> u64 {
 fn a_city_drives_its_rides_are_as_they_must_be_and_a_seed_repeats_its_people() {
     let server = Server::up();
     let begin = |positions: &str| {
-        let city = ["--drivers", "25", "--requests-per-minute", "90", "--surge", "2", "--duration", "10s", "--json"];
-        server.rides(&[city.as_slice(), &["--seed", "5", "--positions", positions]].concat())
+        // Many cars and short ways: no car is faster than 60 m/s.
+        let city = ["--drivers", "40", "--requests-per-minute", "90", "--surge", "2", "--duration", "10s", "--json"];
+        let short = ["--longest", "1500", "--seed", "5", "--positions", positions];
+        server.rides(&[city.as_slice(), &short].concat())
     };
     let end = |run: Process| -> Value {
         let finished = run.wait();
@@ -72,6 +78,7 @@ fn what_cannot_be_run_is_said_with_a_remedy() {
         (["--surge", "0.5"], 2, "0.5", "give 1"),
         (["--duration", "soon"], 2, "soon", "90s"),
         (["--drivers", "0"], 2, "0", "1..=20000"),
+        (["--longest", "100"], 2, "100", "more metres"),
     ] {
         let finished = server.rides(&arguments).wait();
         assert_eq!(finished.code(), Some(code), "{finished:?}");

@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 use tessera_kernel::{Place, read_id};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::City;
 use super::street::Meeting;
 use super::tally::Count;
+use super::{City, HURRY};
 use crate::Error;
 use crate::client::{Answer, Ask, Call, Events};
 use crate::domain::book::{Asked, State};
@@ -189,6 +189,18 @@ impl Driver {
         }
     }
 
+    /// Drives for so long, and faster once the city closes; false where the ride is no longer this driver's.
+    async fn drives(&mut self, ride: &str, takes: Duration) -> bool {
+        let city = Arc::clone(&self.city);
+        let began = Instant::now();
+        tokio::select! {
+            kept = self.waits(ride, takes) => return kept,
+            () = city.closing.cancelled(), if !city.closing.is_cancelled() => {}
+        }
+        let faster = city.street.hurry(self.car, HURRY / city.pace);
+        self.waits(ride, takes.saturating_sub(began.elapsed()).div_f64(faster)).await
+    }
+
     /// A step of a ride. Whether it was taken; where it was not, somebody else was faster.
     async fn step(&self, call: Call, path: &str, body: &Value) -> Result<Option<Answer>, Error> {
         let token = self.token()?;
@@ -283,7 +295,7 @@ impl Driver {
         let city = Arc::clone(&self.city);
         let takes = self.sets_out(ride.pickup, route, seconds);
         let on_the_way = takes.mul_f64(gives_back_at.unwrap_or(1.0));
-        if !self.waits(&ride.ride_id, on_the_way).await {
+        if !self.drives(&ride.ride_id, on_the_way).await {
             city.street.free(self.car);
             return Ok(());
         }
@@ -310,7 +322,7 @@ impl Driver {
         line.push(to);
         let here = city.street.here(self.car).unwrap_or(to);
         let guessed = here.distance_m(to) * DETOUR / GUESSED_SPEED;
-        let seconds = seconds.map_or(guessed, f64::from) / city.pace;
+        let seconds = seconds.map_or(guessed, f64::from) / city.pace();
         city.street.drive(self.car, &line, seconds)
     }
 
@@ -383,7 +395,7 @@ impl Driver {
     async fn brings(&mut self, ride: &Ride) -> Result<(), Error> {
         let city = Arc::clone(&self.city);
         let takes = self.sets_out(ride.destination, Some(&ride.route), Some(ride.duration_s));
-        if self.waits(&ride.ride_id, takes).await {
+        if self.drives(&ride.ride_id, takes).await {
             let body = json!({ "ride_id": ride.ride_id, "status": "completed" });
             if self.step(Call::Status, "/ride/status", &body).await?.is_none() {
                 city.tally.found(format!("ride `{}` could not be completed by its driver", ride.ride_id));

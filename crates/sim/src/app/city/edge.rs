@@ -48,7 +48,7 @@ async fn passes_on(city: &City) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
         ticks.tick().await;
-        let due = city.street.due(city.roads.as_ref(), city.pace);
+        let due = city.street.due(city.roads.as_ref(), city.pace());
         for batch in due.chunks(BATCH) {
             if let Err(error) = send(city, batch).await {
                 city.tally.broke(&error);

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use rand::rngs::StdRng;
-use tessera_kernel::{Clock, Place};
+use tessera_kernel::{Clock, Place, Timestamp};
 use tessera_service::Keys;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -40,6 +40,9 @@ pub use self::edge::Form;
 const TELLS_EVERY: Duration = Duration::from_secs(5);
 /// Drivers who sign up at the same time: the server writes them in batches.
 const SIGN_UP: usize = 32;
+/// Who is still under way when the last rider has come decides and drives at least so many times faster than in life, as far as
+/// cars can: a run ends soon.
+const HURRY: f64 = 20.0;
 /// Answers of a driver that count for the digest of a run.
 const ANSWERS: u64 = 20;
 
@@ -59,6 +62,8 @@ pub struct Plan {
     pub url: String,
     /// Which city.
     pub town: Town,
+    /// No trip's line is longer, metres.
+    pub longest_m: Option<f64>,
     /// How many drivers.
     pub drivers: u64,
     /// How many riders.
@@ -113,9 +118,14 @@ struct City {
 }
 
 impl City {
+    /// How many times faster than in life it goes now.
+    fn pace(&self) -> f64 {
+        if self.closing.is_cancelled() { self.pace.max(HURRY) } else { self.pace }
+    }
+
     /// So long at the city's pace.
     fn paced(&self, time: Duration) -> Duration {
-        time.div_f64(self.pace)
+        time.div_f64(self.pace())
     }
 
     /// The operator's token.
@@ -141,7 +151,12 @@ impl City {
 }
 
 /// The map and the trips of a town.
-async fn survey(client: &Client, town: Town, seed: u64) -> Result<(Option<Roads>, Trips), Error> {
+async fn survey(
+    client: &Client,
+    town: Town,
+    longest_m: Option<f64>,
+    seed: u64,
+) -> Result<(Option<Roads>, Trips), Error> {
     let map = client.city_map().await?;
     let trips = match (town, &map) {
         (Town::Porto, None) => Trips::porto().map_err(Error::Usage)?,
@@ -163,6 +178,13 @@ async fn survey(client: &Client, town: Town, seed: u64) -> Result<(Option<Roads>
             format!("`--city {town}`: no trip lies on the server's roads; say `--city {other}` or import another map");
         return Err(Error::Usage(text));
     }
+    let trips = match longest_m {
+        Some(longest_m) => trips.up_to(longest_m),
+        None => trips,
+    };
+    if let (Some(longest_m), true) = (longest_m, trips.is_empty()) {
+        return Err(Error::Usage(format!("`--longest {longest_m}`: no trip is so short; give more metres")));
+    }
     Ok((map.map(|map| map.roads), trips))
 }
 
@@ -172,7 +194,7 @@ async fn survey(client: &Client, town: Town, seed: u64) -> Result<(Option<Roads>
 /// What keeps it from being set up or checked. What went wrong for somebody is in the report.
 pub async fn run(plan: &Plan, by: By, tell: impl Fn(String) + Send + 'static) -> Result<Report, Error> {
     let client = Client::new(&plan.url, plan.connections)?;
-    let (roads, trips) = survey(&client, plan.town, plan.seed).await?;
+    let (roads, trips) = survey(&client, plan.town, plan.longest_m, plan.seed).await?;
     let wanted = plan.demand.all(plan.seed, &trips);
     let draw = |(index, wanted)| Rider::draw(plan.seed, index as u64, wanted, Manner::Everyday);
     let riders: Vec<Rider> = wanted.into_iter().enumerate().map(draw).collect();
@@ -204,7 +226,7 @@ pub async fn run(plan: &Plan, by: By, tell: impl Fn(String) + Send + 'static) ->
     tell(format!("{} drivers are on duty and drive {ways}; {} riders will come", plan.drivers, riders.len()));
     let began = Instant::now();
     let telling = tokio::spawn(tell_now_and_then(Arc::clone(&city), began, tell));
-    let unfinished = come(&city, riders, began, plan).await;
+    let (closed, unfinished) = come(&city, riders, began, plan).await;
     let took = began.elapsed();
     telling.abort();
     city.stop.cancel();
@@ -212,7 +234,7 @@ pub async fn run(plan: &Plan, by: By, tell: impl Fn(String) + Send + 'static) ->
     tasks.wait().await;
     let audit = audit::check(&city, unfinished).await?;
     end_shifts(&city, plan.drivers).await?;
-    Ok(Report::new(&city, plan, decisions, took, audit))
+    Ok(Report::new(&city, plan, decisions, took, closed, audit))
 }
 
 /// Puts drivers on duty and lets them drive.
@@ -240,8 +262,8 @@ async fn end_shifts(city: &City, drivers: u64) -> Result<(), Error> {
     Ok(())
 }
 
-/// All riders, each at its time; gives how many were not done in the end.
-async fn come(city: &Arc<City>, riders: Vec<Rider>, began: Instant, plan: &Plan) -> u64 {
+/// All riders, each at its time; gives when the last one had come, and how many were not done in the end.
+async fn come(city: &Arc<City>, riders: Vec<Rider>, began: Instant, plan: &Plan) -> (Timestamp, u64) {
     let visits = TaskTracker::new();
     for rider in riders {
         sleep_until(began + rider.wanted.at).await;
@@ -255,16 +277,21 @@ async fn come(city: &Arc<City>, riders: Vec<Rider>, began: Instant, plan: &Plan)
         });
     }
     sleep_until(began + plan.demand.lasts).await;
+    let closed = city.clock.now();
     city.closing.cancel();
     visits.close();
     // How many are left is what counts, not that there was a limit.
     let _ = timeout(plan.settles_in, visits.wait()).await;
-    visits.len() as u64
+    (closed, visits.len() as u64)
 }
 
 async fn tell_now_and_then(city: Arc<City>, began: Instant, tell: impl Fn(String)) {
+    let mut is_over = false;
     loop {
         sleep(TELLS_EVERY).await;
+        if city.closing.is_cancelled() && !std::mem::replace(&mut is_over, true) {
+            tell("nobody comes any more; those who are under way are driven to the end, and faster".to_owned());
+        }
         let tally = &city.tally;
         let ended = |outcomes: &[Outcome]| outcomes.iter().map(|outcome| tally.outcome(*outcome)).sum::<u64>();
         let (requested, matched) = (tally.of(Count::Requested), tally.of(Count::Matched));

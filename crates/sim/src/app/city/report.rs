@@ -64,18 +64,22 @@ pub struct Matching {
     pub to_offer: Spread,
     /// From the request to the acceptance, seconds.
     pub to_match: Spread,
-    /// From the acceptance to the arrival, seconds.
+    /// From the acceptance to the arrival, seconds; while riders came.
     pub to_pickup: Spread,
 }
 
 impl Matching {
-    fn of(entries: &[Entry]) -> Self {
+    /// Of these rides; who arrived after `closed` was in a hurry, and is not asked how long it took.
+    fn of(entries: &[Entry], closed: Timestamp) -> Self {
         let at = |entry: &Entry, kind: &str| -> Option<Timestamp> {
             entry.history.iter().find(|event| event.kind == kind).map(|event| event.at)
         };
         let between = |entry: &Entry, from: &str, to: &str| Some(at(entry, to)?.since(at(entry, from)?).as_secs_f64());
         let spread =
             |from: &str, to: &str| Spread::of(entries.iter().filter_map(|entry| between(entry, from, to)).collect());
+        let to_pickup = |entry: &Entry| {
+            at(entry, "arrived").filter(|at| *at <= closed).and_then(|_| between(entry, "accepted", "arrived"))
+        };
         let requested: Vec<&Entry> = entries.iter().filter(|entry| at(entry, "requested").is_some()).collect();
         let count = |wanted: &dyn Fn(&Entry) -> bool| requested.iter().filter(|entry| wanted(entry)).count();
         let is_matched = |entry: &Entry| at(entry, "accepted").is_some();
@@ -90,7 +94,7 @@ impl Matching {
             fees: entries.iter().filter_map(|entry| entry.cancelled.as_ref()).map(|ended| ended.fee).sum(),
             to_offer: spread("requested", "offered"),
             to_match: spread("requested", "accepted"),
-            to_pickup: spread("accepted", "arrived"),
+            to_pickup: Spread::of(entries.iter().filter_map(to_pickup).collect()),
         }
     }
 
@@ -132,7 +136,14 @@ pub struct Report {
 }
 
 impl Report {
-    pub(super) fn new(city: &City, plan: &Plan, decisions: String, took: Duration, audit: Audit) -> Self {
+    pub(super) fn new(
+        city: &City,
+        plan: &Plan,
+        decisions: String,
+        took: Duration,
+        closed: Timestamp,
+        audit: Audit,
+    ) -> Self {
         let tally = &city.tally;
         let Audit { entries, mut findings } = audit;
         let (broken, reasons) = tally.broken();
@@ -152,7 +163,7 @@ impl Report {
             outcomes: Outcome::ALL.iter().map(counted).filter(|(_, count)| *count > 0).collect(),
             counts,
             refused: tally.refusals(),
-            matching: Matching::of(&entries),
+            matching: Matching::of(&entries, closed),
             pickup_eta: Spread::of(tally.etas().into_iter().map(f64::from).collect()),
             surge: (most, surged as f64 / known.len().max(1) as f64),
             latencies: city.client.latencies(),

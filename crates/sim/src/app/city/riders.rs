@@ -144,7 +144,10 @@ impl Visit {
         let (mut is_counted, mut has_cancelled) = (false, false);
         loop {
             let comes = matches!(ride.state, State::Accepted | State::Arrived | State::PickedUpRider);
-            if (comes || ride.state == State::Completed) && !std::mem::replace(&mut is_counted, true) {
+            // Who asks now and then may see a match only in what is left of it.
+            if (comes || ride.state == State::Completed || ride.accepted_at.is_some())
+                && !std::mem::replace(&mut is_counted, true)
+            {
                 city.tally.count(Count::Matched);
             }
             match ride.state {

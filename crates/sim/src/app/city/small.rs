@@ -67,7 +67,7 @@ pub async fn run(client: Client, keys: Keys, clock: Arc<dyn Clock>, stop: Cancel
     let (roads, trips) = loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            surveyed = survey(&client, Town::Porto, seed) => match surveyed {
+            surveyed = survey(&client, Town::Porto, None, seed) => match surveyed {
                 Ok(surveyed) => break surveyed,
                 Err(error @ Error::Usage(_)) => {
                     tracing::warn!(%error, "the city of the demo stays empty");
