@@ -13,7 +13,7 @@ use h3o::CellIndex;
 use hashbrown::HashTable;
 use tessera_kernel::{Place, Timestamp};
 
-use super::cells::{cell_of, flat_m, middle_of, narrow_at};
+use super::cells::{cell_of, flat_m, flat_m_squared, middle_of, narrow_at};
 use super::rules::{self, Step};
 use super::{Duty, Entry, Located, Near, PARTS, Refusal, Report};
 use crate::domain::area::area_of;
@@ -59,6 +59,40 @@ struct Cell {
     /// How much narrower a degree of longitude is there.
     narrow: f64,
     drivers: Vec<Record>,
+    /// Of each of them 32 bits of the id: a driver is looked for here, in a tenth of the memory.
+    prints: Vec<u32>,
+}
+
+impl Cell {
+    fn position(&self, key: Key) -> Option<usize> {
+        let alike = self.prints.iter().enumerate().filter(|(_, print)| **print == key.print);
+        alike.map(|(at, _)| at).find(|at| self.drivers.get(*at).is_some_and(|record| record.driver == key.id))
+    }
+
+    fn get(&self, key: Key) -> Option<&Record> {
+        self.drivers.get(self.position(key)?)
+    }
+
+    fn get_mut(&mut self, key: Key) -> Option<&mut Record> {
+        let at = self.position(key)?;
+        self.drivers.get_mut(at)
+    }
+
+    fn push(&mut self, key: Key, record: Record) {
+        if self.drivers.len() == self.drivers.capacity() {
+            // An eighth at a time: memory is what a million of them cost.
+            let more = (self.drivers.len() / 8).max(4);
+            self.drivers.reserve_exact(more);
+            self.prints.reserve_exact(more);
+        }
+        self.drivers.push(record);
+        self.prints.push(key.print);
+    }
+
+    fn remove(&mut self, at: usize) -> Record {
+        self.prints.swap_remove(at);
+        self.drivers.swap_remove(at)
+    }
 }
 
 #[derive(Default)]
@@ -108,7 +142,7 @@ impl Index {
         let mut table = self.table(key);
         let at = self.ticks(at);
         if let Some(cell) = self.find(&table, key) {
-            if stays {
+            if stays && self.holds(cell, key) {
                 return;
             }
             self.take(&mut table, key, cell);
@@ -144,7 +178,7 @@ impl Index {
         let Some(cell) = self.find(&table, key) else { return false };
         let before = self.ticks(before);
         let is_lost = |record: &mut Record| record.duty == Duty::Free && record.heard() < before;
-        let lost = record_mut(&mut self.write(shard_of(cell)), cell, key.id).is_some_and(is_lost);
+        let lost = record_mut(&mut self.write(shard_of(cell)), cell, key).is_some_and(is_lost);
         lost && self.take(&mut table, key, cell).is_some()
     }
 
@@ -154,7 +188,7 @@ impl Index {
         let table = self.table(key);
         let Some(cell) = self.find(&table, key) else { return false };
         let mut cells = self.write(shard_of(cell));
-        match record_mut(&mut cells, cell, key.id) {
+        match record_mut(&mut cells, cell, key) {
             Some(record) => {
                 record.duty = duty;
                 true
@@ -176,7 +210,7 @@ impl Index {
         let mut cells = self.write(shard_of(number));
         let cell = cells.cells.get_mut(slot_of(number)).ok_or(Refusal::OffDuty)?;
         let (middle, narrow, neighbours) = (cell.middle, cell.narrow, cell.drivers.len() as u32);
-        let record = cell.drivers.iter_mut().find(|record| record.driver == key.id).ok_or(Refusal::OffDuty)?;
+        let record = cell.get_mut(key).ok_or(Refusal::OffDuty)?;
         let metres = flat_m(record.place, report.place, narrow);
         let (passed_ms, stood_ms) = (millis(record.at, at), millis(record.standing, record.at));
         let lag = i64::from(self.ticks(now)) - i64::from(at);
@@ -216,8 +250,7 @@ impl Index {
         let table = self.table(key);
         let cell = self.find(&table, key)?;
         let cells = self.read(shard_of(cell));
-        let record = cells.cells.get(slot_of(cell))?.drivers.iter().find(|record| record.driver == key.id)?;
-        Some(self.located(record))
+        cells.cells.get(slot_of(cell))?.get(key).map(|record| self.located(record))
     }
 
     /// The nearest free drivers within `radius_m` of a place whose reports are not overdue three times, nearest first, at most
@@ -233,42 +266,43 @@ impl Index {
         let now = self.ticks(now);
         let narrow = narrow_at(place);
         let middle = cell_of(place);
+        // Distances are compared squared.
         let mut near: Vec<(f64, Record)> = Vec::with_capacity(most + 1);
+        let mut bound = radius_m * radius_m;
         for ring in 0.. {
             let mut reached = false;
             for index in middle.grid_ring::<Vec<_>>(ring) {
-                let bound = if near.len() < most { radius_m } else { near.last().map_or(0.0, |(far, _)| *far) };
+                let within_m = bound.sqrt() + CELL_REACH_M;
                 let cells = self.read(shard_of_cell(index));
                 let Some(cell) = cells.numbers.get(&index).and_then(|number| cells.cells.get(slot_of(*number))) else {
                     drop(cells);
-                    reached |= middle_is_within(index, place, narrow, bound);
+                    reached |= middle_of(index).is_some_and(|middle| flat_m(middle, place, narrow) <= within_m);
                     continue;
                 };
-                if flat_m(cell.middle, place, narrow) > bound + CELL_REACH_M {
+                if flat_m(cell.middle, place, narrow) > within_m {
                     continue;
                 }
                 reached = true;
                 for record in &cell.drivers {
-                    if !record.is_free(now) {
-                        continue;
-                    }
-                    let far = flat_m(record.place, place, narrow);
-                    let bound = if near.len() < most { radius_m } else { near.last().map_or(0.0, |(far, _)| *far) };
-                    if far > bound || !fits(record.id()) {
+                    let far = flat_m_squared(record.place, place, narrow);
+                    if far > bound || !record.is_free(now) || !fits(record.id()) {
                         continue;
                     }
                     let at = near.partition_point(|(other, _)| *other <= far);
                     near.insert(at, (far, *record));
                     near.truncate(most);
+                    if let (true, Some((furthest, _))) = (near.len() == most, near.last()) {
+                        bound = *furthest;
+                    }
                 }
             }
             if !reached && ring > 0 {
                 break;
             }
         }
-        let known = |(distance_m, record): (f64, Record)| {
+        let known = |(far, record): (f64, Record)| {
             let located = self.located(&record);
-            Near { driver: located.driver, place: located.place, distance_m, at: located.at }
+            Near { driver: located.driver, place: located.place, distance_m: far.sqrt(), at: located.at }
         };
         near.into_iter().map(known).collect()
     }
@@ -372,14 +406,12 @@ impl Index {
         (number, cell.map_or(0, |cell| cell.drivers.len() as u32))
     }
 
-    /// The number of the cell that a driver is in.
+    /// The number of the cell that a driver is in, if in any.
     fn find(&self, table: &HashTable<Whereabouts>, key: Key) -> Option<u32> {
         let mut alike = table.iter_hash(key.hash()).filter(|known| known.print == key.print);
         let first = alike.next()?.cell;
         // Rarely another has the same 32 bits; then their cells are asked.
-        let Some(second) = alike.next() else {
-            return self.holds(first, key).then_some(first);
-        };
+        let Some(second) = alike.next() else { return Some(first) };
         std::iter::once(first)
             .chain([second.cell])
             .chain(alike.map(|known| known.cell))
@@ -388,18 +420,19 @@ impl Index {
 
     fn holds(&self, cell: u32, key: Key) -> bool {
         let cells = self.read(shard_of(cell));
-        cells.cells.get(slot_of(cell)).is_some_and(|cell| cell.drivers.iter().any(|record| record.driver == key.id))
+        cells.cells.get(slot_of(cell)).is_some_and(|cell| cell.position(key).is_some())
     }
 
     /// Takes a driver out of its cell.
     fn take(&self, table: &mut HashTable<Whereabouts>, key: Key, cell: u32) -> Option<Record> {
+        let mut cells = self.write(shard_of(cell));
+        let drivers = cells.cells.get_mut(slot_of(cell))?;
+        // Who is not here may look like one who is.
+        let at = drivers.position(key)?;
         if let Ok(known) = table.find_entry(key.hash(), |known| known.print == key.print && known.cell == cell) {
             known.remove();
         }
-        let mut cells = self.write(shard_of(cell));
-        let drivers = &mut cells.cells.get_mut(slot_of(cell))?.drivers;
-        let at = drivers.iter().position(|record| record.driver == key.id)?;
-        Some(drivers.swap_remove(at))
+        Some(drivers.remove(at))
     }
 
     /// Puts a driver into a cell.
@@ -412,18 +445,13 @@ impl Index {
                 let number = ((shard as u32) << 24) | cells.cells.len() as u32;
                 let middle = middle_of(index).unwrap_or(record.place);
                 let narrow = middle.lat().to_radians().cos();
-                let cell = Cell { middle, narrow, drivers: Vec::new() };
+                let cell = Cell { middle, narrow, drivers: Vec::new(), prints: Vec::new() };
                 cells.cells.push(cell);
                 cells.numbers.insert(index, number);
                 number
             }
         };
-        let drivers = &mut cells.cells[slot_of(number)].drivers;
-        if drivers.len() == drivers.capacity() {
-            // An eighth at a time: memory is what a million of them cost.
-            drivers.reserve_exact((drivers.len() / 8).max(4));
-        }
-        drivers.push(record);
+        cells.cells[slot_of(number)].push(key, record);
         drop(cells);
         table.insert_unique(key.hash(), Whereabouts { print: key.print, cell: number }, |known| hash(known.print));
     }
@@ -484,8 +512,8 @@ fn slot_of(number: u32) -> usize {
     (number & 0x00ff_ffff) as usize
 }
 
-fn record_mut(cells: &mut Cells, number: u32, id: [u64; 2]) -> Option<&mut Record> {
-    cells.cells.get_mut(slot_of(number))?.drivers.iter_mut().find(|record| record.driver == id)
+fn record_mut(cells: &mut Cells, number: u32, key: Key) -> Option<&mut Record> {
+    cells.cells.get_mut(slot_of(number))?.get_mut(key)
 }
 
 fn ticks_of(interval: Duration) -> u16 {
@@ -495,11 +523,6 @@ fn ticks_of(interval: Duration) -> u16 {
 /// Milliseconds from one tick to another.
 fn millis(from: u32, to: u32) -> i64 {
     (i64::from(to) - i64::from(from)) * TICK_MS
-}
-
-/// Whether an empty cell is near enough that those behind it may count.
-fn middle_is_within(index: CellIndex, place: Place, narrow: f64, bound: f64) -> bool {
-    middle_of(index).is_some_and(|middle| flat_m(middle, place, narrow) <= bound + CELL_REACH_M)
 }
 
 #[cfg(test)]

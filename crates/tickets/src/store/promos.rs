@@ -207,14 +207,14 @@ impl Store {
     /// # Errors
     /// Those of the database.
     pub async fn promo_codes(&self, ids: &[PromoId]) -> Result<HashMap<PromoId, String>, Error> {
-        const CODES: RowsSql = rows_sql!("SELECT id, code FROM promo_codes WHERE id " among(0));
+        const NAMES: RowsSql = rows_sql!("SELECT id, code FROM promo_codes WHERE id " among(0));
         if ids.is_empty() {
             return Ok(HashMap::new());
         }
         let ids: HashSet<PromoId> = ids.iter().copied().collect();
         let mut rows = Json::array(ids.len(), 36);
         ids.iter().for_each(|id| rows.row(|row| row.id(id.uuid())));
-        let rows: Vec<(Uuid, String)> = CODES.fetch_from(&self.db, rows.end()).await?;
+        let rows: Vec<(Uuid, String)> = NAMES.fetch_from(&self.db, rows.end()).await?;
         Ok(rows.into_iter().map(|(id, code)| (id.into(), code)).collect())
     }
 

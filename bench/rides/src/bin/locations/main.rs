@@ -34,7 +34,7 @@ struct Args {
     #[arg(long)]
     tessera: Option<PathBuf>,
     /// Drivers on duty there.
-    #[arg(long, default_value_t = 30_000)]
+    #[arg(long, default_value_t = 60_000)]
     on_duty: usize,
     /// How long each way over HTTP is measured, seconds.
     #[arg(long, default_value_t = 6)]

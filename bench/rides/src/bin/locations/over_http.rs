@@ -10,7 +10,7 @@ use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 use tessera_bench::client::Client;
 use tessera_bench::process::{Process, cpu_s};
-use tessera_kernel::{Clock, Place, SystemClock};
+use tessera_kernel::{Clock, Place, SystemClock, Timestamp};
 use tessera_rides::app::driver_of;
 use tessera_rides::domain::ids::DriverId;
 use tessera_service::Keys;
@@ -20,6 +20,10 @@ use super::fleet::moved;
 const DAY: Duration = Duration::from_secs(86_400);
 /// Connections that send positions.
 const CONNECTIONS: usize = 8;
+/// How much newer a driver's next position is at least: the index tells 50 ms apart.
+const STEP: Duration = Duration::from_millis(60);
+/// How far the clock of positions may run ahead of ours.
+const AHEAD: Duration = Duration::from_secs(25);
 /// Connections that bring drivers on duty.
 const BEGINNERS: usize = 64;
 
@@ -40,7 +44,10 @@ pub async fn measure(tessera: &Path, count: usize, seconds: u64) -> anyhow::Resu
     let drivers = Arc::new(begin(process.address, &keys, count).await?);
     println!("{count} drivers are on duty");
     let edge = keys.sign_token("edge", &["edge".to_owned()], DAY)?;
+    let mut last = SystemClock.now();
     for body in [Body::Json(100), Body::Compact(100), Body::Compact(1_000), Body::Json(1)] {
+        // Positions of the measurement before were of a time to come.
+        tokio::time::sleep(last.since(SystemClock.now())).await;
         let (server, own, began) = (process.cpu_s()?, cpu_s("self")?, Instant::now());
         let until = began + Duration::from_secs(seconds);
         let senders = (0..CONNECTIONS).map(|number| {
@@ -49,8 +56,8 @@ pub async fn measure(tessera: &Path, count: usize, seconds: u64) -> anyhow::Resu
         });
         let (mut taken, mut refused) = (0, 0);
         for sender in senders.collect::<Vec<_>>() {
-            let (more_taken, more_refused) = sender.await??;
-            (taken, refused) = (taken + more_taken, refused + more_refused);
+            let sent = sender.await??;
+            (taken, refused, last) = (taken + sent.taken, refused + sent.refused, last.max(sent.last));
         }
         let took = began.elapsed().as_secs_f64();
         let (server, own) = (process.cpu_s()? - server, cpu_s("self")? - own);
@@ -120,7 +127,15 @@ fn head(token: &str, method: &str, path: &str, kind: &str, length: usize) -> Str
     )
 }
 
-/// One connection, with drivers of its own; how many positions were taken, and how many refused.
+/// What a connection has sent.
+struct Sent {
+    taken: u32,
+    refused: u32,
+    /// The time of its last positions.
+    last: Timestamp,
+}
+
+/// One connection, with drivers of its own.
 async fn send(
     address: SocketAddr,
     token: String,
@@ -128,23 +143,23 @@ async fn send(
     part: std::ops::Range<usize>,
     body: Body,
     until: Instant,
-) -> anyhow::Result<(u32, u32)> {
+) -> anyhow::Result<Sent> {
     let mut client = Client::connect(address).await?;
-    let (mut taken, mut refused) = (0, 0);
+    let (mut taken, mut refused, began) = (0, 0, SystemClock.now());
     let drivers = drivers.get(part).context("drivers")?;
     let (Body::Json(many) | Body::Compact(many)) = body;
     for round in 0_u32.. {
         for group in drivers.chunks(many) {
-            if Instant::now() >= until {
-                return Ok((taken, refused));
+            let at = SystemClock.now().max(began.plus(STEP * round));
+            if Instant::now() >= until || at.since(SystemClock.now()) > AHEAD {
+                return Ok(Sent { taken, refused, last: at });
             }
-            let now = SystemClock.now();
             let (kind, bytes) = match body {
                 Body::Json(_) => {
                     let one = |(driver, home): &(DriverId, Place)| {
                         let place = moved(*home, round);
                         format!(
-                            "{{\"driver_id\":\"{driver}\",\"lat\":{},\"lng\":{},\"heading\":90,\"at\":\"{now}\"}}",
+                            "{{\"driver_id\":\"{driver}\",\"lat\":{},\"lng\":{},\"heading\":90,\"at\":\"{at}\"}}",
                             place.lat(),
                             place.lng()
                         )
@@ -160,7 +175,7 @@ async fn send(
                         bytes.extend(place.lat_e7().to_le_bytes());
                         bytes.extend(place.lng_e7().to_le_bytes());
                         bytes.extend(90_u16.to_le_bytes());
-                        bytes.extend(((now.micros() / 1_000) as u64).to_le_bytes());
+                        bytes.extend(((at.micros() / 1_000) as u64).to_le_bytes());
                     }
                     ("application/octet-stream", bytes)
                 }
@@ -174,5 +189,5 @@ async fn send(
             taken += (group.len() - words) as u32;
         }
     }
-    Ok((taken, refused))
+    Ok(Sent { taken, refused, last: began })
 }

@@ -93,7 +93,7 @@ async fn measure(args: &Args) -> anyhow::Result<()> {
     for n in 0..args.rate * args.seconds {
         let due = Duration::from_secs_f64(n as f64 / args.rate as f64);
         tokio::time::sleep(due.saturating_sub(began.elapsed())).await;
-        let (pickup, destination) = (place(&mut dice), place(&mut dice));
+        let (pickup, destination) = ends(&mut dice);
         riders.spawn(request(Arc::clone(&server), n, pickup, destination));
     }
     let mut waits = Vec::new();
@@ -144,6 +144,18 @@ async fn measure(args: &Args) -> anyhow::Result<()> {
 fn place(dice: &mut StdRng) -> (f64, f64) {
     let [south, west, north, east] = TOWN;
     (dice.random_range(south..north), dice.random_range(west..east))
+}
+
+/// Two places that are worth a ride.
+fn ends(dice: &mut StdRng) -> ((f64, f64), (f64, f64)) {
+    let pickup = place(dice);
+    loop {
+        let destination = place(dice);
+        // Some 500 m and more.
+        if (pickup.0 - destination.0).hypot(pickup.1 - destination.1) > 0.006 {
+            return (pickup, destination);
+        }
+    }
 }
 
 fn body((lat, lng): (f64, f64)) -> Value {

@@ -104,13 +104,19 @@ fn ours(network: &Network, pairs: &[Pair], profile: &Profile) -> Vec<Option<(f64
     routes
 }
 
-/// The same by OSRM, over one connection.
+/// OSRM closes a connection after 512 questions.
+const KEPT: usize = 500;
+
+/// The same by OSRM, over one connection after the other.
 async fn theirs(address: SocketAddr, pid: &str, pairs: &[Pair]) -> anyhow::Result<Vec<Option<(f64, f64)>>> {
     let mut client = Client::connect(address).await?;
     let written = |place: &Place| format!("{},{}", place.lng(), place.lat());
     let mut routes = Vec::with_capacity(pairs.len());
     let cpu = cpu_s(pid)?;
-    for pair in pairs {
+    for (number, pair) in pairs.iter().enumerate() {
+        if number % KEPT == 0 {
+            client = Client::connect(address).await?;
+        }
         let path = format!("/route/v1/driving/{};{}?overview=full&steps=false", written(&pair.from), written(&pair.to));
         let answer: Value = serde_json::from_slice(&client.get(&path).await?)?;
         let number = |field: &str| answer["routes"][0][field].as_f64();
@@ -121,7 +127,10 @@ async fn theirs(address: SocketAddr, pid: &str, pairs: &[Pair]) -> anyhow::Resul
         (cpu_s(pid)? - cpu) * 1e6 / pairs.len() as f64
     );
     let cpu = cpu_s(pid)?;
-    for pair in pairs {
+    for (number, pair) in pairs.iter().enumerate() {
+        if number % KEPT == 0 {
+            client = Client::connect(address).await?;
+        }
         let places: Vec<String> = pair.around.iter().chain([&pair.to]).map(written).collect();
         let path = format!("/table/v1/driving/{}?sources=0;1;2;3;4;5;6;7;8;9&destinations=10", places.join(";"));
         client.get(&path).await.context("a table")?;
