@@ -87,7 +87,7 @@ export function signIn(page) {
 export function signInFirst(role, what) {
   if (hasRole(role)) return null;
   const href = `#/sign-in?back=${encodeURIComponent(location.hash)}`;
-  const person = { fan: 'a fan', organiser: 'an organiser', door: 'the door' }[role];
+  const person = { fan: 'a fan', organiser: 'an organiser', door: 'the door', rider: 'riders', driver: 'drivers', operator: 'operators' }[role];
   return empty(whoami() ? `This page is for ${person}` : 'Sign in first', `${what} ${whoami() ? `You are signed in as ${whoami().roles.join(', ')}.` : ''}`.trim(),
     h('a', { class: 'button primary', href }, whoami() ? 'Switch person' : 'Sign in'));
 }

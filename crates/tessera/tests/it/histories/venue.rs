@@ -181,11 +181,13 @@ pub async fn contend(arena: &Arc<Arena>, seed: u64, rounds: usize, meanwhile: im
 /// Waits until all is settled, and judges what was recorded.
 pub async fn judge(arena: &Arena, seed: u64, rules: Rules) -> Summary {
     let began = Instant::now();
+    let mut known = None;
     let (books, closed) = loop {
         let closed = arena.recorder.now();
         if let Some(books) = books(arena).await {
             let unsettled = books.unsettled();
-            if unsettled.is_empty() {
+            // An order that changed while the list was walked stands behind its end: the next walk has it.
+            if unsettled.is_empty() && known.replace(books.orders.len()) == Some(books.orders.len()) {
                 break (books, closed);
             }
             assert!(began.elapsed() < SETTLED, "seed {seed}: not settled: {unsettled:#?}");
