@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use tessera_ingest::spec::Span;
-use tessera_kernel::SystemClock;
+use tessera_kernel::{Span, SystemClock};
 use tessera_service::Keys;
 use tessera_service::identity::ROLES;
 

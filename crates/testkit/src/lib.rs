@@ -11,6 +11,7 @@ pub mod history;
 pub mod postgres;
 pub mod push;
 pub mod redis;
+pub mod reference;
 pub mod s3;
 mod scratch;
 pub mod sql;

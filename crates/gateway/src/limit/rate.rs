@@ -42,7 +42,7 @@ impl Limiter {
         Self {
             name: spec.name.as_str().into(),
             per: spec.per.clone(),
-            rate: Rate { count, period_us: spec.rate.period.micros(), burst: spec.burst.unwrap_or(count) },
+            rate: Rate { count, period_us: spec.rate.period.as_micros(), burst: spec.burst.unwrap_or(count) },
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             most_per_shard: MOST_PER_SHARD,
         }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::units::Span;
+use tessera_kernel::Span;
 
 /// A way to prove who one is.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -65,7 +65,7 @@ fn asymmetric() -> Vec<Algorithm> {
 }
 
 fn leeway() -> Span {
-    Span::seconds(30)
+    Span::from_secs(30)
 }
 
 fn roles_claim() -> String {

@@ -2,11 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
-
-use super::units::text_on_the_wire;
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use std::borrow::Cow;
+use tessera_kernel::text_on_the_wire;
 
 /// One thing that tells callers apart.
 #[derive(Clone, Debug, PartialEq, Eq)]

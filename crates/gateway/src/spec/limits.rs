@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::units::{Bytes, Span};
+use tessera_kernel::{Bytes, Span};
 
 /// What holds for every request and connection.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -50,10 +50,10 @@ impl Default for Limits {
             connections_per_ip: None,
             streams: 128,
             requests_at_once: None,
-            head_timeout: Span::seconds(30),
-            body_timeout: Span::seconds(30),
-            write_timeout: Span::seconds(30),
-            drain: Span::seconds(20),
+            head_timeout: Span::from_secs(30),
+            body_timeout: Span::from_secs(30),
+            write_timeout: Span::from_secs(30),
+            drain: Span::from_secs(20),
         }
     }
 }

@@ -8,15 +8,18 @@ mod limits;
 mod listener;
 mod load;
 mod matching;
+mod rate;
 mod route;
 mod template;
-mod units;
 mod upstream;
 
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tessera_kernel::text_on_the_wire;
+
+use crate::domain::cidr::Cidr;
 
 pub use auth::{Algorithm, ApiKey, Auth, JwtKey, User};
 pub use check::check;
@@ -25,14 +28,16 @@ pub use limits::{AccessLog, Limits, LogFormat};
 pub use listener::{Certificate, ClientCertificates, Listener, Tls, TlsProfile};
 pub use load::{Environment, Loaded, json_schema, load, load_file};
 pub use matching::{Matcher, Text};
+pub use rate::PerTime;
 pub use route::{
     Access, Headers, Importance, Mirror, RateLimit, Redirect, Respond, Retry, RetryOn, Rewrite, Route, Share,
 };
 pub use template::Template;
-pub use units::{Bytes, PerTime, Span};
 pub use upstream::{
     Balance, Breaker, Endpoint, EndpointUrl, Health, Outliers, Protocol, Source, Upstream, UpstreamTls,
 };
+
+text_on_the_wire!(Cidr, "^[0-9a-fA-F.:]+(/[0-9]+)?$", "10.0.0.0/8");
 
 /// The gateway: where it listens, who is behind it, and which requests go where.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tessera_kernel::{Bytes, Span};
 
 use super::key::Key;
 use super::matching::{Matcher, Text};
+use super::rate::PerTime;
 use super::template::Template;
-use super::units::{Bytes, PerTime, Span};
 
 /// A route. It has one of `upstream`, `split`, `redirect` and `respond`.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -82,11 +83,11 @@ pub struct Route {
 }
 
 fn timeout() -> Span {
-    Span::seconds(30)
+    Span::from_secs(30)
 }
 
 fn idle_timeout() -> Span {
-    Span::seconds(300)
+    Span::from_secs(300)
 }
 
 fn yes() -> bool {

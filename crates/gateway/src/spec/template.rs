@@ -3,11 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
-
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-
-use super::units::text_on_the_wire;
+use tessera_kernel::text_on_the_wire;
 
 /// Literal text and names in turn.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Deserializer, Serialize, de};
+use tessera_kernel::{Span, text_on_the_wire};
 
 use super::key::Key;
-use super::units::{Span, text_on_the_wire};
 
 /// A service behind the gateway.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -57,11 +57,11 @@ pub struct Upstream {
 }
 
 fn connect_timeout() -> Span {
-    Span::seconds(2)
+    Span::from_secs(2)
 }
 
 fn idle_timeout() -> Span {
-    Span::seconds(60)
+    Span::from_secs(60)
 }
 
 fn idle_connections() -> usize {
@@ -196,7 +196,7 @@ pub enum Source {
 }
 
 fn refresh() -> Span {
-    Span::seconds(10)
+    Span::from_secs(10)
 }
 
 /// Who is asked.
@@ -263,11 +263,11 @@ pub struct Health {
 }
 
 fn health_every() -> Span {
-    Span::seconds(5)
+    Span::from_secs(5)
 }
 
 fn health_timeout() -> Span {
-    Span::seconds(2)
+    Span::from_secs(2)
 }
 
 fn two() -> u32 {
@@ -290,7 +290,7 @@ pub struct Outliers {
 
 impl Default for Outliers {
     fn default() -> Self {
-        Self { failures: 5, pause: Span::seconds(5), longest_pause: Span::seconds(60), most_percent: 50 }
+        Self { failures: 5, pause: Span::from_secs(5), longest_pause: Span::from_secs(60), most_percent: 50 }
     }
 }
 
@@ -309,6 +309,6 @@ pub struct Breaker {
 
 impl Default for Breaker {
     fn default() -> Self {
-        Self { requests_at_once: None, failures: 0, pause: Span::seconds(5) }
+        Self { requests_at_once: None, failures: 0, pause: Span::from_secs(5) }
     }
 }

@@ -138,8 +138,8 @@ impl Endpoint {
         }
         let tolerance = Tolerance {
             failures: outliers.failures,
-            pause_us: outliers.pause.micros(),
-            longest_pause_us: outliers.longest_pause.micros(),
+            pause_us: outliers.pause.as_micros(),
+            longest_pause_us: outliers.longest_pause.as_micros(),
         };
         self.has_record.store(true, Ordering::Relaxed);
         if self.record().failed(now_us, tolerance).is_some() {

@@ -225,7 +225,7 @@ impl Upstream {
             }
             return;
         }
-        let pause_us = spec.pause.micros();
+        let pause_us = spec.pause.as_micros();
         let tolerance = Tolerance { failures: spec.failures, pause_us, longest_pause_us: pause_us };
         if let Some(until_us) = record.failed(now_us, tolerance) {
             self.breaker_open_until_us.store(until_us, Ordering::Relaxed);

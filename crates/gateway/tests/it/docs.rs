@@ -1,46 +1,20 @@
 //! The documentation says what the code does: each example of `docs/gateway.md` is run, each key has its row, and the
 //! published schema is the present one.
 
-use std::collections::BTreeSet;
-
-use serde_json::Value;
 use tessera_gateway::spec::json_schema;
+use tessera_testkit::reference::{self, text};
 
-use crate::support::{Answer, Door, Service, client, reply, root};
+use crate::support::{Answer, Door, Service, client, reply};
 use crate::tls::{authority, certificate};
-
-fn text(path: &str) -> String {
-    std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
-}
-
-fn keys(schema: &Value, found: &mut BTreeSet<String>) {
-    match schema {
-        Value::Object(fields) => {
-            if let Some(Value::Object(properties)) = fields.get("properties") {
-                found.extend(properties.keys().cloned());
-            }
-            fields.values().for_each(|value| keys(value, found));
-        }
-        Value::Array(items) => items.iter().for_each(|item| keys(item, found)),
-        _ => {}
-    }
-}
 
 #[test]
 fn every_key_has_a_row_in_the_reference() {
-    let mut known = BTreeSet::new();
-    keys(&json_schema(), &mut known);
-    assert!(known.len() > 90, "the schema lost its properties: {known:?}");
-    let reference = text("docs/gateway.md");
-    let missing: Vec<&String> = known.iter().filter(|key| !reference.contains(&format!("\n| `{key}` |"))).collect();
-    assert!(missing.is_empty(), "docs/gateway.md has no table row for {missing:?}");
+    reference::has_a_row_for_every_key("docs/gateway.md", &json_schema(), 91);
 }
 
 #[test]
 fn the_published_schema_is_the_present_one() {
-    let present = serde_json::to_string_pretty(&json_schema()).unwrap() + "\n";
-    let published = text("docs/gateway.schema.json");
-    assert!(published == present, "renew it: tessera gateway json-schema > docs/gateway.schema.json");
+    reference::is_published("docs/gateway.schema.json", &json_schema(), "tessera gateway json-schema");
 }
 
 /// An example: a config, and requests with what they are answered.

@@ -1,20 +1,15 @@
 //! The documentation says what the code does: every key of the pipeline file is in the reference, the published schema is
 //! the present one, and every pipeline that is shown can be used.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use tessera_testkit::reference::{self, text};
 
 use super::{Environment, json_schema, load};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
-
-fn text(path: &str) -> String {
-    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
 /// Every variable that a shown pipeline names without a default.
@@ -32,34 +27,14 @@ fn environment() -> Environment {
     ])
 }
 
-fn keys(schema: &Value, found: &mut BTreeSet<String>) {
-    match schema {
-        Value::Object(fields) => {
-            if let Some(Value::Object(properties)) = fields.get("properties") {
-                found.extend(properties.keys().cloned());
-            }
-            fields.values().for_each(|value| keys(value, found));
-        }
-        Value::Array(items) => items.iter().for_each(|item| keys(item, found)),
-        _ => {}
-    }
-}
-
 #[test]
 fn every_key_has_a_row_in_the_reference() {
-    let mut known = BTreeSet::new();
-    keys(&json_schema(), &mut known);
-    assert!(known.len() > 100, "the schema lost its properties: {known:?}");
-    let reference = text("docs/ingest.md");
-    let missing: Vec<&String> = known.iter().filter(|key| !reference.contains(&format!("\n| `{key}` |"))).collect();
-    assert!(missing.is_empty(), "docs/ingest.md has no table row for {missing:?}");
+    reference::has_a_row_for_every_key("docs/ingest.md", &json_schema(), 101);
 }
 
 #[test]
 fn the_published_schema_is_the_present_one() {
-    let present = serde_json::to_string_pretty(&json_schema()).unwrap() + "\n";
-    let published = text("docs/pipeline.schema.json");
-    assert!(published == present, "renew it: tessera ingest json-schema > docs/pipeline.schema.json");
+    reference::is_published("docs/pipeline.schema.json", &json_schema(), "tessera ingest json-schema");
 }
 
 #[test]

@@ -15,7 +15,6 @@ mod quality;
 mod resource;
 mod shown;
 mod source;
-mod units;
 
 use std::collections::BTreeMap;
 
@@ -35,7 +34,7 @@ pub use paginator::Paginator;
 pub use quality::{OnFail, QualityRules, Range};
 pub use resource::{ColumnType, Defaults, Lists, Method, Nested, Resource, ResponseFormat, SchemaPolicy, WriteMode};
 pub use source::{RateLimit, Source};
-pub use units::{Bytes, Span};
+pub use tessera_kernel::{Bytes, Span};
 
 /// A pipeline: one API, its resources, where they go, and who is told when something is wrong.
 #[derive(Clone, Deserialize, Serialize, JsonSchema)]

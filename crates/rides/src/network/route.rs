@@ -86,9 +86,9 @@ impl Network {
         line
     }
 
-    /// How many seconds it takes from each place to one; `None` where there is no way.
-    pub fn table(&self, from: &[Snapped], to: Snapped, conditions: &Conditions<'_>) -> Vec<Option<f64>> {
-        from.iter().map(|from| Some(self.seconds(&self.path(*from, to)?, conditions))).collect()
+    /// How many seconds it takes from each place to one; `None` where there is no way, or no road.
+    pub fn table(&self, from: &[Option<Snapped>], to: Snapped, conditions: &Conditions<'_>) -> Vec<Option<f64>> {
+        from.iter().map(|from| Some(self.seconds(&self.path((*from)?, to)?, conditions))).collect()
     }
 
     fn with_calculator<T>(&self, work: impl FnOnce(&mut PathCalculator) -> T) -> T {

@@ -67,12 +67,8 @@ impl Road {
 
     fn times(&self, from: &[Place], to: Place) -> Result<Vec<Option<f64>>, Error> {
         let end = self.snap("pickup", to)?;
-        let conditions = self.conditions();
-        let time = |from: &Place| {
-            let path = self.network.path(self.network.snap(*from)?, end)?;
-            Some(self.network.seconds(&path, &conditions))
-        };
-        Ok(from.iter().map(time).collect())
+        let from: Vec<_> = from.iter().map(|place| self.network.snap(*place)).collect();
+        Ok(self.network.table(&from, end, &self.conditions()))
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use tessera_kernel::{Clock, Ids};
+use tessera_kernel::{Clock, Ids, Span};
 use tessera_service::Keys;
 
 use crate::Error;
@@ -113,19 +113,14 @@ fn pace(text: &str) -> Result<f64, String> {
     number(text, 0.1..=20.0, "give 0.1 to 20")
 }
 
-/// A number and a unit; seconds without one.
+/// A span of time; a number alone is of seconds.
 fn span(text: &str) -> Result<Duration, String> {
-    let remedy = "give seconds, or a span such as 90s, 10m or 1h, of at most 7d".to_owned();
-    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
-    let unit = match &text[digits.len()..] {
-        "" | "s" => 1,
-        "m" => 60,
-        "h" => 3_600,
-        "d" => 86_400,
-        _ => return Err(remedy),
+    let remedy = || "give seconds, or a span such as 90s, 10m or 1h, of at most 7d".to_owned();
+    let Span(span) = match text.parse::<u64>() {
+        Ok(seconds) => Span::from_secs(seconds),
+        Err(_) => text.parse().map_err(|_| remedy())?,
     };
-    let seconds = digits.parse::<u64>().ok().and_then(|count| count.checked_mul(unit)).filter(|seconds| *seconds > 0);
-    seconds.map(Duration::from_secs).filter(|span| *span <= LONGEST).ok_or(remedy)
+    if span.is_zero() || span > LONGEST { Err(remedy()) } else { Ok(span) }
 }
 
 impl RidesArgs {

@@ -1,36 +1,28 @@
 //! `tessera serve rides` as a process of its own, on an embedded store in a temporary folder or on servers that are named.
 
-use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::ensure;
 use serde_json::Value;
+use tessera_bench::process::Process;
 use tessera_kernel::SystemClock;
 use tessera_service::Keys;
-use tokio::net::TcpStream;
 
 /// How long tokens count.
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// A running server, killed when this goes.
 pub struct Server {
-    child: Child,
+    process: Process,
     base: String,
     keys: Keys,
     client: reqwest::Client,
     /// The URL of its database.
     pub store: String,
     _data: tempfile::TempDir,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 impl Server {
@@ -46,30 +38,19 @@ impl Server {
     ) -> anyhow::Result<Self> {
         let data = tempfile::tempdir()?;
         let store = store.unwrap_or_else(|| format!("sqlite:{}", data.path().join("rides.db").display()));
-        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let mut command = Command::new(tessera);
-        command.args(["serve", "rides", "--listen", &address.to_string(), "--data"]).arg(data.path());
-        command.env("RUST_LOG", "warn").env("TESSERA__RIDES__STORE", &store).stdout(Stdio::null());
+        command.args(["serve", "rides", "--data"]).arg(data.path());
+        command.env("RUST_LOG", "warn").env("TESSERA__RIDES__STORE", &store);
         if let Some(network) = network {
             command.env("TESSERA__RIDES__NETWORK", network);
         }
         command.envs(settings.iter().map(|(name, value)| (format!("TESSERA__{name}"), value)));
-        let child = command.spawn().with_context(|| format!("{command:?} does not start"))?;
+        let process = Process::start(&mut command).await?;
         let client = tessera_service::client::builder().pool_max_idle_per_host(256).build()?;
         // The server makes the key where there is none; both take the one that was first.
         let keys = Keys::open(data.path(), Arc::new(SystemClock))?;
-        let base = format!("http://{address}");
-        let mut server = Self { child, base, keys, client, store, _data: data };
-        for _ in 0..500 {
-            if TcpStream::connect(address).await.is_ok() {
-                return Ok(server);
-            }
-            if let Some(status) = server.child.try_wait()? {
-                bail!("{command:?} ended: {status}");
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        bail!("the server does not listen on {address}")
+        let base = format!("http://{}", process.address);
+        Ok(Self { process, base, keys, client, store, _data: data })
     }
 
     /// A token.
@@ -116,14 +97,11 @@ impl Server {
         Ok(())
     }
 
-    /// User and system time so far, seconds (proc(5), fields 14 and 15, in hundredths of a second).
+    /// User and system time so far, seconds.
     ///
     /// # Errors
     /// Where it has ended.
     pub fn cpu_s(&self) -> anyhow::Result<f64> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        let after = stat.rsplit_once(')').context("stat")?.1;
-        let ticks: Vec<u64> = after.split_whitespace().skip(11).take(2).map(str::parse).collect::<Result<_, _>>()?;
-        Ok(ticks.iter().sum::<u64>() as f64 / 100.0)
+        self.process.cpu_s()
     }
 }

@@ -45,12 +45,13 @@ impl Places {
         let places: Vec<Place> = places.into_iter().map(read).collect::<Result<_, _>>()?;
         let snap = |place: &Place| network.snap(*place).with_context(|| format!("no road is near {place}"));
         let snapped = places.iter().map(snap).collect::<Result<Vec<_>, _>>()?;
+        let starts: Vec<_> = snapped.iter().copied().map(Some).collect();
         let count = places.len();
         let (mut seconds, mut metres) = (vec![0.0; count * count], vec![0.0; count * count]);
         let profile = Profile::default();
         let conditions = Conditions { profile: &profile, hour: HOUR, factor: 1.0 };
         for (to, end) in snapped.iter().enumerate() {
-            for (from, time) in network.table(&snapped, *end, &conditions).into_iter().enumerate() {
+            for (from, time) in network.table(&starts, *end, &conditions).into_iter().enumerate() {
                 seconds[from * count + to] = time.map_or(f32::INFINITY, |time| time as f32);
                 metres[from * count + to] = places[from].distance_m(places[to]) as f32;
             }

@@ -1,12 +1,8 @@
-//! Spans and sizes as people write them: `5m`, `128MiB`.
+//! Spans and sizes as people write them in files and on the command line: `5m`, `128MiB`.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
-
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// A span of time: a number and `ms`, `s`, `m`, `h`, `d` or `w`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,9 +14,19 @@ impl Span {
         Self(Duration::from_secs(secs))
     }
 
+    /// From whole milliseconds.
+    pub const fn from_millis(millis: u64) -> Self {
+        Self(Duration::from_millis(millis))
+    }
+
     /// Seconds, cut off.
     pub fn as_secs(self) -> u64 {
         self.0.as_secs()
+    }
+
+    /// Microseconds, at most as many as there are numbers for.
+    pub fn as_micros(self) -> u64 {
+        u64::try_from(self.0.as_micros()).unwrap_or(u64::MAX)
     }
 }
 
@@ -89,24 +95,27 @@ impl fmt::Display for Bytes {
     }
 }
 
+/// Has a type that reads and writes itself as text (`FromStr`, `Display`) stand as such in documents, with the pattern and an example
+/// for its JSON Schema. The crate that calls it depends on `serde` and `schemars`.
+#[macro_export]
 macro_rules! text_on_the_wire {
     ($type:ident, $pattern:literal, $example:literal) => {
-        impl Serialize for $type {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        impl ::serde::Serialize for $type {
+            fn serialize<S: ::serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.collect_str(self)
             }
         }
-        impl<'de> Deserialize<'de> for $type {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+        impl<'de> ::serde::Deserialize<'de> for $type {
+            fn deserialize<D: ::serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                <String as ::serde::Deserialize>::deserialize(deserializer)?.parse().map_err(::serde::de::Error::custom)
             }
         }
-        impl JsonSchema for $type {
-            fn schema_name() -> Cow<'static, str> {
+        impl ::schemars::JsonSchema for $type {
+            fn schema_name() -> ::std::borrow::Cow<'static, str> {
                 stringify!($type).into()
             }
-            fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!({ "type": "string", "pattern": $pattern, "examples": [$example] })
+            fn json_schema(_: &mut ::schemars::SchemaGenerator) -> ::schemars::Schema {
+                ::schemars::json_schema!({ "type": "string", "pattern": $pattern, "examples": [$example] })
             }
         }
     };
