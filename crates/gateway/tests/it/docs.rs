@@ -14,7 +14,7 @@ fn every_key_has_a_row_in_the_reference() {
 
 #[test]
 fn the_published_schema_is_the_present_one() {
-    reference::is_published("docs/gateway.schema.json", &json_schema(), "tessera gateway json-schema");
+    reference::is_published("docs/gateway.schema.json", &json_schema());
 }
 
 /// An example: a config, and requests with what they are answered.

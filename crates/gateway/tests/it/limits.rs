@@ -44,6 +44,8 @@ routes:
     assert!(refused.status == 429 && refused.body.contains("`all`"), "all together: {}", refused.body);
 }
 
+const WELL: &[u8] = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok";
+
 /// A gateway before a service that never answers, with so many requests under way.
 async fn hanging(config: &str, paths: &[&str]) -> (Door, Vec<TcpStream>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -62,7 +64,8 @@ async fn hanging(config: &str, paths: &[&str]) -> (Door, Vec<TcpStream>) {
         while let Ok((mut stream, _)) = listener.accept().await {
             let mut head = [0; 4096];
             let _ = stream.read(&mut head).await;
-            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
+            // What comes on a connection later is not read, so none is kept.
+            let _ = stream.write_all(WELL).await;
             held.push(stream);
         }
     });
@@ -79,7 +82,7 @@ async fn places_of_a_route_are_taken_and_given_back() {
         (503, "gateway.too_many_at_once", "1")
     );
     // The service answers the first: its place is free.
-    open[1].write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.unwrap();
+    open[1].write_all(WELL).await.unwrap();
     let mut answer = [0; 15];
     open[0].read_exact(&mut answer).await.unwrap();
     let again = async {

@@ -33,7 +33,7 @@ fn what_is_wrong_is_told_with_line_and_remedy() {
         (format!("version: 1\n{listener}routes: []\nroutes: []\n"), "g.yaml:4: key `routes` stands here a second time"),
         (format!("version: 1\n{listener}routs: []\n"), "g.yaml:3: unknown key `routs`; did you mean `routes`?"),
         (format!("version: 1\n{listener}"), "key `routes` is missing here"),
-        (format!("version: 1\n{listener}routes: []\nlimits: {{ head: 5 }}\n"), "`5` is not a size"),
+        (format!("version: 1\n{listener}routes: []\nlimits: {{ head: 5XB }}\n"), "`5XB` is not a size"),
         (format!("version: 1\n{listener}routes: []\nlimits: {{ drain: 5 }}\n"), "`5` is not a span of time"),
         (format!("version: 1\n{listener}routes: []\ntrusted_proxies: [a]\n"), "`a` is not a block of addresses"),
         (
