@@ -1,7 +1,7 @@
 // The map: a canvas with the city's roads, and on top what a page paints. Roads are drawn into a picture of their own that is
 // larger than the screen, so that dragging and moving cars cost a copy of it.
 
-import { Camera, listenTo } from '../camera.js';
+import { CanvasFrame } from '../canvasframe.js';
 import { loadRoads } from './roads.js';
 
 /** No closer than this many pixels in a metre. */
@@ -15,23 +15,18 @@ const REST_MS = 90;
  * `options`: `label` (what it shows, for those who do not see it), `paint(pen, map)` in pixels, `tap(place, x, y)`,
  * `hover(x, y)` gives a text for what is there or null.
  */
-export class CityMap {
+export class CityMap extends CanvasFrame {
   constructor(page, options) {
+    const enter = options.tap ? ', Enter takes the middle' : '';
+    super({ role: 'application', label: `${options.label} Arrow keys move it, plus and minus zoom${enter}.`, whole: 'Show the whole city', sharpest: 2 });
     this.page = page;
     this.options = options;
     this.roads = null;
     this.problem = null;
-    this.host = null;
-    this.queued = false;
     this.base = null;
     /** Whether the camera knows the screen; until then, what it is to show. */
-    this.framed = false;
+    this.isFramed = false;
     this.wanted = null;
-    this.camera = new Camera(() => this.draw());
-    this.observer = new ResizeObserver(() => this.resize());
-    this.dark = matchMedia('(prefers-color-scheme: dark)');
-    this.recolored = () => this.recolor();
-    this.dark.addEventListener('change', this.recolored);
     page.closing(() => this.close());
     this.load();
   }
@@ -50,89 +45,42 @@ export class CityMap {
 
   /** Draws itself into an element from now on. */
   attach(host) {
-    this.host = host;
-    this.canvas = document.createElement('canvas');
-    this.canvas.tabIndex = 0;
-    this.canvas.setAttribute('role', 'application');
-    this.canvas.setAttribute('aria-label', `${this.options.label} Arrow keys move it, plus and minus zoom${this.options.tap ? ', Enter takes the middle' : ''}.`);
-    this.tip = document.createElement('div');
-    this.tip.className = 'seat-tip';
-    this.tip.hidden = true;
-    const credit = document.createElement('p');
-    credit.className = 'map-credit';
-    this.credit = credit;
-    host.replaceChildren(this.canvas, this.tip, this.buttons(), credit);
-    this.pen = this.canvas.getContext('2d');
-    listenTo(this.canvas, this.camera, {
-      tap: (x, y) => this.tap(x, y),
-      hover: (x, y) => this.hover(x, y),
-      leave: () => { this.tip.hidden = true; },
-    });
+    this.credit = document.createElement('p');
+    this.credit.className = 'map-credit';
+    super.attach(host, this.credit);
     this.canvas.addEventListener('keydown', (event) => {
       if (event.key !== 'Enter' || !this.options.tap) return;
       event.preventDefault();
       this.tap(this.camera.width / 2, this.camera.height / 2);
     });
     for (const name of ['focus', 'blur']) this.canvas.addEventListener(name, () => this.draw());
-    this.recolor();
-    this.observer.disconnect();
-    this.observer.observe(host);
-    this.resize();
-  }
-
-  buttons() {
-    const buttons = document.createElement('div');
-    buttons.className = 'zoom-buttons';
-    for (const [sign, text, act] of [
-      ['+', 'Zoom in', () => this.camera.zoom(1.6)],
-      ['−', 'Zoom out', () => this.camera.zoom(1 / 1.6)],
-      ['⤢', 'Show the whole city', () => this.camera.glideTo(this.camera.fitted())],
-    ]) {
-      const button = document.createElement('button');
-      button.type = 'button';
-      button.textContent = sign;
-      button.title = text;
-      button.setAttribute('aria-label', text);
-      button.onclick = act;
-      buttons.append(button);
-    }
-    return buttons;
   }
 
   close() {
-    this.observer.disconnect();
-    this.dark.removeEventListener('change', this.recolored);
+    super.close();
     clearTimeout(this.resting);
-    this.host = null;
   }
 
-  recolor() {
-    if (!this.host) return;
+  readInks() {
+    // The picture of the roads has the colours of before.
+    this.base = null;
     const style = getComputedStyle(document.documentElement);
     const named = (name) => style.getPropertyValue(name).trim();
-    this.inks = {
+    return {
       ground: named('--map-ground'), minor: named('--map-minor'), main: named('--map-main'), major: named('--map-major'), edge: named('--map-edge'),
       ink: named('--ink'), muted: named('--muted'), surface: named('--surface'), line: named('--line-strong'), accent: named('--accent'),
       accentInk: named('--accent-ink'), free: named('--map-free'), busy: named('--map-busy'), good: named('--good'), bad: named('--bad'), warn: named('--warn'),
       route: named('--map-route'), way: named('--map-way'), font: named('--sans'),
     };
-    this.base = null;
-    this.draw();
   }
 
-  resize() {
-    if (!this.host) return;
-    const { clientWidth: width, clientHeight: height } = this.host;
-    if (width === 0 || height === 0) return;
-    this.ratio = Math.min(2, window.devicePixelRatio || 1);
-    this.canvas.width = Math.round(width * this.ratio);
-    this.canvas.height = Math.round(height * this.ratio);
+  framed(width, height) {
     this.credit.textContent = this.roads?.attribution ?? '';
     this.base = null;
     if (!this.roads) return;
     this.camera.frame(width, height, this.roads.box, CLOSEST);
     const first = this.wanted;
-    [this.framed, this.wanted] = [true, null];
+    [this.isFramed, this.wanted] = [true, null];
     if (first) this.camera.look(this.viewOf(first));
   }
 
@@ -157,7 +105,7 @@ export class CityMap {
   show(places) {
     const known = places.filter(Boolean);
     if (known.length === 0) return;
-    if (this.framed && this.host) this.camera.glideTo(this.viewOf(known));
+    if (this.isFramed && this.host) this.camera.glideTo(this.viewOf(known));
     else this.wanted = known;
   }
 
@@ -167,16 +115,6 @@ export class CityMap {
     // One place alone is shown with its quarter.
     const air = points.length > 1 ? 100 : 600;
     return this.camera.around({ left: Math.min(...xs) - air, right: Math.max(...xs) + air, top: Math.min(...ys) - air, bottom: Math.max(...ys) + air }, 1.25);
-  }
-
-  /** Asks for a frame; the next one shows all that has changed until then. */
-  draw() {
-    if (this.queued || !this.host) return;
-    this.queued = true;
-    requestAnimationFrame((now) => {
-      this.queued = false;
-      if (this.host?.isConnected && this.inks) this.paint(now);
-    });
   }
 
   paint(now) {
@@ -234,12 +172,7 @@ export class CityMap {
   }
 
   hover(x, y) {
-    const text = this.roads ? this.options.hover?.(x, y) : null;
-    this.tip.hidden = !text;
-    if (!text) return;
-    this.tip.textContent = text;
-    const right = x > this.camera.width - 190;
-    this.tip.style.setProperty('transform', `translate(${Math.round(x + (right ? -12 : 14))}px, ${Math.round(Math.max(4, y - 36))}px)${right ? ' translateX(-100%)' : ''}`);
+    this.tell(x, y, [this.roads ? this.options.hover?.(x, y) : null]);
   }
 }
 

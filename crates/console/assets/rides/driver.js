@@ -46,7 +46,7 @@ export function driver(page) {
       me.waiting && loading(4),
       state.me && h('div', { class: 'ride-grid' },
         h('div', { class: 'ride-panel', role: 'region', 'aria-label': 'Your shift' }, panel(page, state)),
-        h('div', { key: 'map', class: 'citymap', ref: (host) => state.map.attach(host) })),
+        h('div', { key: 'map', class: 'map citymap', ref: (host) => state.map.attach(host) })),
     ];
   };
 }

@@ -54,7 +54,7 @@ export function operator(page) {
       trouble(page, state),
       tiles(state),
       state.map.problem && banner({ tone: 'warn', title: 'There is no map', text: state.map.problem.message, code: state.map.problem, action: button('Try again', () => state.map.load(), { kind: 'small' }) }),
-      h('div', { key: 'map', class: 'citymap citymap-wide', ref: (host) => state.map.attach(host) }),
+      h('div', { key: 'map', class: 'map citymap citymap-wide', ref: (host) => state.map.attach(host) }),
       legend(),
       lists(page, state),
     ];

@@ -48,7 +48,7 @@ export function ride(page) {
         summary(data, state),
         h('div', { class: 'ride-grid' },
           h('div', { class: 'ride-panel' }, timeline(data, drivers.items)),
-          h('div', { key: 'map', class: 'citymap citymap-short', ref: (host) => state.map.attach(host) })),
+          h('div', { key: 'map', class: 'map citymap citymap-short', ref: (host) => state.map.attach(host) })),
       ],
     ];
   };

@@ -39,7 +39,7 @@ export function rider(page) {
       heading({ title: 'Ride', beside: state.ride && badge(state.ride.state) }),
       h('div', { class: 'ride-grid' },
         h('div', { class: 'ride-panel', role: 'region', 'aria-label': 'Your ride' }, panel(page, state)),
-        h('div', { key: 'map', class: 'citymap', ref: (host) => state.map.attach(host) })),
+        h('div', { key: 'map', class: 'map citymap', ref: (host) => state.map.attach(host) })),
       recent(state),
     ];
   };

@@ -31,7 +31,7 @@ export function event(page) {
   const basket = new Basket(id, () => { state.map?.draw(); page.render(); }, say, (numbers) => state.map?.show(numbers));
   page.closing(() => {
     state.seats?.stop();
-    state.map?.detach();
+    state.map?.close();
     clearTimeout(state.stale);
   });
   page.tick(1000);
@@ -160,7 +160,7 @@ function seating(page, data, state, basket) {
           liveLight(state.seats)),
         asList
           ? seatList({ plan: state.plan, seats: state.seats, basket, view: state.view, open: (section, row) => { state.view = { section, row }; page.render(); } })
-          : h('div', { key: 'map', class: 'seatmap', ref: (host) => state.map.attach(host) }),
+          : h('div', { key: 'map', class: 'map seatmap', ref: (host) => state.map.attach(host) }),
         legend(page, state)),
       h('aside', { class: 'basket', 'aria-label': 'Your tickets' },
         basket.lapsed && banner({ tone: 'warn', title: 'Your hold has ended', text: 'The seats are free for everyone again. Choose once more.' }),

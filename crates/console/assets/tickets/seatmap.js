@@ -2,7 +2,7 @@
 // frame, however many changes came since the last one. A state is a shape as well as a colour: free seats are discs, held
 // ones rings, sold ones small crosses, yours squares with a tick.
 
-import { Camera, listenTo } from '../camera.js';
+import { CanvasFrame } from '../canvasframe.js';
 import { centroid, contains, shapeBox } from './plan.js';
 import { paintOwn, paintSeats, readInks } from './seatpaint.js';
 import { FREE, STATE_NAMES } from './seats.js';
@@ -15,91 +15,26 @@ const CLOSEST_PX = 46;
 const FINGER_PX = 18;
 const LABEL_FONT = 12;
 const EDGE_PX = 28;
+const LABEL = 'Seat map. Arrow keys move it, plus and minus zoom. Choose seats without a pointer in the list view.';
 
 /**
  * `options`: `states` (a `Seats`-like `{state, free}`, or null while it loads), `picked()` and `mine()` (sets of numbers),
  * `only()` (index of the one price level that is shown in full, or null), `choose(seat)`.
  */
-export class SeatMap {
+export class SeatMap extends CanvasFrame {
   constructor(plan, options) {
+    super({ role: 'img', label: LABEL, whole: 'Show the whole plan', sharpest: 3 });
     this.plan = plan;
     this.options = options;
-    this.camera = new Camera(() => { this.moved = true; this.draw(); });
-    this.host = null;
-    this.queued = false;
-    this.observer = new ResizeObserver(() => this.resize());
-    this.dark = matchMedia('(prefers-color-scheme: dark)');
-    this.dark.addEventListener('change', () => this.recolor());
     for (const block of [...plan.sections, ...plan.blocks]) block.path = pathOf(block.outline);
   }
 
-  /** Draws itself into an element from now on. */
-  attach(host) {
-    this.host = host;
-    this.canvas = document.createElement('canvas');
-    this.canvas.tabIndex = 0;
-    this.canvas.setAttribute('role', 'img');
-    this.canvas.setAttribute('aria-label', 'Seat map. Arrow keys move it, plus and minus zoom. Choose seats without a pointer in the list view.');
-    this.tip = document.createElement('div');
-    this.tip.className = 'seat-tip';
-    this.tip.hidden = true;
-    const buttons = document.createElement('div');
-    buttons.className = 'zoom-buttons';
-    for (const [sign, text, act] of [
-      ['+', 'Zoom in', () => this.camera.zoom(1.6)],
-      ['−', 'Zoom out', () => this.camera.zoom(1 / 1.6)],
-      ['⤢', 'Show the whole plan', () => this.camera.glideTo(this.camera.fitted())],
-    ]) {
-      const button = document.createElement('button');
-      button.type = 'button';
-      button.textContent = sign;
-      button.title = text;
-      button.setAttribute('aria-label', text);
-      button.onclick = act;
-      buttons.append(button);
-    }
-    host.replaceChildren(this.canvas, this.tip, buttons);
-    this.pen = this.canvas.getContext('2d');
-    listenTo(this.canvas, this.camera, { tap: (x, y) => this.tap(x, y), hover: (x, y) => this.hover(x, y), leave: () => this.hide() });
-    this.recolor();
-    this.observer.disconnect();
-    this.observer.observe(host);
-    this.resize();
+  readInks() {
+    return readInks(document.documentElement, this.plan.levels);
   }
 
-  detach() {
-    this.observer.disconnect();
-    this.host = null;
-  }
-
-  recolor() {
-    if (!this.host) return;
-    this.inks = readInks(document.documentElement, this.plan.levels);
-    this.draw();
-  }
-
-  resize() {
-    if (!this.host) return;
-    const { clientWidth: width, clientHeight: height } = this.host;
-    if (width === 0 || height === 0) return;
-    this.ratio = Math.min(3, window.devicePixelRatio || 1);
-    this.canvas.width = Math.round(width * this.ratio);
-    this.canvas.height = Math.round(height * this.ratio);
+  framed(width, height) {
     this.camera.frame(width, height, this.plan.box, CLOSEST_PX / this.plan.spacing);
-  }
-
-  /** Asks for a frame; the next one shows all that has changed until then. */
-  draw() {
-    if (this.queued || !this.host) return;
-    this.queued = true;
-    requestAnimationFrame(() => {
-      this.queued = false;
-      if (!this.host?.isConnected || !this.inks) return;
-      this.paint();
-      // What is under a pointer that rests has changed.
-      if (this.moved && this.pointer) this.hover(...this.pointer);
-      this.moved = false;
-    });
   }
 
   get showsSeats() {
@@ -363,20 +298,17 @@ export class SeatMap {
   }
 
   hover(x, y) {
-    this.pointer = [x, y];
     const [planX, planY] = this.camera.toPlan(x, y);
     const before = this.hovered;
     this.hovered = null;
     if (this.showsSeats) {
       const seat = this.seatAt(x, y);
       this.canvas.style.setProperty('cursor', seat >= 0 && this.options.states?.state[seat] === FREE ? 'pointer' : 'grab');
-      if (seat >= 0) this.tell(x, y, this.sayOfSeat(seat));
-      else this.tip.hidden = true;
+      this.tell(x, y, seat >= 0 ? this.sayOfSeat(seat) : []);
     } else {
       this.hovered = this.plan.sectionAt(planX, planY);
       this.canvas.style.setProperty('cursor', this.hovered ? 'zoom-in' : 'grab');
-      if (this.hovered) this.tell(x, y, this.sayOfSection(this.hovered));
-      else this.tip.hidden = true;
+      this.tell(x, y, this.hovered ? this.sayOfSection(this.hovered) : []);
       if (this.hovered !== before) this.draw();
     }
   }
@@ -394,24 +326,11 @@ export class SeatMap {
     return [section.name, [free === undefined ? null : free === 0 ? 'sold out' : `${free} of ${section.seats} free`, prices].filter(Boolean).join(', ')];
   }
 
-  tell(x, y, lines) {
-    this.tip.replaceChildren(...lines.filter(Boolean).map((text) => {
-      const line = document.createElement('div');
-      line.textContent = text;
-      return line;
-    }));
-    this.tip.hidden = false;
-    const right = x > this.camera.width - 190;
-    this.tip.style.setProperty('transform', `translate(${Math.round(x + (right ? -12 : 14))}px, ${Math.round(Math.max(4, y - 50))}px)${right ? ' translateX(-100%)' : ''}`);
-  }
-
-  hide() {
-    this.tip.hidden = true;
-    this.pointer = null;
-    if (this.hovered) {
-      this.hovered = null;
-      this.draw();
-    }
+  leave() {
+    super.leave();
+    if (!this.hovered) return;
+    this.hovered = null;
+    this.draw();
   }
 }
 

@@ -156,6 +156,27 @@ async function drawings() {
   same('a row that begins on the screen', map.crossing(plan.rows[0]), null);
 }
 
+/** What a map on a canvas listens to while it is there, and what it says beside the pointer. */
+async function frames() {
+  const { CanvasFrame } = await module('canvasframe.js');
+  const real = window.matchMedia;
+  const listeners = new Set();
+  window.matchMedia = () => ({ addEventListener: (_, act) => listeners.add(act), removeEventListener: (_, act) => listeners.delete(act) });
+  try {
+    const map = new CanvasFrame({ role: 'img', label: 'A map.', whole: 'All', sharpest: 2 });
+    map.tip = document.createElementNS('http://www.w3.org/1999/xhtml', 'div');
+    map.tell(10, 60, ['Row 3', null, 'free']);
+    same('a tip', [map.tip.hidden, [...map.tip.children].map((line) => line.textContent)], [false, ['Row 3', 'free']]);
+    map.tell(10, 60, []);
+    same('no tip', map.tip.hidden, true);
+    same('it follows the theme', listeners.size, 1);
+    map.close();
+    same('and no longer when it is closed', [listeners.size, map.host], [0, null]);
+  } finally {
+    window.matchMedia = real;
+  }
+}
+
 /** Places, lines and ways of the rides' maps. */
 async function ways() {
   const { Plane, Walk, decodeLine, distance, headingTo, metresBetween, parsePlace } = await module('rides/geo.js');
@@ -205,7 +226,7 @@ async function streams() {
   }
 }
 
-for (const part of [plans, seats, words, cameras, doors, text, sayings, drawings, ways, lists, streams]) {
+for (const part of [plans, seats, words, cameras, doors, text, sayings, drawings, frames, ways, lists, streams]) {
   try {
     await part();
   } catch (cause) {

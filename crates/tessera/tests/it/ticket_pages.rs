@@ -246,14 +246,14 @@ fn a_map_has_its_stage_and_its_tip_follows() {
          const send = (type, more) => canvas.dispatchEvent(new PointerEvent(type, {
            bubbles: true, pointerId: 1, pointerType: 'mouse', clientX: left + width / 2, clientY: top + height / 2, ...more }));";
     desk.browser.run(&format!("{at} send('pointermove')"), &[]);
-    desk.browser.wait_until("!document.querySelector('.seat-tip').hidden");
-    let tip = "document.querySelector('.seat-tip').textContent";
+    desk.browser.wait_until("!document.querySelector('.map-tip').hidden");
+    let tip = "document.querySelector('.map-tip').textContent";
     let before = desk.browser.run(&format!("return {tip}"), &[]);
     let zoom = format!(
         "{at} canvas.dispatchEvent(new WheelEvent('wheel', {{ deltaY: -1500, clientX: left + width / 2, clientY: top + height * 0.6, cancelable: true, bubbles: true }}))"
     );
     desk.browser.run(&zoom, &[]);
-    desk.browser.wait_until(&format!("document.querySelector('.seat-tip').hidden || {tip} !== {before}"));
+    desk.browser.wait_until(&format!("document.querySelector('.map-tip').hidden || {tip} !== {before}"));
 }
 
 /// A picture of a ticket before the camera, on a page of its own: turned, in bad light, among other things.

@@ -53,11 +53,11 @@ function shapeOf({ shape, position = ORIGIN, rectangle, width, height, circle, e
 export function preview(page, plan) {
   if (!plan.previewed) {
     const map = new SeatMap(plan, { states: null, picked: () => NOTHING, mine: () => NOTHING, only: () => null, choose: () => {} });
-    page.closing(() => map.detach());
+    page.closing(() => map.close());
     plan.previewed = map;
   }
   return h('div', { class: 'stack-small' },
-    h('div', { key: `map ${identity(plan)}`, class: 'seatmap seatmap-small', ref: (host) => plan.previewed.attach(host) }),
+    h('div', { key: `map ${identity(plan)}`, class: 'map seatmap seatmap-small', ref: (host) => plan.previewed.attach(host) }),
     h('p', { class: 'muted' }, `${counted(plan.seated, 'seat')} in ${counted(plan.sections.length, 'section')}`),
     h('ul', { class: 'price-levels', 'aria-label': 'Categories' }, plan.levels.map((level) => h('li', { key: level.key, class: 'price-level still' },
       h('span', { class: 'swatch', style: { background: level.color } }), h('span', { class: 'break' }, level.name)))));
