@@ -1,4 +1,5 @@
-//! What benchmarks share: a process that is measured, and a client that costs little beside it.
+//! What benchmarks share: a process that is measured, a client that costs little beside it, and what many measurements say.
 
 pub mod client;
 pub mod process;
+pub mod sorted;

@@ -6,17 +6,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::ensure;
-use serde_json::Value;
+use serde_json::{Value, json};
+use tessera_bench::client::{Client, request};
 use tessera_bench::process::Process;
-use tessera_kernel::SystemClock;
+use tessera_kernel::{Place, SystemClock};
+use tessera_rides::app::driver_of;
 use tessera_service::Keys;
 
 /// How long tokens count.
 const DAY: Duration = Duration::from_secs(86_400);
+/// Connections that bring drivers on duty.
+const BEGINNERS: usize = 64;
 
 /// A running server, killed when this goes.
 pub struct Server {
-    process: Process,
+    /// It.
+    pub process: Process,
     base: String,
     keys: Keys,
     client: reqwest::Client,
@@ -30,20 +35,12 @@ impl Server {
     ///
     /// # Errors
     /// Where it does not start, or ends.
-    pub async fn start(
-        tessera: &Path,
-        store: Option<String>,
-        network: Option<&Path>,
-        settings: &[(&str, String)],
-    ) -> anyhow::Result<Self> {
+    pub async fn start(tessera: &Path, store: Option<String>, settings: &[(&str, String)]) -> anyhow::Result<Self> {
         let data = tempfile::tempdir()?;
         let store = store.unwrap_or_else(|| format!("sqlite:{}", data.path().join("rides.db").display()));
         let mut command = Command::new(tessera);
         command.args(["serve", "rides", "--data"]).arg(data.path());
         command.env("RUST_LOG", "warn").env("TESSERA__RIDES__STORE", &store);
-        if let Some(network) = network {
-            command.env("TESSERA__RIDES__NETWORK", network);
-        }
         command.envs(settings.iter().map(|(name, value)| (format!("TESSERA__{name}"), value)));
         let process = Process::start(&mut command).await?;
         let client = tessera_service::client::builder().pool_max_idle_per_host(256).build()?;
@@ -59,6 +56,30 @@ impl Server {
     /// Those of the key.
     pub fn token(&self, subject: &str, role: &str) -> anyhow::Result<String> {
         Ok(self.keys.sign_token(subject, &[role.to_owned()], DAY)?)
+    }
+
+    /// Brings drivers on duty, by their names, each at its place, with a profile that an operator has approved.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn begin_shifts(&self, drivers: &[(String, Place)]) -> anyhow::Result<()> {
+        let operator = self.token("operator", "operator")?;
+        let share = drivers.len().div_ceil(BEGINNERS).max(1);
+        let operator = &operator;
+        let beginners = drivers.chunks(share).map(|drivers| async move {
+            let mut client = Client::connect(self.process.address).await?;
+            for (name, place) in drivers {
+                let token = self.token(name, "driver")?;
+                let profile = json!({ "name": name, "vehicle": "white Dacia", "plate": "AA-00-AA", "seats": 4 });
+                let approval = format!("/drivers/{}/approval", driver_of(name));
+                let shift = json!({ "on_duty": true, "place": place });
+                write(&mut client, &token, "PUT", "/drivers/profile", &profile).await?;
+                write(&mut client, operator, "PUT", &approval, &json!({ "approved": true })).await?;
+                write(&mut client, &token, "POST", "/drivers/shift", &shift).await?;
+            }
+            anyhow::Ok(())
+        });
+        futures::future::try_join_all(beginners).await.map(drop)
     }
 
     /// Asks, and gives the status and the body.
@@ -92,16 +113,15 @@ impl Server {
     /// What the server says.
     pub async fn locate(&self, token: &str, body: Vec<u8>) -> anyhow::Result<()> {
         let ask = self.client.post(format!("{}/drivers/location/update", self.base)).bearer_auth(token);
-        let answer = ask.header("content-type", "application/octet-stream").body(body).send().await?;
+        let answer = ask.header("content-type", crate::compact::KIND).body(body).send().await?;
         ensure!(answer.status().is_success(), "positions: {}", answer.status());
         Ok(())
     }
+}
 
-    /// User and system time so far, seconds.
-    ///
-    /// # Errors
-    /// Where it has ended.
-    pub fn cpu_s(&self) -> anyhow::Result<f64> {
-        self.process.cpu_s()
-    }
+async fn write(client: &mut Client, token: &str, method: &str, path: &str, body: &Value) -> anyhow::Result<()> {
+    let ask = request(token, method, path, "application/json", body.to_string().as_bytes());
+    let (status, answer) = client.ask(&ask).await?;
+    ensure!(status == 200, "{method} {path}: {status} {}", String::from_utf8_lossy(answer));
+    Ok(())
 }

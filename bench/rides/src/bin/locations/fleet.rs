@@ -32,15 +32,16 @@ impl Fleet {
                 left <= 0.0
             });
             let (lat, lng, _) = city.copied().unwrap_or(cities[0]);
-            // The sum of some even chances is near enough to a bell: most are within 8 km of the middle.
-            let mut bell = || (0..4).map(|_| dice.random_range(-1.0..1.0)).sum::<f64>() * 6_000.0 / METRES;
-            let (up, across) = (bell(), bell());
-            let place = Place::from_degrees(lat + up, lng + across / lat.to_radians().cos());
-            // The middle of Europe is nowhere near the edges of the map.
-            let Ok(place) = place else { continue };
-            drivers.push((DriverId::from(Uuid::from_u64_pair(0x7000_0000, number as u64)), place));
+            let Some(place) = around(lat, lng, &mut dice) else { continue };
+            drivers.push((driver(number), place));
         }
         Self { drivers }
+    }
+
+    /// So many in one city.
+    pub fn city(count: usize) -> Vec<(DriverId, Place)> {
+        let mut dice = StdRng::seed_from_u64(7);
+        (0..count).filter_map(|number| Some((driver(number), around(41.15, -8.61, &mut dice)?))).collect()
     }
 
     /// Who, and where at first.
@@ -53,6 +54,18 @@ impl Fleet {
         let (driver, home) = self.drivers[number];
         Report { driver, place: moved(home, round), heading: Some(90), at }
     }
+}
+
+fn driver(number: usize) -> DriverId {
+    DriverId::from(Uuid::from_u64_pair(0x7000_0000, number as u64))
+}
+
+/// Somewhere in a city; none at the edges of the map, which are nowhere near the middle of Europe.
+fn around(lat: f64, lng: f64, dice: &mut StdRng) -> Option<Place> {
+    // The sum of some even chances is near enough to a bell: most are within 8 km of the middle.
+    let mut bell = || (0..4).map(|_| dice.random_range(-1.0..1.0)).sum::<f64>() * 6_000.0 / METRES;
+    let (up, across) = (bell(), bell());
+    Place::from_degrees(lat + up, lng + across / lat.to_radians().cos()).ok()
 }
 
 /// Where one is in a round who began here.

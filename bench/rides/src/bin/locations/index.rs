@@ -6,27 +6,30 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use tessera_bench::process::Pid;
+use tessera_bench::sorted::Sorted;
 use tessera_kernel::Timestamp;
 use tessera_rides::domain::interval::Intervals;
 use tessera_rides::locations::{Duty, Entry, Index};
 
 use super::fleet::Fleet;
 
-const EPOCH: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
+/// When the first of them come on duty.
+pub const EPOCH: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
 /// Between two reports of a driver.
 const EVERY: Duration = Duration::from_secs(5);
 /// How far the nearest are looked for, metres.
-const RADIUS_M: f64 = 8_000.0;
+pub const RADIUS_M: f64 = 8_000.0;
 
 /// Measures and prints.
 pub fn measure(fleet: &Fleet, rounds: u32, questions: usize) -> anyhow::Result<()> {
-    let before = memory_kb()?;
+    let before = Pid::own().memory_kb()?;
     let index = Index::new(Intervals::default(), EPOCH);
     for (driver, place) in fleet.drivers() {
         index.enter(&Entry { driver: *driver, place: *place, duty: Duty::Free, at: EPOCH }, false);
     }
     let count = fleet.drivers().len();
-    let bytes = (memory_kb()? - before) * 1_024 / count as u64;
+    let bytes = (Pid::own().memory_kb()? - before) * 1_024 / count as u64;
     println!("{count} drivers: {bytes} bytes each");
 
     let (cpu, began) = (thread_cpu()?, Instant::now());
@@ -75,7 +78,8 @@ pub fn measure(fleet: &Fleet, rounds: u32, questions: usize) -> anyhow::Result<(
     Ok(())
 }
 
-fn at(round: u32) -> Timestamp {
+/// When all of them report in a round.
+pub fn at(round: u32) -> Timestamp {
     EPOCH.plus(EVERY * round)
 }
 
@@ -100,21 +104,14 @@ fn ask(index: &Index, fleet: &Fleet, questions: usize, round: u32) -> Vec<f64> {
     took
 }
 
-/// Prints the median and the 99th percentile.
-pub fn print_times(what: &str, mut took: Vec<f64>) {
-    took.sort_by(f64::total_cmp);
-    let of = |share: f64| took.get((took.len() as f64 * share) as usize).copied().unwrap_or(f64::NAN);
-    println!("{what}: p50 {:.1} µs, p99 {:.1} µs, p99.9 {:.1} µs", of(0.5), of(0.99), of(0.999));
+/// Prints half of them, nearly all and almost all.
+pub fn print_times(what: &str, took: Vec<f64>) {
+    let took = Sorted::new(took);
+    println!("{what}: p50 {:.1} µs, p99 {:.1} µs, p99.9 {:.1} µs", took.at(0.5), took.at(0.99), took.at(0.999));
 }
 
 /// CPU of this thread so far (proc(5): `schedstat`, nanoseconds).
 fn thread_cpu() -> anyhow::Result<Duration> {
     let stat = std::fs::read_to_string("/proc/thread-self/schedstat")?;
     Ok(Duration::from_nanos(stat.split_whitespace().next().context("schedstat")?.parse()?))
-}
-
-fn memory_kb() -> anyhow::Result<u64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
-    Ok(line.trim().trim_end_matches(" kB").parse()?)
 }

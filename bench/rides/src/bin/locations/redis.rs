@@ -1,4 +1,4 @@
-//! The same by Redis: GEOADD in pipelines, GEOSEARCH one after the other.
+//! The same by Redis alone: GEOADD in pipelines, GEOSEARCH one after the other.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Context, ensure};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use tessera_bench::process::cpu_s;
+use tessera_bench::process::Pid;
 
 use super::fleet::{Fleet, moved};
 use super::index::print_times;
@@ -20,15 +20,15 @@ const UPDATES: usize = 1_000_000;
 const QUESTIONS: usize = 5_000;
 
 /// Measures and prints.
-pub fn measure(fleet: &Fleet, address: SocketAddr, pid: u32) -> anyhow::Result<()> {
+pub fn measure(fleet: &Fleet, address: SocketAddr, redis_is: Pid) -> anyhow::Result<()> {
     let mut redis = Connection::open(address)?;
     redis.send(&[&["DEL", KEY]])?;
     redis.answers(1)?;
-    let (drivers, pid) = (fleet.drivers(), pid.to_string());
+    let drivers = fleet.drivers();
     redis.add(fleet, 0..drivers.len(), 0)?;
-    let (cpu, began) = (cpu_s(&pid)?, Instant::now());
+    let (cpu, began) = (redis_is.cpu_s()?, Instant::now());
     redis.add(fleet, 0..UPDATES.min(drivers.len()), 1)?;
-    let (took, cpu) = (began.elapsed().as_secs_f64(), cpu_s(&pid)? - cpu);
+    let (took, cpu) = (began.elapsed().as_secs_f64(), redis_is.cpu_s()? - cpu);
     let count = UPDATES.min(drivers.len()) as f64;
     println!(
         "Redis, GEOADD in pipelines of {PIPELINE}: {:.0} a second, {:.2} µs of its CPU each",
@@ -49,6 +49,8 @@ pub fn measure(fleet: &Fleet, address: SocketAddr, pid: u32) -> anyhow::Result<(
         }
         print_times(&format!("Redis, GEOSEARCH of ten within {radius} m, over a socket"), took);
     }
+    redis.send(&[&["DEL", KEY]])?;
+    redis.answers(1)?;
     Ok(())
 }
 

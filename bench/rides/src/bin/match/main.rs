@@ -4,7 +4,6 @@
 //! `bench-rides-match --tessera target/dist/tessera --drivers 10000 --rate 100 --seconds 60`
 
 mod histories;
-mod server;
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -18,20 +17,23 @@ use futures::{StreamExt, TryStreamExt, stream};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
-use tessera_kernel::{Clock, SystemClock};
+use tessera_bench::sorted::Sorted;
+use tessera_bench_rides::compact;
+use tessera_bench_rides::server::Server;
+use tessera_kernel::{Clock, Place, SystemClock};
 use tessera_rides::app::driver_of;
 use tessera_rides::domain::ids::DriverId;
 
-use server::Server;
-
-/// Requests of the setting-up that are on their way at a time.
-const SETTING_UP: usize = 64;
+/// Answers to offers that are on their way at a time.
+const ANSWERING: usize = 64;
 /// How often all drivers tell where they are. In an open town an interval is up to 20 s.
 const REPORTED: Duration = Duration::from_secs(5);
 /// Positions in a request of the edge.
 const BATCH: usize = 1_000;
 /// How often drivers look whether they are asked: one list of changes for all of them.
 const LOOKED: Duration = Duration::from_millis(50);
+/// No ride is shorter, metres.
+const NEAREST_M: f64 = 500.0;
 /// South, west, north, east: where drivers stand and riders wait.
 const TOWN: [f64; 4] = [41.14, -8.66, 41.19, -8.57];
 
@@ -71,29 +73,27 @@ fn main() -> anyhow::Result<()> {
 async fn measure(args: &Args) -> anyhow::Result<()> {
     let mut settings = vec![("RIDES__MATCHING__POLICY", args.policy.clone())];
     settings.extend(args.redis.clone().map(|url| ("RIDES__REDIS", url)));
-    let server = Server::start(&args.tessera, args.store.clone(), args.network.as_deref(), &settings).await?;
-    let server = Arc::new(server);
+    settings.extend(args.network.as_ref().map(|path| ("RIDES__NETWORK", path.display().to_string())));
+    let server = Arc::new(Server::start(&args.tessera, args.store.clone(), &settings).await?);
     let mut dice = StdRng::seed_from_u64(args.seed);
-    let names: Vec<String> = (0..args.drivers).map(|n| format!("driver {n}")).collect();
-    let places: Vec<(f64, f64)> = names.iter().map(|_| place(&mut dice)).collect();
-    let tokens: Vec<String> = names.iter().map(|name| server.token(name, "driver")).collect::<anyhow::Result<_>>()?;
+    let town = (0..args.drivers).map(|n| anyhow::Ok((format!("driver {n}"), place(&mut dice)?)));
+    let town: Vec<(String, Place)> = town.collect::<anyhow::Result<_>>()?;
+    let tokens = town.iter().map(|(name, _)| server.token(name, "driver"));
+    let tokens: Vec<String> = tokens.collect::<anyhow::Result<_>>()?;
     let began = Instant::now();
-    let operator = server.token("operator", "operator")?;
-    let shifts = names.iter().zip(&tokens).zip(&places);
-    let shifts: Vec<_> = shifts.map(|((name, token), place)| begin(&server, &operator, name, token, *place)).collect();
-    stream::iter(shifts).buffer_unordered(SETTING_UP).try_collect::<Vec<()>>().await?;
+    server.begin_shifts(&town).await?;
     println!("{} drivers on duty after {:.1} s", args.drivers, began.elapsed().as_secs_f64());
 
     let over = Arc::new(AtomicBool::new(false));
-    let drivers: Vec<DriverId> = names.iter().map(|name| driver_of(name)).collect();
-    let reporting = tokio::spawn(report(Arc::clone(&server), drivers, places, Arc::clone(&over)));
+    let drivers = town.iter().map(|(name, place)| (driver_of(name), *place)).collect();
+    let reporting = tokio::spawn(report(Arc::clone(&server), drivers, Arc::clone(&over)));
     let answering = tokio::spawn(answer(Arc::clone(&server), tokens, args.seed, Arc::clone(&over)));
-    let (cpu, began) = (server.cpu_s()?, Instant::now());
+    let (cpu, began) = (server.process.cpu_s()?, Instant::now());
     let mut riders = tokio::task::JoinSet::new();
     for n in 0..args.rate * args.seconds {
         let due = Duration::from_secs_f64(n as f64 / args.rate as f64);
         tokio::time::sleep(due.saturating_sub(began.elapsed())).await;
-        let (pickup, destination) = ends(&mut dice);
+        let (pickup, destination) = ends(&mut dice)?;
         riders.spawn(request(Arc::clone(&server), n, pickup, destination));
     }
     let mut waits = Vec::new();
@@ -106,14 +106,14 @@ async fn measure(args: &Args) -> anyhow::Result<()> {
     over.store(true, Ordering::Relaxed);
     reporting.await??;
     let answered = answering.await??;
-    let cpu = server.cpu_s()? - cpu;
-    let requests = waits.len();
+    let cpu = server.process.cpu_s()? - cpu;
+    let (requests, waits) = (waits.len(), Sorted::new(waits));
     println!(
         "policy {}: {requests} requests in {took:.1} s ({:.1} a second); the answer to one took p50 {:.1} ms, p99 {:.1} ms",
         args.policy,
         requests as f64 / took,
-        at(&mut waits, 0.5),
-        at(&mut waits, 0.99)
+        waits.at(0.5),
+        waits.at(0.99)
     );
     println!(
         "{answered} offers answered; server CPU {cpu:.1} s: {:.2} ms a request, {:.0} % of a core",
@@ -123,14 +123,14 @@ async fn measure(args: &Args) -> anyhow::Result<()> {
     let store = server.store.clone();
     drop(server);
     let found = histories::read(&store).await?;
-    let mut offered = found.first_offers_ms;
-    ensure!(!offered.is_empty(), "nobody was asked");
+    let offered = Sorted::new(found.first_offers_ms);
+    ensure!(offered.count() > 0, "nobody was asked");
     println!(
         "from request to first offer: p50 {:.0} ms, p99 {:.0} ms, most {:.0} ms; {} of {} requested rides had one",
-        at(&mut offered, 0.5),
-        at(&mut offered, 0.99),
-        at(&mut offered, 1.0),
-        offered.len(),
+        offered.at(0.5),
+        offered.at(0.99),
+        offered.at(1.0),
+        offered.count(),
         found.requested
     );
     println!(
@@ -141,65 +141,30 @@ async fn measure(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn place(dice: &mut StdRng) -> (f64, f64) {
+fn place(dice: &mut StdRng) -> anyhow::Result<Place> {
     let [south, west, north, east] = TOWN;
-    (dice.random_range(south..north), dice.random_range(west..east))
+    let place = Place::from_degrees(dice.random_range(south..north), dice.random_range(west..east));
+    place.map_err(anyhow::Error::msg)
 }
 
 /// Two places that are worth a ride.
-fn ends(dice: &mut StdRng) -> ((f64, f64), (f64, f64)) {
-    let pickup = place(dice);
+fn ends(dice: &mut StdRng) -> anyhow::Result<(Place, Place)> {
+    let pickup = place(dice)?;
     loop {
-        let destination = place(dice);
-        // Some 500 m and more.
-        if (pickup.0 - destination.0).hypot(pickup.1 - destination.1) > 0.006 {
-            return (pickup, destination);
+        let destination = place(dice)?;
+        if pickup.distance_m(destination) > NEAREST_M {
+            return Ok((pickup, destination));
         }
     }
 }
 
-fn body((lat, lng): (f64, f64)) -> Value {
-    json!({ "lat": lat, "lng": lng })
-}
-
-/// The value below which that share lies.
-fn at(values: &mut [f64], share: f64) -> f64 {
-    values.sort_unstable_by(f64::total_cmp);
-    let index = (values.len() as f64 * share) as usize;
-    values.get(index.min(values.len().saturating_sub(1))).copied().unwrap_or_default()
-}
-
-/// A driver writes a profile, is approved and begins a shift.
-async fn begin(server: &Server, operator: &str, name: &str, token: &str, place: (f64, f64)) -> anyhow::Result<()> {
-    let profile = json!({ "name": name, "vehicle": "white Dacia", "plate": "AA-00-AA", "seats": 4 });
-    server.must(token, "PUT", "/drivers/profile", profile).await?;
-    let path = format!("/drivers/{}/approval", driver_of(name));
-    server.must(operator, "PUT", &path, json!({ "approved": true })).await?;
-    server.must(token, "POST", "/drivers/shift", json!({ "on_duty": true, "place": body(place) })).await?;
-    Ok(())
-}
-
 /// An edge tells where all drivers are, who stand.
-async fn report(
-    server: Arc<Server>,
-    drivers: Vec<DriverId>,
-    places: Vec<(f64, f64)>,
-    over: Arc<AtomicBool>,
-) -> anyhow::Result<()> {
+async fn report(server: Arc<Server>, drivers: Vec<(DriverId, Place)>, over: Arc<AtomicBool>) -> anyhow::Result<()> {
     let token = server.token("edge", "edge")?;
-    let all: Vec<(DriverId, (f64, f64))> = drivers.into_iter().zip(places).collect();
     while !over.load(Ordering::Relaxed) {
-        for some in all.chunks(BATCH) {
-            let now_ms = SystemClock.now().micros() as u64 / 1_000;
-            let mut body = vec![1];
-            for (driver, (lat, lng)) in some {
-                body.extend(driver.uuid().as_bytes());
-                body.extend(((lat * 1e7) as i32).to_le_bytes());
-                body.extend(((lng * 1e7) as i32).to_le_bytes());
-                body.extend(u16::MAX.to_le_bytes());
-                body.extend(now_ms.to_le_bytes());
-            }
-            server.locate(&token, body).await?;
+        for some in drivers.chunks(BATCH) {
+            let all = some.iter().map(|(driver, place)| (*driver, *place, None));
+            server.locate(&token, compact::positions(all, SystemClock.now())).await?;
         }
         tokio::time::sleep(REPORTED).await;
     }
@@ -207,9 +172,9 @@ async fn report(
 }
 
 /// A rider estimates and requests; gives how long the request took, milliseconds.
-async fn request(server: Arc<Server>, n: u64, pickup: (f64, f64), destination: (f64, f64)) -> anyhow::Result<f64> {
+async fn request(server: Arc<Server>, n: u64, pickup: Place, destination: Place) -> anyhow::Result<f64> {
     let token = server.token(&format!("rider {n}"), "rider")?;
-    let wish = json!({ "pickup": body(pickup), "destination": body(destination) });
+    let wish = json!({ "pickup": pickup, "destination": destination });
     let estimate = server.must(&token, "POST", "/fare-estimate", wish).await?;
     let began = Instant::now();
     server.must(&token, "PATCH", "/ride/request", json!({ "ride_id": estimate["ride_id"] })).await?;
@@ -258,7 +223,7 @@ async fn answer(server: Arc<Server>, tokens: Vec<String>, seed: u64, over: Arc<A
                 }
             }
         }
-        answered += stream::iter(answers).buffer_unordered(SETTING_UP).try_collect::<Vec<_>>().await?.len();
+        answered += stream::iter(answers).buffer_unordered(ANSWERING).try_collect::<Vec<_>>().await?.len();
     }
     Ok(answered)
 }

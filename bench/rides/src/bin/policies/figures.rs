@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use tessera_bench::sorted::Sorted;
+
 /// What is counted of a run.
 pub const NAMES: [&str; 7] = [
     "matched, %",
@@ -34,18 +36,19 @@ impl Figures {
     /// From what riders tell.
     pub fn of(told: &[Told]) -> Self {
         let mut waits: Vec<f64> = told.iter().map(|one| one.wait).collect();
-        let mut etas: Vec<f64> = told.iter().filter_map(|one| one.eta).collect();
+        let etas: Sorted = told.iter().filter_map(|one| one.eta).collect();
         waits.sort_unstable_by(f64::total_cmp);
-        etas.sort_unstable_by(f64::total_cmp);
         let worst = &waits[waits.len() - waits.len().div_ceil(10)..];
-        let matched = etas.len() as f64;
+        let worst = mean(worst);
+        let waits = Sorted::new(waits);
+        let matched = etas.count() as f64;
         Self([
-            matched / waits.len().max(1) as f64 * 100.0,
+            matched / waits.count().max(1) as f64 * 100.0,
             worst_places(told),
-            mean(&etas),
-            ninetieth(&etas),
-            ninetieth(&waits),
-            mean(worst),
+            etas.mean(),
+            etas.at(0.9),
+            waits.at(0.9),
+            worst,
             f64::from(told.iter().map(|one| one.offers).sum::<u32>()) / matched.max(1.0),
         ])
     }
@@ -68,10 +71,6 @@ fn worst_places(told: &[Told]) -> f64 {
 
 fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len().max(1) as f64
-}
-
-fn ninetieth(sorted: &[f64]) -> f64 {
-    sorted.get((sorted.len() * 9).div_ceil(10).saturating_sub(1)).copied().unwrap_or_default()
 }
 
 /// The mean over runs, and half of its 95 % interval.

@@ -13,7 +13,8 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::Value;
 use tessera_bench::client::Client;
-use tessera_bench::process::cpu_s;
+use tessera_bench::process::Pid;
+use tessera_bench::sorted::Sorted;
 use tessera_kernel::Place;
 use tessera_rides::domain::traffic::{Conditions, Profile};
 use tessera_rides::network::{self, Network};
@@ -31,7 +32,7 @@ struct Args {
     osrm: Option<SocketAddr>,
     /// Its process.
     #[arg(long)]
-    osrm_pid: Option<u32>,
+    osrm_pid: Option<Pid>,
 }
 
 /// Free flow, as OSRM has it: no hour, no live factor.
@@ -54,7 +55,7 @@ fn main() -> anyhow::Result<()> {
     let ours = ours(&network, &pairs, &flat);
     if let (Some(address), Some(pid)) = (args.osrm, args.osrm_pid) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let theirs = runtime.block_on(theirs(address, &pid.to_string(), &pairs))?;
+        let theirs = runtime.block_on(theirs(address, pid, &pairs))?;
         compare(&ours, &theirs);
     }
     Ok(())
@@ -108,53 +109,42 @@ fn ours(network: &Network, pairs: &[Pair], profile: &Profile) -> Vec<Option<(f64
 const KEPT: usize = 500;
 
 /// The same by OSRM, over one connection after the other.
-async fn theirs(address: SocketAddr, pid: &str, pairs: &[Pair]) -> anyhow::Result<Vec<Option<(f64, f64)>>> {
-    let mut client = Client::connect(address).await?;
+async fn theirs(address: SocketAddr, process: Pid, pairs: &[Pair]) -> anyhow::Result<Vec<Option<(f64, f64)>>> {
     let written = |place: &Place| format!("{},{}", place.lng(), place.lat());
     let mut routes = Vec::with_capacity(pairs.len());
-    let cpu = cpu_s(pid)?;
-    for (number, pair) in pairs.iter().enumerate() {
-        if number % KEPT == 0 {
-            client = Client::connect(address).await?;
+    let cpu = process.cpu_s()?;
+    for some in pairs.chunks(KEPT) {
+        let mut client = Client::connect(address).await?;
+        for pair in some {
+            let ends = [&pair.from, &pair.to].map(written).join(";");
+            let path = format!("/route/v1/driving/{ends}?overview=full&steps=false");
+            let answer: Value = serde_json::from_slice(&client.get(&path).await.context("a route")?)?;
+            let number = |field: &str| answer["routes"][0][field].as_f64();
+            routes.push(number("duration").zip(number("distance")));
         }
-        let path = format!("/route/v1/driving/{};{}?overview=full&steps=false", written(&pair.from), written(&pair.to));
-        let answer: Value = serde_json::from_slice(&client.get(&path).await?)?;
-        let number = |field: &str| answer["routes"][0][field].as_f64();
-        routes.push(number("duration").zip(number("distance")));
     }
-    println!(
-        "OSRM, a route with its line, over HTTP: {:.0} µs of its CPU",
-        (cpu_s(pid)? - cpu) * 1e6 / pairs.len() as f64
-    );
-    let cpu = cpu_s(pid)?;
-    for (number, pair) in pairs.iter().enumerate() {
-        if number % KEPT == 0 {
-            client = Client::connect(address).await?;
+    let each = |cpu: f64| cpu * 1e6 / pairs.len() as f64;
+    println!("OSRM, a route with its line, over HTTP: {:.0} µs of its CPU", each(process.cpu_s()? - cpu));
+    let cpu = process.cpu_s()?;
+    for some in pairs.chunks(KEPT) {
+        let mut client = Client::connect(address).await?;
+        for pair in some {
+            let places: Vec<String> = pair.around.iter().chain([&pair.to]).map(written).collect();
+            let path = format!("/table/v1/driving/{}?sources=0;1;2;3;4;5;6;7;8;9&destinations=10", places.join(";"));
+            client.get(&path).await.context("a table")?;
         }
-        let places: Vec<String> = pair.around.iter().chain([&pair.to]).map(written).collect();
-        let path = format!("/table/v1/driving/{}?sources=0;1;2;3;4;5;6;7;8;9&destinations=10", places.join(";"));
-        client.get(&path).await.context("a table")?;
     }
-    println!(
-        "OSRM, a table of ten to one, over HTTP: {:.0} µs of its CPU",
-        (cpu_s(pid)? - cpu) * 1e6 / pairs.len() as f64
-    );
+    println!("OSRM, a table of ten to one, over HTTP: {:.0} µs of its CPU", each(process.cpu_s()? - cpu));
     Ok(routes)
 }
 
 fn compare(ours: &[Option<(f64, f64)>], theirs: &[Option<(f64, f64)>]) {
     let both = || ours.iter().zip(theirs).filter_map(|(ours, theirs)| ours.zip(*theirs));
     let far = || both().filter(|((_, ours_m), (_, theirs_m))| ours_m.min(*theirs_m) > 500.0);
-    let print = |what: &str, mut ratios: Vec<f64>| {
-        ratios.sort_by(f64::total_cmp);
-        let of = |share: f64| ratios.get((ratios.len() as f64 * share) as usize).copied().unwrap_or(f64::NAN);
-        println!(
-            "{what}, ours to OSRM's: p10 {:.2}, median {:.2}, p90 {:.2} ({} routes)",
-            of(0.1),
-            of(0.5),
-            of(0.9),
-            ratios.len()
-        );
+    let print = |what: &str, ratios: Sorted| {
+        let [tenth, half, most] = [0.1, 0.5, 0.9].map(|share| ratios.at(share));
+        let count = ratios.count();
+        println!("{what}, ours to OSRM's: p10 {tenth:.2}, median {half:.2}, p90 {most:.2} ({count} routes)");
     };
     print("seconds", far().map(|((ours, _), (theirs, _))| ours / theirs).collect());
     print("metres", far().map(|((_, ours), (_, theirs))| ours / theirs).collect());
@@ -166,9 +156,7 @@ fn compare(ours: &[Option<(f64, f64)>], theirs: &[Option<(f64, f64)>]) {
     println!("found by OSRM alone: {none}; by us alone: {only}");
 }
 
-fn print_times(what: &str, mut took: Vec<f64>) {
-    took.sort_by(f64::total_cmp);
-    let of = |share: f64| took.get((took.len() as f64 * share) as usize).copied().unwrap_or(f64::NAN);
-    let mean = took.iter().sum::<f64>() / took.len() as f64;
-    println!("{what}: mean {mean:.0} µs, p50 {:.0} µs, p99 {:.0} µs", of(0.5), of(0.99));
+fn print_times(what: &str, took: Vec<f64>) {
+    let took = Sorted::new(took);
+    println!("{what}: mean {:.0} µs, p50 {:.0} µs, p99 {:.0} µs", took.mean(), took.at(0.5), took.at(0.99));
 }

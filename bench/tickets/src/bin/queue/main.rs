@@ -18,7 +18,8 @@ use axum::routing::get;
 use clap::Parser;
 use serde_json::{Value, json};
 use tessera_bench::client::Client;
-use tessera_bench::process::{Process, cpu_s};
+use tessera_bench::process::{Pid, Process};
+use tessera_bench::sorted::Sorted;
 use tessera_bench_tickets::server::Server;
 
 /// How long is watched what those cost who only wait.
@@ -126,19 +127,18 @@ async fn measure(
     for _ in 0..connections {
         clients.push(Client::connect(process.address).await?);
     }
-    let (began, cpu, own) = (Instant::now(), process.cpu_s()?, cpu_s("self")?);
+    let (began, cpu, own) = (Instant::now(), process.cpu_s()?, Pid::own().cpu_s()?);
     let asking = clients.into_iter().map(|client| ask_all(client, Arc::clone(&next), count, Arc::clone(&request)));
-    let mut waits = futures::future::try_join_all(asking).await?.concat();
+    let waits = futures::future::try_join_all(asking).await?.concat();
     let took = began.elapsed().as_secs_f64();
     let each = |cpu: f64| cpu * 1e6 / count as f64;
-    let (cpu, own) = (each(process.cpu_s()? - cpu), each(cpu_s("self")? - own));
-    waits.sort_unstable();
-    let at_ms = |share: f64| waits.get((waits.len() as f64 * share) as usize).map_or(0.0, |us| f64::from(*us) / 1e3);
+    let (cpu, own) = (each(process.cpu_s()? - cpu), each(Pid::own().cpu_s()? - own));
+    let waits_ms: Sorted = waits.into_iter().map(|us| f64::from(us) / 1e3).collect();
     let rate = count as f64 / took;
     println!(
         "{what}: {rate:.0} a second; CPU {cpu:.1} µs each, and {own:.1} of the client; p50 {:.1} ms, p99 {:.1}",
-        at_ms(0.5),
-        at_ms(0.99)
+        waits_ms.at(0.5),
+        waits_ms.at(0.99)
     );
     Ok(rate)
 }

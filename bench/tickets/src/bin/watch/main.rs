@@ -16,7 +16,7 @@ use anyhow::ensure;
 use clap::Parser;
 use serde_json::json;
 use tessera_bench::client::Client;
-use tessera_bench::process::cpu_s;
+use tessera_bench::process::Pid;
 use tessera_bench_tickets::server::Server;
 
 use holders::Held;
@@ -66,10 +66,10 @@ async fn main() -> anyhow::Result<()> {
     let open = server.process.memory_kb()?;
     tokio::time::sleep(Duration::from_secs(1)).await;
 
-    let (began, cpu, own) = (Instant::now(), server.process.cpu_s()?, cpu_s("self")?);
+    let (began, cpu, own) = (Instant::now(), server.process.cpu_s()?, Pid::own().cpu_s()?);
     let held = holders::hold(address, &event, fans, args.rate, holds).await?;
     let took = began.elapsed();
-    let (cpu, own) = (server.process.cpu_s()? - cpu, cpu_s("self")? - own);
+    let (cpu, own) = (server.process.cpu_s()? - cpu, Pid::own().cpu_s()? - own);
     tokio::time::sleep(AFTER).await;
     watching.iter().for_each(tokio::task::JoinHandle::abort);
 
