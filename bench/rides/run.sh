@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # The benchmarks of rides: `locations`, positions in memory and over HTTP, beside Redis where it is installed; `routes`, on the
 # packaged extract, beside OSRM where OSRM names a folder with osrm-extract, osrm-contract, osrm-routed and profiles/car.lua
-# (PyPI's osrm-bindings holds them); `policies`, a city in virtual time under each policy of matching; `fleet`, what a continent's
-# drivers send in a day. The first argument names one, without it all run; further arguments go to the program.
+# (PyPI's osrm-bindings holds them); `match`, how long riders wait for an offer, beside the server on an embedded store; `policies`, a city
+# in virtual time under each policy of matching; `fleet`, what a continent's drivers send in a day. The first argument names one, without
+# it all run; further arguments go to the program.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 target=${CARGO_TARGET_DIR:-target}
 case "${1:-}" in
-  locations | routes | policies | fleet) parts=("$1") && shift ;;
-  *) parts=(locations routes policies fleet) ;;
+  locations | routes | match | policies | fleet) parts=("$1") && shift ;;
+  *) parts=(locations routes match policies fleet) ;;
 esac
 "${CARGO:-cargo}" build --profile dist -p tessera-bench-rides
 "${CARGO:-cargo}" build --profile dist -p tessera-tessera
@@ -55,6 +56,10 @@ routes() {
     echo "OSRM names no folder with OSRM's programs; it is left out" >&2
   fi
   "$target/dist/bench-rides-routes" --extract "$extract" "${peer[@]}" "$@"
+}
+
+match() {
+  "$target/dist/bench-rides-match" --tessera "$target/dist/tessera" "$@"
 }
 
 policies() {
