@@ -1,6 +1,7 @@
 //! The books of rides: what must hold of each ride's history, and between rides, whatever happened.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use serde::Deserialize;
 use tessera_kernel::Timestamp;
@@ -181,6 +182,8 @@ fn after(state: Option<State>, kind: &str, gives_back: bool) -> Option<State> {
 fn history(entry: &Entry, rules: &Rules, now: Timestamp, findings: &mut Vec<(&'static str, String)>) {
     let Entry { id, history, .. } = entry;
     let mut state = None;
+    // Since the request, or since a driver gave the ride back: an offer that is denied does not begin the search anew.
+    let mut searched = Duration::ZERO;
     for (number, event) in history.iter().enumerate() {
         let kind = event.kind.as_str();
         if event.version as usize != number + 1 {
@@ -217,7 +220,13 @@ fn history(entry: &Entry, rules: &Rules, now: Timestamp, findings: &mut Vec<(&'s
             State::Requested => rules.search_s,
             _ => None,
         };
-        let stayed = until.since(event.at).as_secs();
+        let mut stayed = until.since(event.at);
+        if next == State::Requested {
+            let is_new = matches!(kind, "requested" | "cancelled");
+            searched = stayed + if is_new { Duration::ZERO } else { searched };
+            stayed = searched;
+        }
+        let stayed = stayed.as_secs();
         if let Some(limit) = limit
             && stayed > limit + LATE_S
         {
@@ -392,6 +401,10 @@ mod tests {
         assert!(one(State::Completed, &DONE.replace("@700", "@7")).contains("earlier than"));
         assert!(one(State::Offered, "estimated@0 requested@5 offered@6:a").contains("was Offered for"));
         assert!(one(State::Requested, "estimated@0 requested@5").contains("was Requested for"));
+        let denied = "estimated@0 requested@5 offered@55:a denied@56:a offered@96:b denied@97:b no_driver@99";
+        assert!(one(State::NoDriver, denied).contains("was Requested for 92 s"), "{}", one(State::NoDriver, denied));
+        let back = "estimated@0 requested@5 offered@55:a accepted@56:a cancelled@60:a offered@119:b denied@120:b no_driver@121";
+        assert_eq!(one(State::NoDriver, back), "", "who gave it back began the search anew");
         assert!(one(State::Estimated, "estimated@0").contains("was Estimated for"));
         assert!(
             one(State::Completed, &DONE.replace("accepted@12:b", "accepted@12:a")).contains("`b` was asked and `a`")
