@@ -138,10 +138,6 @@ pub struct Driver {
 /// An area.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Area {
-    /// Rides that wait.
-    pub waiting: u32,
-    /// Free drivers.
-    pub free: u32,
     /// The multiple of the price.
     pub surge: f64,
 }
