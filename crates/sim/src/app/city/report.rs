@@ -32,7 +32,8 @@ impl Spread {
         let count = values.len();
         let at = |share: f64| values.get(((count as f64 * share).ceil() as usize).max(1) - 1).copied().unwrap_or(0.0);
         let worst = &values[count - count.div_ceil(10)..];
-        let worst_decile = worst.iter().sum::<f64>() / worst.len().max(1) as f64;
+        // The sum of none is less than nothing: -0.0.
+        let worst_decile = if worst.is_empty() { 0.0 } else { worst.iter().sum::<f64>() / worst.len() as f64 };
         Self { count, p50: at(0.5), p99: at(0.99), worst_decile }
     }
 
@@ -283,6 +284,6 @@ mod tests {
         let spread = Spread::of((1..=100).rev().map(f64::from).collect());
         assert_eq!(spread, Spread { count: 100, p50: 50.0, p99: 99.0, worst_decile: 95.5 });
         assert_eq!(Spread::of(vec![3.0]), Spread { count: 1, p50: 3.0, p99: 3.0, worst_decile: 3.0 });
-        assert_eq!(Spread::of(Vec::new()), Spread::default());
+        assert_eq!(format!("{:?}", Spread::of(Vec::new())), format!("{:?}", Spread::default()));
     }
 }
