@@ -3,6 +3,9 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::hmac;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -10,20 +13,31 @@ use tokio::task::JoinSet;
 use crate::Figures;
 use crate::proxies::Proxy;
 
-/// What callers of the full route show.
-pub const API_KEY: &str = "the-key-of-the-benchmark";
+/// What signs the token that callers of the full route show.
+pub const SECRET: &str = "the secret of the benchmark, which is none";
 /// The clock ticks of `/proc` in a second.
 const TICKS_PER_S: f64 = 100.0;
 
+/// How a proxy is asked.
+#[derive(Clone, Copy)]
+pub struct Load {
+    /// Connections that each ask one request after the other.
+    pub connections: usize,
+    /// Requests a second of all together; as many as are answered where it is none.
+    pub rate: Option<u32>,
+    /// How long.
+    pub seconds: u64,
+}
+
 /// Asks a proxy for so many seconds.
-pub fn measure(proxy: &Proxy, connections: usize, seconds: u64) -> anyhow::Result<Figures> {
+pub fn measure(proxy: &Proxy, load: Load) -> anyhow::Result<Figures> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         // Connections everywhere first.
-        ask(proxy.port, connections, Instant::now() + Duration::from_millis(300)).await?;
+        ask(proxy.port, load, Instant::now() + Duration::from_millis(300)).await?;
         let (before, _) = proxy.used()?;
         let began = Instant::now();
-        let mut took = ask(proxy.port, connections, began + Duration::from_secs(seconds)).await?;
+        let mut took = ask(proxy.port, load, began + Duration::from_secs(load.seconds)).await?;
         let elapsed = began.elapsed().as_secs_f64();
         let (after, rss_mb) = proxy.used()?;
         ensure!(!took.is_empty(), "nothing was answered");
@@ -40,10 +54,13 @@ pub fn measure(proxy: &Proxy, connections: usize, seconds: u64) -> anyhow::Resul
 }
 
 /// How long each answer took, in microseconds.
-async fn ask(port: u16, connections: usize, until: Instant) -> anyhow::Result<Vec<u32>> {
+async fn ask(port: u16, load: Load, until: Instant) -> anyhow::Result<Vec<u32>> {
     let mut asking = JoinSet::new();
-    for _ in 0..connections {
-        asking.spawn(async move { on_one(port, until).await });
+    let pause = load.rate.map(|rate| Duration::from_secs_f64(load.connections as f64 / f64::from(rate)));
+    for index in 0..load.connections {
+        // Not all at the same moment.
+        let first = pause.unwrap_or_default().mul_f64(index as f64 / load.connections as f64);
+        asking.spawn(async move { on_one(port, first, pause, until).await });
     }
     let mut took = Vec::new();
     while let Some(asked) = asking.join_next().await {
@@ -52,15 +69,21 @@ async fn ask(port: u16, connections: usize, until: Instant) -> anyhow::Result<Ve
     Ok(took)
 }
 
-async fn on_one(port: u16, until: Instant) -> anyhow::Result<Vec<u32>> {
+async fn on_one(port: u16, first: Duration, pause: Option<Duration>, until: Instant) -> anyhow::Result<Vec<u32>> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
     stream.set_nodelay(true)?;
     let request = format!(
-        "GET /items?page=1 HTTP/1.1\r\nhost: bench.example\r\nuser-agent: bench\r\naccept: application/json\r\naccept-encoding: gzip\r\nx-api-key: {API_KEY}\r\n\r\n"
+        "GET /items?page=1 HTTP/1.1\r\nhost: bench.example\r\nuser-agent: bench\r\naccept: application/json\r\naccept-encoding: gzip\r\nauthorization: Bearer {}\r\n\r\n",
+        token()
     );
     let mut buffer = vec![0; 16 << 10];
     let mut took = Vec::new();
+    let mut next = Instant::now() + first;
     while Instant::now() < until {
+        if let Some(pause) = pause {
+            tokio::time::sleep_until(next.into()).await;
+            next += pause;
+        }
         let began = Instant::now();
         stream.write_all(request.as_bytes()).await?;
         let mut length = 0;
@@ -86,4 +109,16 @@ fn whole_length(bytes: &[u8]) -> anyhow::Result<Option<usize>> {
     let line = head.lines().find_map(|line| line.strip_prefix("content-length:"));
     let length: usize = line.context("an answer without content-length")?.trim().parse()?;
     Ok(Some(end + 4 + length))
+}
+
+/// A token that is good for a century.
+fn token() -> String {
+    let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
+    let signed = format!(
+        "{}.{}",
+        part(r#"{"alg":"HS256","typ":"JWT"}"#),
+        part(r#"{"sub":"bench","roles":["rider"],"iat":1700000000,"exp":4800000000}"#)
+    );
+    let key = hmac::Key::new(hmac::HMAC_SHA256, SECRET.as_bytes());
+    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(hmac::sign(&key, signed.as_bytes())))
 }

@@ -11,6 +11,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use load::Load;
 use proxies::{Kind, Proxy};
 
 #[derive(Parser)]
@@ -32,6 +33,9 @@ enum Command {
         /// Connections that ask one request after the other.
         #[arg(long, default_value_t = 64)]
         connections: usize,
+        /// Requests a second of all connections; as many as are answered where it is left out.
+        #[arg(long)]
+        rate: Option<u32>,
         /// Threads of each proxy.
         #[arg(long, default_value_t = 2)]
         workers: usize,
@@ -59,7 +63,9 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Service => service::run(),
         Command::Gateway { file } => proxies::run_gateway(&file),
-        Command::Compare { rounds, seconds, connections, workers } => compare(rounds, seconds, connections, workers),
+        Command::Compare { rounds, seconds, connections, rate, workers } => {
+            compare(rounds, workers, Load { connections, rate, seconds })
+        }
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -70,7 +76,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn compare(rounds: usize, seconds: u64, connections: usize, workers: usize) -> anyhow::Result<()> {
+fn compare(rounds: usize, workers: usize, load: Load) -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let (_service, port) = service::start()?;
     let mut all: Vec<(Kind, Vec<Figures>)> = Vec::new();
@@ -80,15 +86,17 @@ fn compare(rounds: usize, seconds: u64, connections: usize, workers: usize) -> a
     for round in 0..=rounds {
         for (kind, figures) in &mut all {
             let proxy = Proxy::start(*kind, folder.path(), port, workers)?;
-            let seconds = if round == 0 { 1 } else { seconds };
-            let measured = load::measure(&proxy, connections, seconds)?;
+            let seconds = if round == 0 { 1 } else { load.seconds };
+            let measured = load::measure(&proxy, Load { seconds, ..load })?;
             // The first round warms up.
             if round > 0 {
                 figures.push(measured);
             }
         }
     }
-    println!("1 KiB of JSON, {connections} connections, {workers} workers, medians of {rounds} × {seconds} s\n");
+    let Load { connections, rate, seconds } = load;
+    let rate = rate.map_or_else(String::new, |rate| format!(" at {rate} requests/s"));
+    println!("1 KiB of JSON, {connections} connections{rate}, {workers} workers, medians of {rounds} × {seconds} s\n");
     println!("| proxy | CPU per request, µs | × nginx | requests/s | × nginx | p50, µs | p99, µs | memory, MB |");
     println!("|---|---|---|---|---|---|---|---|");
     let median = |figures: &[Figures], part: fn(&Figures) -> f64| {

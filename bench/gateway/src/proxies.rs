@@ -10,6 +10,7 @@ use anyhow::{Context, bail};
 use tessera_gateway::Gateway;
 use tessera_gateway::spec::Environment;
 use tessera_kernel::{RandomIds, SystemClock};
+use tessera_service::run::Inside;
 use tessera_service::{Deps, Keys, Metrics};
 
 use crate::service::Running;
@@ -17,6 +18,8 @@ use crate::service::Running;
 /// Which proxy.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
+    /// None: the service itself.
+    Direct,
     Nginx,
     Haproxy,
     /// The gateway, proxying only.
@@ -26,14 +29,15 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 4] = [Self::Nginx, Self::Haproxy, Self::Plain, Self::Full];
+    pub const ALL: [Self; 5] = [Self::Direct, Self::Nginx, Self::Haproxy, Self::Plain, Self::Full];
 
     pub fn name(self) -> &'static str {
         match self {
+            Self::Direct => "none",
             Self::Nginx => "nginx",
             Self::Haproxy => "HAProxy",
             Self::Plain => "tessera",
-            Self::Full => "tessera, API key, rate limit, log",
+            Self::Full => "tessera, JWT, rate limit, log",
         }
     }
 }
@@ -41,7 +45,7 @@ impl Kind {
 /// A proxy that runs.
 pub struct Proxy {
     pub port: u16,
-    process: Running,
+    process: Option<Running>,
 }
 
 impl Proxy {
@@ -49,11 +53,12 @@ impl Proxy {
     pub fn start(kind: Kind, folder: &Path, service: u16, workers: usize) -> anyhow::Result<Self> {
         let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let child = match kind {
+            Kind::Direct => return Ok(Self { port: service, process: None }),
             Kind::Nginx => nginx(folder, port, service, workers)?,
             Kind::Haproxy => haproxy(folder, port, service, workers)?,
             Kind::Plain | Kind::Full => gateway(kind, folder, port, service, workers)?,
         };
-        let proxy = Self { port, process: Running(child) };
+        let proxy = Self { port, process: Some(Running(child)) };
         for _ in 0..500 {
             if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
                 return Ok(proxy);
@@ -65,7 +70,8 @@ impl Proxy {
 
     /// CPU so far, in clock ticks of a hundredth of a second, and memory in MB, of the process and its children.
     pub fn used(&self) -> anyhow::Result<(u64, f64)> {
-        let root = self.process.0.id();
+        let Some(process) = &self.process else { return Ok((0, 0.0)) };
+        let root = process.0.id();
         let (mut ticks, mut rss_mb) = (0, 0.0);
         for entry in fs::read_dir("/proc")?.flatten() {
             let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
@@ -120,12 +126,12 @@ fn gateway(kind: Kind, folder: &Path, port: u16, service: u16, workers: usize) -
     let file = folder.join("gateway.yaml");
     let (log, more) = match kind {
         Kind::Full => (
-            "access_log: { file: access.log }\nauth: { keys: { api_key: { consumers: { bench: { hashes: [HASH] } } } } }\n",
-            ", access: { by: [keys] }, rate_limits: [{ name: all, per: [consumer], rate: 1000000000/s }]",
+            "access_log: { file: access.log }\nauth: { people: { jwt: { keys: [{ algorithm: HS256, secret: \"SECRET\" }] } } }\n",
+            ", access: { by: [people], roles: [rider] }, rate_limits: [{ name: all, per: [consumer], rate: 1000000000/s }]",
         ),
         _ => ("access_log: { format: \"off\" }\n", ""),
     };
-    let log = log.replace("HASH", &tessera_gateway::auth::hash_key(crate::load::API_KEY));
+    let log = log.replace("SECRET", crate::load::SECRET);
     let text = format!(
         "version: 1\nworkers: {workers}\nlisteners: [{{ address: \"127.0.0.1:{port}\" }}]\n{log}\
          upstreams: {{ s: {{ endpoints: [\"http://127.0.0.1:{service}\"] }} }}\n\
@@ -147,6 +153,7 @@ pub fn run_gateway(file: &Path) -> anyhow::Result<()> {
             metrics: Metrics::new(clock),
             data_dir: std::env::temp_dir(),
             address: ([127, 0, 0, 1], 0).into(),
+            inside: Inside::default(),
         };
         let _gateway = Gateway::open(file, &deps, Environment::default())?;
         std::future::pending::<()>().await;

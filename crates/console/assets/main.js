@@ -7,6 +7,7 @@ import { icon } from './icons.js';
 import { Feed } from './live.js';
 import { banner, button, empty, heading } from './parts.js';
 import { onSession, signOut, whoami } from './session.js';
+import { gateway } from './gateway/gateway.js';
 import { home } from './pages/home.js';
 import { pipeline } from './pages/pipeline.js';
 import { pipelines } from './pages/pipelines.js';
@@ -56,6 +57,7 @@ const ROUTES = [
   ['rides/driver', driver, 'driver'],
   ['rides/operator', operator, 'operator'],
   ['rides/operator/rides/:id', ride, 'operator'],
+  ['gateway', gateway, 'gateway'],
   ['sign-in', signIn, 'sign-in'],
   ['sign-up', signUpPage, 'sign-in'],
   ['account', account, 'account'],
@@ -84,6 +86,7 @@ const NAVIGATION = [
       ['operator', 'Operator', '#/rides/operator', 'map'],
     ],
   },
+  { title: 'Gateway', role: 'gateway', links: [['gateway', 'Traffic', '#/gateway', 'gate']] },
 ];
 
 /** As in base.css: the page grows no wider. */

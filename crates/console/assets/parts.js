@@ -56,6 +56,10 @@ const STATES = {
   asked: ['You are asked', 'spin', 'busy'],
   to_rider: ['To the rider', 'car', 'busy'],
   on_duty: ['On duty', 'check', 'good'],
+  serving: ['Serving', 'check', 'good'],
+  unwell: ['Unwell', 'cross', 'bad'],
+  drained: ['Drained', 'stop', 'idle'],
+  left_alone: ['Left alone for a while', 'clock', 'warn'],
   off_duty: ['Off duty', 'ring', 'idle'],
 };
 

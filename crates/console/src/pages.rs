@@ -26,6 +26,7 @@ pub(crate) const PAGES: &[&[&str]] = &[
     &["rides", "driver"],
     &["rides", "operator"],
     &["rides", "operator", "rides", "*"],
+    &["gateway"],
     &["sign-in"],
     &["sign-up"],
     &["account"],

@@ -78,21 +78,15 @@ impl Gateway {
             .router(http::router(admin))
             .ready(Ready::always())
             .task(Task::new("gateway-reload", move |stop| jobs::follow(reloader, stop)))
-            .task(Task::new("gateway-proxy", move |stop| async move {
-                stop.cancelled().await;
-                engine.stop().await;
-                Ok(())
-            }))
+            .task(
+                Task::new("gateway-proxy", move |stop| async move {
+                    stop.cancelled().await;
+                    engine.stop().await;
+                    Ok(())
+                })
+                .front(),
+            )
     }
-}
-
-/// The component of the gateway. Without a config file in the settings it listens nowhere and does nothing.
-///
-/// # Errors
-/// As [`Gateway::open`].
-pub fn build(config: &config::Config, deps: &Deps, environment: Environment) -> Result<Vec<Component>, Error> {
-    let Some(file) = &config.file else { return Ok(vec![Component::new("gateway", "/gateway")]) };
-    Ok(vec![Gateway::open(file, deps, environment)?.component(deps)])
 }
 
 /// An engine that serves by this file.
@@ -113,6 +107,8 @@ fn start(file: &Path, deps: &Deps, environment: &Environment) -> Result<(Engine,
         connections,
         requests: Arc::default(),
         fetcher: Fetcher::new(Handle::current(), client),
+        inside: deps.inside.clone(),
+        runtime: Handle::current(),
         began: Instant::now(),
     };
     Ok((Engine::start(shared, snapshot, workers)?, lasting))

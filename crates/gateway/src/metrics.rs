@@ -107,6 +107,11 @@ impl Sums {
     }
 }
 
+/// The upper bounds of the buckets, in milliseconds.
+pub fn bounds_ms() -> Vec<f64> {
+    BOUNDS_US.iter().map(|bound| *bound as f64 / 1_000.0).collect()
+}
+
 impl RouteStats {
     fn new(workers: usize) -> Self {
         Self { workers: (0..workers).map(|_| Cells::default()).collect() }
@@ -190,6 +195,13 @@ impl Metrics {
     pub fn route(&self, name: &str) -> Arc<RouteStats> {
         let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
         routes.entry(name.to_owned()).or_insert_with(|| Arc::new(RouteStats::new(self.workers))).clone()
+    }
+
+    /// Requests refused because there were too many.
+    pub fn limits_hit(&self) -> u64 {
+        let codes = [("gateway.rate_limited", "client"), ("gateway.too_many_at_once", "client"), ("gateway.overloaded", "gateway")];
+        let count = |(code, side)| self.errors.get(&ErrorLabels { code, side }).map_or(0, |counter| counter.get());
+        codes.into_iter().map(count).sum()
     }
 
     /// Forgets routes that are in no config any more.

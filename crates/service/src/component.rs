@@ -11,6 +11,7 @@ use tessera_kernel::{Clock, Ids};
 use tokio_util::sync::CancellationToken;
 
 use crate::http::Quick;
+use crate::run::Inside;
 use crate::{Keys, Metrics};
 
 /// A part of a role: what it serves, what it runs, whether it is ready.
@@ -79,6 +80,8 @@ impl Component {
 pub struct Task {
     /// Its name in logs.
     pub name: &'static str,
+    /// Ends with the requests, before all other loops.
+    pub(crate) is_front: bool,
     pub(crate) run: TaskFactory,
 }
 
@@ -91,7 +94,15 @@ impl Task {
         F: FnOnce(CancellationToken) -> R + Send + 'static,
         R: Future<Output = Result<(), String>> + Send + 'static,
     {
-        Self { name, run: Box::new(move |token| Box::pin(run(token))) }
+        Self { name, is_front: false, run: Box::new(move |token| Box::pin(run(token))) }
+    }
+
+    /// It hands requests to components of the process: it is told to end when the process takes no more of them, and has until
+    /// `http.drain_deadline_s`.
+    #[must_use]
+    pub fn front(mut self) -> Self {
+        self.is_front = true;
+        self
     }
 }
 
@@ -162,6 +173,8 @@ pub struct Deps {
     pub metrics: Metrics,
     /// The folder for embedded stores; it exists and can be written.
     pub data_dir: PathBuf,
-    /// The address that the process listens on.
+    /// The address that people reach the process at.
     pub address: SocketAddr,
+    /// All that the process serves, once it does.
+    pub inside: Inside,
 }

@@ -11,7 +11,7 @@ pub mod extract;
 pub mod page;
 pub mod problem;
 
-pub use edge::{Draining, Quick, QuickAnswer, QuickRequest, RequestId};
+pub use edge::{Draining, Quick, QuickAnswer, RequestId};
 pub use extract::{IdempotencyKey, Json, Path, Query};
 pub use page::{List, Page};
 

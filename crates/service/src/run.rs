@@ -18,13 +18,17 @@ use tokio_util::sync::CancellationToken;
 use crate::http::{Config, edge};
 use crate::{Component, Error, Metrics, Task};
 
+mod inside;
 mod serve;
 mod status;
 
+pub use inside::Inside;
 use status::Status;
 
-const LISTEN_SETTING: &str = "http.listen";
-const LISTEN_REMEDY: &str = "--listen or TESSERA__HTTP__LISTEN";
+/// The setting of a process's address, for messages.
+pub const LISTEN_SETTING: &str = "http.listen";
+/// What changes it.
+pub const LISTEN_REMEDY: &str = "--listen or TESSERA__HTTP__LISTEN";
 
 /// A role with the components that fill it.
 pub struct Role {
@@ -48,20 +52,31 @@ pub struct Plan {
     pub ids: Arc<dyn Ids>,
     /// The registry that the components registered in.
     pub metrics: Metrics,
+    /// What stands in front of it, where something does.
+    pub front: Option<Front>,
+    /// Is given all that is served.
+    pub inside: Inside,
+}
+
+/// Where people reach a process that has something in front.
+#[derive(Clone, Copy, Debug)]
+pub struct Front {
+    /// Without TLS.
+    pub http: SocketAddr,
+    /// With TLS.
+    pub https: SocketAddr,
 }
 
 /// Takes the address to listen on, or says which setting to change.
 pub async fn bind(address: &str) -> Result<TcpListener, Error> {
+    bind_for(LISTEN_SETTING, LISTEN_REMEDY, address).await
+}
+
+/// The same for another setting.
+pub async fn bind_for(setting: &'static str, remedy: &'static str, address: &str) -> Result<TcpListener, Error> {
     TcpListener::bind(address).await.map_err(|error| match error.kind() {
-        ErrorKind::AddrInUse => {
-            Error::PortTaken { setting: LISTEN_SETTING, address: address.to_owned(), remedy: LISTEN_REMEDY }
-        }
-        _ => Error::BadAddress {
-            setting: LISTEN_SETTING,
-            address: address.to_owned(),
-            reason: error.to_string(),
-            remedy: LISTEN_REMEDY,
-        },
+        ErrorKind::AddrInUse => Error::PortTaken { setting, address: address.to_owned(), remedy },
+        _ => Error::BadAddress { setting, address: address.to_owned(), reason: error.to_string(), remedy },
     })
 }
 
@@ -83,6 +98,7 @@ pub struct Running {
     draining: CancellationToken,
     stopping: CancellationToken,
     server: JoinHandle<()>,
+    fronts: JoinSet<()>,
     tasks: JoinSet<()>,
     http: Config,
 }
@@ -96,7 +112,7 @@ pub fn start(plan: Plan) -> Result<Running, Error> {
         remedy: LISTEN_REMEDY,
     })?;
     let (draining, stopping) = (CancellationToken::new(), CancellationToken::new());
-    let mut status = Status::new(address, plan.clock.now(), plan.metrics.clone());
+    let mut status = Status::new(address, plan.front, plan.clock.now(), plan.metrics.clone());
     let mut router = Router::new();
     let (mut loops, mut quicks) = (Vec::new(), Vec::new());
     for role in plan.roles {
@@ -108,16 +124,17 @@ pub fn start(plan: Plan) -> Result<Running, Error> {
         }
     }
     let status = Arc::new(status);
-    let mut tasks = JoinSet::new();
+    let (mut fronts, mut tasks) = (JoinSet::new(), JoinSet::new());
     for (component, task, failed) in loops {
-        tasks.spawn(watch(component, task, failed, stopping.clone()));
+        let (set, ending) = if task.is_front { (&mut fronts, &draining) } else { (&mut tasks, &stopping) };
+        set.spawn(watch(component, task, failed, ending.clone()));
     }
     let router = router.merge(status::routes(status.clone()));
-    let quicks = Arc::new(edge::Quicks::new(quicks, plan.ids.clone(), plan.metrics.clone()));
-    let router = edge::wrap(router, &plan.http, plan.ids, plan.metrics, draining.clone());
-    let server = tokio::spawn(serve::serve(plan.listener, router, quicks, draining.clone()));
+    let quicks = edge::Quicks::new(quicks, plan.ids.clone(), plan.metrics.clone());
+    plan.inside.set(edge::wrap(router, &plan.http, plan.ids, plan.metrics, draining.clone()), quicks);
+    let server = tokio::spawn(serve::serve(plan.listener, plan.inside, draining.clone()));
     status.started.set();
-    Ok(Running { address, status, draining, stopping, server, tasks, http: plan.http })
+    Ok(Running { address, status, draining, stopping, server, fronts, tasks, http: plan.http })
 }
 
 /// Runs one loop to its end. An end that was not asked for makes the component unready.
@@ -134,12 +151,12 @@ async fn watch(component: &'static str, task: Task, failed: crate::ReadyFlag, st
 }
 
 impl Running {
-    /// Where it listens.
+    /// Where it listens itself.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The address as a browser on this machine reaches it.
+    /// The address as a browser on this machine reaches what people are to see.
     pub fn base_url(&self) -> String {
         self.status.base_url()
     }
@@ -154,7 +171,11 @@ impl Running {
         self.status.started.unset("stopping");
         self.draining.cancel();
         let drain = Duration::from_secs(self.http.drain_deadline_s);
-        let drained = tokio::time::timeout(drain, &mut self.server).await.is_ok();
+        let all_answered = async {
+            let _ = (&mut self.server).await;
+            while self.fronts.join_next().await.is_some() {}
+        };
+        let drained = tokio::time::timeout(drain, all_answered).await.is_ok();
         if !drained {
             tracing::warn!(http.drain_deadline_s = self.http.drain_deadline_s, "requests were cut off");
             // Its connections are its own, and end with it.

@@ -6,6 +6,7 @@
 mod accounts;
 pub mod cli;
 pub mod demo;
+mod front;
 mod gateway;
 mod health;
 mod ingest;

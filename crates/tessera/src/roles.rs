@@ -2,6 +2,7 @@
 //! split further, for several processes.
 
 use std::future::Future;
+use std::path::Path;
 use std::pin::Pin;
 
 use tessera_ingest::spec::Environment;
@@ -23,6 +24,9 @@ pub struct Role {
     pub build: for<'a> fn(&'a Config, &'a Deps) -> Building<'a>,
 }
 
+/// The role in front of the others.
+pub const GATEWAY: &str = "gateway";
+
 /// Every role, each whole.
 pub const ROLES: &[Role] = &[
     Role { name: "console", about: "the web pages", build: console },
@@ -31,8 +35,8 @@ pub const ROLES: &[Role] = &[
     Role { name: "accounts", about: "sign-up, sign-in, tokens, roles and keys", build: accounts },
     Role { name: "rides", about: "fare estimates, drivers' locations, matching and trips", build: rides },
     Role {
-        name: "gateway",
-        about: "the one door in front of all APIs, where a file of routes is given",
+        name: GATEWAY,
+        about: "the one door in front of all APIs; alone it needs a file of routes",
         build: gateway,
     },
 ];
@@ -122,15 +126,23 @@ fn rides_part<'a>(config: &'a Config, deps: &'a Deps, part: Part) -> Building<'a
 }
 
 fn gateway<'a>(config: &'a Config, deps: &'a Deps) -> Building<'a> {
-    use tessera_gateway::spec::Environment;
     Box::pin(async {
         let settings: tessera_gateway::config::Config = config.get()?;
-        let built = tessera_gateway::build(&settings, deps, Environment::of_process());
-        built.map_err(|error| {
-            let file = settings.file.unwrap_or_default().display().to_string();
-            bad_setting(config, tessera_gateway::config::Config::FILE, file, error.to_string())
-        })
+        match settings.file {
+            Some(file) => gateway_by(&file, config, deps),
+            None => Ok(vec![Component::new(GATEWAY, "/gateway")]),
+        }
     })
+}
+
+/// The gateway that serves by this file.
+pub fn gateway_by(file: &Path, config: &Config, deps: &Deps) -> anyhow::Result<Vec<Component>> {
+    use tessera_gateway::spec::Environment;
+    let opened = tessera_gateway::Gateway::open(file, deps, Environment::of_process()).map_err(|error| {
+        let key = tessera_gateway::config::Config::FILE;
+        bad_setting(config, key, file.display().to_string(), error.to_string())
+    });
+    Ok(vec![opened?.component(deps)])
 }
 
 fn demo<'a>(_: &'a Config, deps: &'a Deps) -> Building<'a> {

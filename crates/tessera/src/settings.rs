@@ -52,6 +52,32 @@ impl Section for Store {
     const NAME: &'static str = "store";
 }
 
+/// `[up]`: where `tessera up` is reached. It serves everything through the gateway, and by a port of its own on this machine only.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Up {
+    /// Where the gateway speaks TLS. Left out: beside `http.listen`, on port 8443 where that has 8080, on 443 where it has 80, else on a
+    /// free one.
+    pub https: Option<String>,
+    /// Where the products listen without the gateway. Left out: 127.0.0.1, on port 8081 where `http.listen` has 8080, else on a free one.
+    pub direct: Option<String>,
+}
+
+impl Up {
+    /// The name of `https` in messages.
+    pub const HTTPS: &'static str = "up.https";
+    /// What changes it.
+    pub const HTTPS_REMEDY: &'static str = "TESSERA__UP__HTTPS";
+    /// The name of `direct` in messages.
+    pub const DIRECT: &'static str = "up.direct";
+    /// What changes it.
+    pub const DIRECT_REMEDY: &'static str = "TESSERA__UP__DIRECT";
+}
+
+impl Section for Up {
+    const NAME: &'static str = "up";
+}
+
 /// `[demo]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -82,6 +108,7 @@ pub fn load(flags: &Flags, environment: impl IntoIterator<Item = (String, String
     Loader::new()
         .section::<http::Config>()
         .section::<Store>()
+        .section::<Up>()
         .section::<Demo>()
         .section::<tessera_service::identity::Config>()
         .section::<tessera_accounts::config::Config>()

@@ -7,10 +7,11 @@ use anyhow::Context;
 use tessera_kernel::{Clock, RandomIds, SystemClock};
 use tessera_service::config::Config;
 use tessera_service::identity::Issuer;
-use tessera_service::run::{self, Plan, Running};
+use tessera_service::run::{self, Front, Inside, Plan, Running};
 use tessera_service::{Deps, Keys, Metrics, http};
 
-use crate::roles::Role;
+use crate::front::Doors;
+use crate::roles::{self, GATEWAY, Role};
 use crate::settings::Store;
 
 /// Why a process did not start: which exit code, and one line for the user.
@@ -50,9 +51,19 @@ pub async fn start_prepared(
 ) -> Result<Running, Failure> {
     let http: http::Config = config.get()?;
     let store: Store = config.get()?;
-    let listener = run::bind(&http.listen).await?;
+    // Where the user says how to serve, by a file, the process has its port beside.
+    let has_front = roles.iter().any(|role| role.name == GATEWAY)
+        && roles.len() > 1
+        && config.get::<tessera_gateway::config::Config>()?.file.is_none();
+    let (listener, doors) = if has_front {
+        let (direct, doors) = Doors::open(config).await?;
+        (direct, Some(doors))
+    } else {
+        (run::bind(&http.listen).await?, None)
+    };
     run::check_folder(Store::DATA_DIR, Store::DATA_DIR_REMEDY, &store.data_dir)?;
     prepare(&store.data_dir)?;
+    let front_file = doors.as_ref().map(|doors| doors.prepare(&store.data_dir)).transpose().map_err(Failure::Other)?;
 
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let keys = Keys::open(&store.data_dir, clock.clone())?;
@@ -65,12 +76,21 @@ pub async fn start_prepared(
         clock,
         ids: Arc::new(RandomIds),
         data_dir: store.data_dir,
-        address: listener.local_addr().context("the address of the bound port")?,
+        address: match &doors {
+            Some(doors) => doors.http,
+            None => listener.local_addr().context("the address of the bound port")?,
+        },
+        inside: Inside::default(),
     };
     let mut built = Vec::new();
     for role in roles {
-        built.push(run::Role { name: role.name, components: (role.build)(config, &deps).await? });
+        let components = match &front_file {
+            Some(file) if role.name == GATEWAY => roles::gateway_by(file, config, &deps)?,
+            _ => (role.build)(config, &deps).await?,
+        };
+        built.push(run::Role { name: role.name, components });
     }
-    let Deps { clock, ids, metrics, .. } = deps;
-    Ok(run::start(Plan { listener, roles: built, http, clock, ids, metrics })?)
+    let Deps { clock, ids, metrics, inside, .. } = deps;
+    let front = doors.map(|doors| Front { http: doors.http, https: doors.https });
+    Ok(run::start(Plan { listener, roles: built, http, clock, ids, metrics, front, inside })?)
 }

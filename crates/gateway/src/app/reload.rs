@@ -4,13 +4,15 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
+use serde_json::Value;
 use tokio::sync::Mutex as AsyncMutex;
 
+use super::changes::{self, Change};
 use crate::Error;
 use crate::engine::Engine;
 use crate::metrics::ReloadLabels;
 use crate::snapshot::{Lasting, Snapshot};
-use crate::spec::{Environment, load_file};
+use crate::spec::{self, Environment, load_file};
 
 /// Reads the config again.
 #[derive(Debug)]
@@ -21,6 +23,8 @@ pub struct Reloader {
     lasting: Lasting,
     seen: Mutex<Option<(SystemTime, u64)>>,
     refusal: Mutex<Option<String>>,
+    /// What was served by before the config in use.
+    before: Mutex<Option<spec::Gateway>>,
     /// One at a time.
     turn: AsyncMutex<()>,
 }
@@ -44,6 +48,7 @@ impl Reloader {
             lasting,
             seen: Mutex::default(),
             refusal: Mutex::default(),
+            before: Mutex::default(),
             turn: AsyncMutex::default(),
         };
         *reloader.seen.lock().unwrap_or_else(PoisonError::into_inner) = reloader.stamp();
@@ -53,6 +58,14 @@ impl Reloader {
     /// Why the file as it is now was refused, where it was.
     pub fn refusal(&self) -> Option<String> {
         self.refusal.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The config in use and what it changed, as people may see them; no changes where it is the first.
+    pub fn config(&self) -> (Value, Vec<Change>) {
+        let now = changes::shown(&self.engine.snapshot().spec);
+        let before = self.before.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(changes::shown);
+        let changed = before.map(|before| changes::between(&before, &now)).unwrap_or_default();
+        (now, changed)
     }
 
     /// Reads the file again if it, a certificate or a key has changed. `None` where nothing has.
@@ -87,6 +100,7 @@ impl Reloader {
 
     async fn swap(&self) -> Result<Reloaded, Error> {
         let before = self.engine.snapshot();
+        let spec_before = before.spec.clone();
         let (file, environment, lasting) = (self.file.clone(), self.environment.clone(), self.lasting.clone());
         // A large config takes a while to compile; that is no work for a thread that others wait for.
         let built = tokio::task::spawn_blocking(move || {
@@ -96,6 +110,7 @@ impl Reloader {
         let snapshot = built.await.map_err(|error| Error::Internal(error.to_string()))??;
         let reloaded = Reloaded { number: snapshot.number, routes: snapshot.routes.len() };
         self.engine.swap(snapshot).await?;
+        *self.before.lock().unwrap_or_else(PoisonError::into_inner) = Some(spec_before);
         self.lasting.limiters.tidy();
         self.lasting.metrics.tidy();
         Ok(reloaded)

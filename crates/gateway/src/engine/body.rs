@@ -106,6 +106,20 @@ pub enum Source {
     Own(Option<Bytes>),
     /// An upstream.
     Upstream(Incoming),
+    /// A component of this process.
+    Inside(axum::body::Body),
+}
+
+impl From<Incoming> for Source {
+    fn from(incoming: Incoming) -> Self {
+        Self::Upstream(incoming)
+    }
+}
+
+impl From<axum::body::Body> for Source {
+    fn from(body: axum::body::Body) -> Self {
+        Self::Inside(body)
+    }
 }
 
 /// What an exchange holds until its answer is sent.
@@ -131,6 +145,7 @@ impl Answer {
         let polled = match &mut self.source {
             Source::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Source::Upstream(incoming) => Pin::new(incoming).poll_frame(cx).map_err(BoxError::from),
+            Source::Inside(body) => Pin::new(body).poll_frame(cx).map_err(BoxError::from),
         };
         match polled {
             Poll::Ready(Some(Ok(frame))) => {
@@ -160,6 +175,7 @@ impl Answer {
         match &self.source {
             Source::Own(bytes) => bytes.is_none(),
             Source::Upstream(incoming) => incoming.is_end_stream(),
+            Source::Inside(body) => body.is_end_stream(),
         }
     }
 }
@@ -205,6 +221,7 @@ impl HttpBody for Body {
             Self::Answer(answer) => match &answer.source {
                 Source::Own(bytes) => exact(bytes),
                 Source::Upstream(incoming) => incoming.size_hint(),
+                Source::Inside(body) => body.size_hint(),
             },
         }
     }

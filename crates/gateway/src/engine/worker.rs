@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tessera_kernel::{Clock, Ids};
+use tessera_service::run::Inside;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc::Receiver;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -41,6 +43,10 @@ pub struct Shared {
     pub requests: Arc<Gate>,
     /// Fetches keys.
     pub fetcher: Fetcher,
+    /// The components of this process.
+    pub inside: Inside,
+    /// Where they run.
+    pub runtime: Handle,
     /// The zero of all workers' times.
     pub began: Instant,
 }

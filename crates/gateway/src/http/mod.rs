@@ -9,6 +9,7 @@ use serde::Serialize;
 use tessera_service::{Identity, Keys, Problem};
 
 use crate::Error;
+use crate::app::changes::Change;
 use crate::app::{Reloader, explain};
 use crate::engine::Engine;
 use crate::upstream::Upstream;
@@ -39,6 +40,7 @@ pub fn router(admin: Admin) -> Router {
         .route("/gateway/status", get(status))
         .route("/gateway/routes", get(routes))
         .route("/gateway/upstreams", get(upstreams))
+        .route("/gateway/config", get(config))
         .route("/gateway/upstreams/{name}/drain", post(drain))
         .route("/gateway/reload", post(reload))
         .with_state(admin)
@@ -52,6 +54,10 @@ struct Status {
     listeners: Vec<String>,
     connections: u32,
     routes: usize,
+    /// Requests refused since the start because there were too many: by rate, at once, or all together.
+    limits_hit: u64,
+    /// Upper bounds of the buckets of routes, in milliseconds; the last bucket has none.
+    bounds_ms: Vec<f64>,
 }
 
 async fn status(identity: Identity, State(admin): State<Admin>) -> Result<Json<Status>, Problem> {
@@ -63,7 +69,25 @@ async fn status(identity: Identity, State(admin): State<Admin>) -> Result<Json<S
         listeners: snapshot.listeners.iter().map(|(address, _)| address.clone()).collect(),
         connections: admin.engine.shared().connections.count(),
         routes: snapshot.routes.len(),
+        limits_hit: admin.engine.shared().metrics.limits_hit(),
+        bounds_ms: crate::metrics::bounds_ms(),
     }))
+}
+
+#[derive(Serialize)]
+struct Config {
+    number: u64,
+    /// Secrets are starred.
+    config: serde_json::Value,
+    /// What it changed.
+    changed: Vec<Change>,
+}
+
+async fn config(identity: Identity, State(admin): State<Admin>) -> Result<Json<Config>, Problem> {
+    identity.require(ROLES)?;
+    let number = admin.engine.snapshot().number;
+    let (config, changed) = admin.reloader.config();
+    Ok(Json(Config { number, config, changed }))
 }
 
 #[derive(Serialize)]
@@ -81,6 +105,8 @@ struct RouteRow {
     server_errors: u64,
     bytes_in: u64,
     bytes_out: u64,
+    /// Answers by how long they took.
+    buckets: Vec<u64>,
     /// Bounds of buckets: at most so long.
     p50_ms: Option<f64>,
     p99_ms: Option<f64>,
@@ -100,6 +126,7 @@ async fn routes(identity: Identity, State(admin): State<Admin>) -> Result<Json<I
             server_errors: sums.by_class[5],
             bytes_in: sums.bytes_in,
             bytes_out: sums.bytes_out,
+            buckets: sums.buckets.to_vec(),
             p50_ms: sums.percentile_ms(50),
             p99_ms: sums.percentile_ms(99),
         }
@@ -112,6 +139,7 @@ struct UpstreamRow {
     name: String,
     requests_at_once: u32,
     breaker_open: bool,
+    in_process: bool,
     endpoints: Vec<EndpointRow>,
 }
 
@@ -145,6 +173,7 @@ async fn upstreams(identity: Identity, State(admin): State<Admin>) -> Result<Jso
             name: upstream.name.to_string(),
             requests_at_once: upstream.in_flight(),
             breaker_open: upstream.is_broken(),
+            in_process: upstream.spec.in_process,
             endpoints: endpoints.iter().map(endpoint).collect(),
         }
     };

@@ -76,17 +76,22 @@ pub(super) async fn forward(
         mirror::copy(exchange, &outgoing, mirror, route.spec.timeout.0);
     }
     let body = if has_body {
-        let progress = Rc::new(Progress::default());
-        exchange.record.progress = Some(progress.clone());
-        Body::Upload(Upload::new(incoming, route.body_limit, progress))
+        Body::Upload(upload(exchange, route, incoming))
     } else {
         Body::Empty
     };
     attempts(exchange, route, upstream, Asked { outgoing, body, key, deadline }).await
 }
 
+/// The caller's body, which is watched.
+pub(super) fn upload(exchange: &mut Exchange, route: &Route, incoming: Incoming) -> Upload {
+    let progress = Rc::new(Progress::default());
+    exchange.record.progress = Some(progress.clone());
+    Upload::new(incoming, route.body_limit, progress)
+}
+
 /// What the upstream is asked.
-fn prepare(exchange: &mut Exchange, route: &Route, host: Option<&HeaderValue>) -> Result<Outgoing, Error> {
+pub(super) fn prepare(exchange: &mut Exchange, route: &Route, host: Option<&HeaderValue>) -> Result<Outgoing, Error> {
     let protocol = tunnel::wanted(exchange, route);
     let path = headers::rewritten(exchange, route);
     let query = exchange.head.uri.query();
@@ -181,10 +186,7 @@ async fn attempt(
         ask.endpoint.note(is_good, took_us, now_us, &upstream.spec.outliers);
         upstream.note(is_good, now_us);
     };
-    let late = || Error::UpstreamTimeout {
-        upstream: upstream.name.to_string(),
-        after_ms: u64::try_from(route.spec.timeout.0.as_millis()).unwrap_or(u64::MAX),
-    };
+    let late = || late(upstream, route);
     for stale in 0.. {
         let mut lease = match timeout_at(until, worker.pools.lease(upstream, &ask.endpoint)).await {
             Ok(Ok(lease)) => lease,
@@ -212,8 +214,8 @@ async fn attempt(
             // A connection that had been idle was closed by the other side before it took the request.
             Ok(Err((_, Some(unsent)))) if lease.is_used && stale < MOST_STALE => body = Some(unsent),
             Ok(Err((error, unsent))) => {
-                if let Some(failure) = uploads_fault(exchange, route) {
-                    return Err(failure);
+                if let Some(error) = uploads_fault(exchange, route) {
+                    return Err(Failure { error, unsent: None, reason: None });
                 }
                 note(false);
                 return Err(of_hyper(upstream, ask, &error, unsent));
@@ -224,16 +226,18 @@ async fn attempt(
 }
 
 /// Where the caller's body is why sending failed.
-fn uploads_fault(exchange: &Exchange, route: &Route) -> Option<Failure> {
+pub(super) fn uploads_fault(exchange: &Exchange, route: &Route) -> Option<Error> {
     let progress = exchange.record.progress.as_ref()?;
-    let error = if progress.is_over.get() {
-        Error::BodyTooLarge { limit_bytes: route.body_limit }
-    } else if progress.is_broken.get() {
-        Error::SlowClient
-    } else {
-        return None;
-    };
-    Some(Failure { error, unsent: None, reason: None })
+    if progress.is_over.get() {
+        return Some(Error::BodyTooLarge { limit_bytes: route.body_limit });
+    }
+    progress.is_broken.get().then_some(Error::SlowClient)
+}
+
+/// There was no answer in time.
+pub(super) fn late(upstream: &Upstream, route: &Route) -> Error {
+    let after_ms = u64::try_from(route.spec.timeout.0.as_millis()).unwrap_or(u64::MAX);
+    Error::UpstreamTimeout { upstream: upstream.name.to_string(), after_ms }
 }
 
 fn of_hyper(upstream: &Upstream, ask: &Ask, error: &hyper::Error, unsent: Option<Body>) -> Failure {

@@ -9,6 +9,7 @@ mod choose;
 mod forward;
 mod headers;
 mod identify;
+mod inside;
 mod limits;
 mod mirror;
 mod respond;
@@ -96,14 +97,18 @@ pub(crate) async fn handle(
     let fault = signals.fault_of(&exchange.head.headers);
     let is_stand_in = fault.is_some();
     let asks_upgrade = exchange.head.headers.contains_key(UPGRADE) && exchange.head.version == Version::HTTP_11;
-    let client = exchange.head.extensions.remove::<OnUpgrade>().filter(|_| asks_upgrade);
-    match pass(&mut exchange, body, fault).await {
+    let mut client = exchange.head.extensions.remove::<OnUpgrade>().filter(|_| asks_upgrade);
+    match pass(&mut exchange, body, fault, &mut client).await {
         Ok(Reply::Own(status, headers, body)) => respond::own(exchange, status, headers, body),
         Ok(Reply::Upstream(answer)) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
             tunnel::open(exchange, answer, client)
         }
         // Where another protocol was asked for and not agreed on, what the caller sends next may be either.
         Ok(Reply::Upstream(answer)) => respond::upstreams(exchange, answer, asks_upgrade),
+        Ok(Reply::Inside(answer)) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
+            tunnel::handed_over(exchange, answer)
+        }
+        Ok(Reply::Inside(answer)) => respond::upstreams(exchange, answer, asks_upgrade),
         Err(error) => {
             // What the guard found wrong is why whatever failed did.
             let fault = if is_stand_in { None } else { signals.fault_of(&exchange.head.headers) };
@@ -119,9 +124,16 @@ enum Reply {
     Own(StatusCode, HeaderMap, Bytes),
     /// An upstream's.
     Upstream(Response<Incoming>),
+    /// That of a component of this process.
+    Inside(Response<axum::body::Body>),
 }
 
-async fn pass(exchange: &mut Exchange, body: Incoming, fault: Option<Fault>) -> Result<Reply, Error> {
+async fn pass(
+    exchange: &mut Exchange,
+    body: Incoming,
+    fault: Option<Fault>,
+    client: &mut Option<OnUpgrade>,
+) -> Result<Reply, Error> {
     identify::identify(exchange)?;
     if let Some(fault) = fault {
         return Err(error_of(fault));
@@ -141,6 +153,9 @@ async fn pass(exchange: &mut Exchange, body: Incoming, fault: Option<Fault>) -> 
         Action::Respond(status, headers, body) => Ok(Reply::Own(*status, headers.clone(), body.clone())),
         Action::Forward { shares, mirror, host } => {
             let upstream = choose::share(exchange, route, shares)?;
+            if upstream.spec.in_process {
+                return inside::ask(exchange, route, &upstream, host.as_ref(), body, client).await.map(Reply::Inside);
+            }
             let mirror = mirror.as_ref().filter(|(_, percent)| exchange.worker.draw(100) < u64::from(*percent));
             let mirror = mirror.map(|(upstream, _)| upstream);
             forward::forward(exchange, route, &upstream, mirror, host.as_ref(), body).await.map(Reply::Upstream)

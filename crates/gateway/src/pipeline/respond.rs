@@ -6,7 +6,6 @@ use http::header::{
     WWW_AUTHENTICATE,
 };
 use http::{Method, Response, StatusCode, Version};
-use hyper::body::Incoming;
 use tessera_kernel::ErrorKind;
 use tessera_service::{Problem, ProductError};
 
@@ -24,8 +23,8 @@ const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy"
 const OWN_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// The answer of an upstream.
-pub(super) fn upstreams(exchange: Exchange, answer: Response<Incoming>, closes: bool) -> Response<Body> {
-    let (mut head, incoming) = answer.into_parts();
+pub(super) fn upstreams(exchange: Exchange, answer: Response<impl Into<Source>>, closes: bool) -> Response<Body> {
+    let (mut head, body) = answer.into_parts();
     headers::strip_hops(&mut head.headers);
     let snapshot = exchange.snapshot.clone();
     let route = exchange.route.map(|at| &snapshot.routes[at]);
@@ -41,7 +40,7 @@ pub(super) fn upstreams(exchange: Exchange, answer: Response<Incoming>, closes: 
     let idle_timeout = route.map_or(OWN_TIMEOUT, |route| route.spec.idle_timeout.0);
     let Exchange { held, mut record, .. } = exchange;
     record.status = head.status.as_u16();
-    let answer = Answer::new(Source::Upstream(incoming), held, record, idle_timeout);
+    let answer = Answer::new(body.into(), held, record, idle_timeout);
     Response::from_parts(head, Body::Answer(Box::new(answer)))
 }
 

@@ -66,6 +66,17 @@ pub(super) fn open(exchange: Exchange, mut answer: Response<Incoming>, client: O
     Response::from_parts(head, Body::Empty)
 }
 
+/// Answers that the protocol changes where a component of this process has taken over the connection.
+pub(super) fn handed_over<B>(exchange: Exchange, answer: Response<B>) -> Response<Body> {
+    let (mut head, _) = answer.into_parts();
+    head.extensions.clear();
+    let Exchange { mut record, .. } = exchange;
+    record.status = head.status.as_u16();
+    record.signals.open_tunnel();
+    record.finish(true);
+    Response::from_parts(head, Body::Empty)
+}
+
 /// Passes bytes both ways, and gives how many went to the client.
 async fn pass(
     client: impl AsyncRead + AsyncWrite + Unpin,

@@ -140,8 +140,10 @@ fn check_jwt_key(name: &str, key: &super::JwtKey) -> Result<(), Fault> {
 
 fn check_upstream(name: &str, upstream: &Upstream) -> Result<(), Fault> {
     check_name(&["upstreams", name], name)?;
-    ensure(upstream.endpoints.is_empty() != upstream.discover.is_none(), &["upstreams", name], || {
-        format!("upstream `{name}` needs either `endpoints` or `discover`")
+    let sources =
+        [!upstream.endpoints.is_empty(), upstream.discover.is_some(), upstream.in_process].into_iter().filter(|&is| is);
+    ensure(sources.count() == 1, &["upstreams", name], || {
+        format!("upstream `{name}` needs one of `endpoints`, `discover` and `in_process`")
     })?;
     ensure(
         upstream.endpoints.iter().all(|endpoint| endpoint.weight <= MAX_WEIGHT),

@@ -21,6 +21,9 @@ pub struct Upstream {
     /// Where endpoints are found, instead of `endpoints`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub discover: Option<Source>,
+    /// The components of the gateway's own process answer (`tessera up`), without a connection in between.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub in_process: bool,
     /// Who of them is asked.
     #[serde(default)]
     pub balance: Balance,

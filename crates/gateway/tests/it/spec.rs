@@ -42,7 +42,7 @@ fn what_is_wrong_is_told_with_line_and_remedy() {
         ),
         (
             format!("version: 1\n{listener}routes: []\nupstreams: {{ s: {{}} }}\n"),
-            "g.yaml:4: upstream `s` needs either `endpoints` or `discover`",
+            "g.yaml:4: upstream `s` needs one of `endpoints`, `discover` and `in_process`",
         ),
         (
             format!("version: 1\n{listener}routes: []\nupstreams: {{ s: {{ endpoints: [\"a:1\"] }} }}\n"),

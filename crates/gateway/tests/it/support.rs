@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use tessera_gateway::Gateway;
 use tessera_gateway::spec::Environment;
 use tessera_kernel::{ManualClock, RandomIds, SystemClock};
+use tessera_service::run::Inside;
 use tessera_service::{Deps, Keys, Metrics};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -43,6 +44,7 @@ impl Door {
             metrics: Metrics::new(clock.clone()),
             data_dir: folder.path().to_owned(),
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            inside: Inside::default(),
         };
         let file = folder.path().join("gateway.yaml");
         std::fs::write(&file, whole(config)).unwrap();

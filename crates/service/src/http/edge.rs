@@ -10,6 +10,7 @@ use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
+use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use opentelemetry::propagation::TextMapPropagator;
 use opentelemetry_http::HeaderExtractor;
@@ -35,10 +36,7 @@ const MAX_REQUEST_ID_BYTES: usize = 128;
 #[derive(Clone)]
 pub struct Quick(Arc<AnswerAtOnce>);
 
-type AnswerAtOnce = dyn Fn(&QuickRequest) -> Option<QuickAnswer> + Send + Sync;
-
-/// What a [`Quick`] is asked.
-pub type QuickRequest = Request<hyper::body::Incoming>;
+type AnswerAtOnce = dyn Fn(&Parts) -> Option<QuickAnswer> + Send + Sync;
 
 /// What a [`Quick`] says.
 #[derive(Debug)]
@@ -50,8 +48,8 @@ pub struct QuickAnswer {
 }
 
 impl Quick {
-    /// From what answers.
-    pub fn new(answer: impl Fn(&QuickRequest) -> Option<QuickAnswer> + Send + Sync + 'static) -> Self {
+    /// From what answers a request's head.
+    pub fn new(answer: impl Fn(&Parts) -> Option<QuickAnswer> + Send + Sync + 'static) -> Self {
         Self(Arc::new(answer))
     }
 }
@@ -75,12 +73,12 @@ impl Quicks {
     }
 
     /// The first answer, as it is sent.
-    pub(crate) fn answer(&self, request: &QuickRequest) -> Option<Response> {
+    pub(crate) fn answer(&self, request: &Parts) -> Option<Response> {
         let began = Instant::now();
         let QuickAnswer { route, mut response } = self.quicks.iter().find_map(|quick| (quick.0)(request))?;
-        let request_id = given_id(request.headers()).unwrap_or_else(|| new_id(&*self.ids));
+        let request_id = given_id(&request.headers).unwrap_or_else(|| new_id(&*self.ids));
         let took = began.elapsed();
-        self.metrics.request_ended(label_of(request.method()), Route::Named(route), response.status().as_u16(), took);
+        self.metrics.request_ended(label_of(&request.method), Route::Named(route), response.status().as_u16(), took);
         tracing::debug!(http.route = route, request.id = request_id.as_str(), "answered at once");
         response.headers_mut().insert(REQUEST_ID, request_id.0);
         Some(response)

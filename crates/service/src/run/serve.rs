@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
 use futures::future::{Either, ready};
@@ -20,14 +19,13 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::Inside;
 use crate::http::Peer;
-use crate::http::edge::Quicks;
 
 /// Connections at a time; more wait in the system's queue.
 const MAX_CONNECTIONS: usize = 8192;
@@ -39,7 +37,7 @@ const FLUSH_TIMEOUT: Duration = Duration::from_millis(250);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves until the process drains, then until the last answer is sent.
-pub(super) async fn serve(listener: TcpListener, router: Router, quicks: Arc<Quicks>, draining: CancellationToken) {
+pub(super) async fn serve(listener: TcpListener, inside: Inside, draining: CancellationToken) {
     let limit = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {
@@ -51,7 +49,7 @@ pub(super) async fn serve(listener: TcpListener, router: Router, quicks: Arc<Qui
         match accepted {
             Ok((stream, address, permit)) => {
                 let peer = Peer { address, is_tls: false };
-                let serving = connection(stream, peer, router.clone(), Arc::clone(&quicks), draining.clone());
+                let serving = connection(stream, peer, inside.clone(), draining.clone());
                 connections.spawn(async move {
                     serving.await;
                     drop(permit);
@@ -77,18 +75,19 @@ async fn accept(listener: &TcpListener, limit: &Arc<Semaphore>) -> std::io::Resu
     Ok((stream, address, permit))
 }
 
-async fn connection(stream: TcpStream, peer: Peer, router: Router, quicks: Arc<Quicks>, draining: CancellationToken) {
+async fn connection(stream: TcpStream, peer: Peer, inside: Inside, draining: CancellationToken) {
     let busy = Arc::new(AtomicUsize::new(0));
-    let router = TowerToHyperService::new(router);
-    let service = service_fn(|mut request: Request<Incoming>| {
-        request.extensions_mut().insert(peer);
-        if let Some(answer) = quicks.answer(&request) {
+    let service = service_fn(|request: Request<Incoming>| {
+        let (mut head, body) = request.into_parts();
+        head.extensions.insert(peer);
+        if let Some(answer) = inside.at_once(&head) {
             // It is in memory: what is left of it when the process stops is flushed like the end of any answer.
             return Either::Left(ready(Ok(answer)));
         }
         let under_way = UnderWay::begin(&busy);
-        let answer = hyper::service::Service::call(&router, request);
-        Either::Right(async move { Ok::<_, Infallible>(until_sent(answer.await?, under_way)) })
+        let answer = inside.answer(Request::from_parts(head, Body::new(body)));
+        // It is served from here, so it has started.
+        Either::Right(async move { Ok::<_, Infallible>(until_sent(answer.await.unwrap_or_default(), under_way)) })
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);

@@ -12,6 +12,7 @@ use http::StatusCode;
 use serde_json::{Map, Value, json};
 use tessera_kernel::Timestamp;
 
+use super::Front;
 use crate::http::Json;
 use crate::{Metrics, Ready, ReadyFlag, VERSION};
 
@@ -21,6 +22,7 @@ pub(super) struct Status {
     pub(super) started: ReadyFlag,
     process: Ready,
     address: SocketAddr,
+    front: Option<Front>,
     started_at: Timestamp,
     metrics: Metrics,
     entries: Vec<Entry>,
@@ -49,7 +51,7 @@ impl std::fmt::Debug for Status {
 }
 
 impl Status {
-    pub(super) fn new(address: SocketAddr, started_at: Timestamp, metrics: Metrics) -> Self {
+    pub(super) fn new(address: SocketAddr, front: Option<Front>, started_at: Timestamp, metrics: Metrics) -> Self {
         let (started, process) = Ready::flag("starting");
         let openapi = json!({
             "openapi": "3.1.0",
@@ -57,7 +59,7 @@ impl Status {
             "paths": {},
             "components": { "schemas": {} },
         });
-        Self { started, process, address, started_at, metrics, entries: Vec::new(), openapi }
+        Self { started, process, address, front, started_at, metrics, entries: Vec::new(), openapi }
     }
 
     /// Adds a component; the flag is for its loops to unset.
@@ -84,12 +86,7 @@ impl Status {
 
     /// The address as a browser on this machine reaches it.
     pub(super) fn base_url(&self) -> String {
-        let ip = match self.address.ip() {
-            ip if !ip.is_unspecified() => ip,
-            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-        };
-        format!("http://{}", SocketAddr::new(ip, self.address.port()))
+        format!("http://{}", reachable(self.front.map_or(self.address, |front| front.http)))
     }
 
     pub(super) fn address_table(&self) -> String {
@@ -102,6 +99,10 @@ impl Status {
             }
         }
         rows.push(("metrics", format!("{base}/metrics")));
+        if let Some(front) = self.front {
+            rows.push(("with TLS", format!("https://{}", reachable(front.https))));
+            rows.push(("direct", format!("http://{}", self.address)));
+        }
         let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
         let mut text = format!("tessera {VERSION} is up\n");
         for (name, address) in rows {
@@ -109,6 +110,16 @@ impl Status {
         }
         text
     }
+}
+
+/// An address for everyone is none to call.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        ip if !ip.is_unspecified() => ip,
+        IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+    };
+    SocketAddr::new(ip, address.port())
 }
 
 pub(super) fn routes(status: Arc<Status>) -> Router {

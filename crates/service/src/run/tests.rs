@@ -18,6 +18,8 @@ async fn plan(components: Vec<Component>) -> Plan {
         metrics: Metrics::new(clock.clone()),
         clock,
         ids: Arc::new(FixedIds::default()),
+        front: None,
+        inside: Inside::default(),
     }
 }
 
@@ -60,7 +62,7 @@ async fn what_is_in_memory_is_answered_at_once() {
     use axum::response::IntoResponse;
     let router = Router::new().route("/shop/{id}", get(async || "asked"));
     let quick = Quick::new(|request| {
-        let known = request.method() == http::Method::GET && request.uri().path() == "/shop/1";
+        let known = request.method == http::Method::GET && request.uri.path() == "/shop/1";
         known.then(|| QuickAnswer { route: "/shop/{id}", response: "remembered".into_response() })
     });
     let running = start(plan(vec![Component::new("counter", "/shop").router(router).quick(quick)]).await).unwrap();

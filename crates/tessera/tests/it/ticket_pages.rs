@@ -120,8 +120,14 @@ fn as_texts<'a>(settings: &'a [(&'static str, String)]) -> Vec<(&'a str, &'a str
 fn type_card(desk: &Desk, number: &str) {
     let field = "document.querySelector('.card-frame')?.contentDocument?.querySelector('#stand-in-number')";
     desk.browser.wait_until(field);
-    let typed = format!("const field = {field}; field.value = arguments[0]; field.oninput();");
+    // The frame tells the page with a message; one that is sent after it is heard after it.
+    let typed = format!(
+        "const field = {field}; window.heard = false; \
+         window.addEventListener('message', ({{ data }}) => {{ window.heard ||= data === 'typed'; }}); \
+         field.value = arguments[0]; field.oninput(); window.postMessage('typed', '*');"
+    );
     desk.browser.run(&typed, &[number.into()]);
+    desk.browser.wait_until("window.heard");
 }
 
 #[test]

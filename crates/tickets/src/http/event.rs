@@ -210,9 +210,9 @@ pub(super) async fn show(
 /// The page without all its tickets, while it is in memory and fresh: what everyone asks for when a sale begins.
 pub(super) fn quick(app: App) -> Quick {
     Quick::new(move |request| {
-        let (path, headers) = (request.uri().path(), request.headers());
+        let (path, headers) = (request.uri.path(), &request.headers);
         let id: EventId = path.strip_prefix("/event/")?.parse().ok()?;
-        if request.method() != Method::GET || request.uri().query().is_some() || wants_bytes(headers) {
+        if request.method != Method::GET || request.uri.query().is_some() || wants_bytes(headers) {
             return None;
         }
         let page = app.fresh_page(id, Form::Counts)?;

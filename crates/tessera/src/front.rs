@@ -1,0 +1,95 @@
+//! The gateway in front of `tessera up`: its addresses, its certificate and its config.
+//!
+//! Everything is served through it, with and without TLS; the products' own port is for this machine. The config is a file in the
+//! data folder, to look at and to begin an own one from.
+
+use std::fs;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context;
+use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, SanType};
+use tessera_service::config::Config;
+use tessera_service::{http, run};
+use time::OffsetDateTime;
+use tokio::net::TcpListener;
+
+use crate::settings::Up;
+use crate::up::Failure;
+
+/// How long a certificate is good; browsers take none that is good for much longer.
+const CERTIFICATE_DAYS: u32 = 397;
+/// A certificate is made anew at the first start after so many days.
+const RENEWED_AFTER: Duration = Duration::from_secs(330 * 86_400);
+
+/// Where the gateway is reached.
+pub struct Doors {
+    /// The gateway's address without TLS.
+    pub http: SocketAddr,
+    /// That with TLS.
+    pub https: SocketAddr,
+}
+
+impl Doors {
+    /// Takes the addresses that the settings say, or says which setting to change. The gateway opens its own two itself.
+    /// Gives the products' own port, too.
+    pub async fn open(config: &Config) -> Result<(TcpListener, Self), Failure> {
+        let (http, up): (http::Config, Up) = (config.get()?, config.get()?);
+        let plain = run::bind(&http.listen).await?;
+        let plain_at = plain.local_addr().context("the address of the bound port")?;
+        // With port 0 everything is on free ports.
+        let asked: Option<u16> = http.listen.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+        let beside = |host: IpAddr, ports: [(u16, u16); 2]| {
+            let port = ports.into_iter().find(|(plain, _)| Some(*plain) == asked).map_or(0, |(_, port)| port);
+            SocketAddr::new(host, port).to_string()
+        };
+        let https = up.https.unwrap_or_else(|| beside(plain_at.ip(), [(8080, 8443), (80, 443)]));
+        let https = run::bind_for(Up::HTTPS, Up::HTTPS_REMEDY, &https).await?;
+        let https_at = https.local_addr().context("the address of the bound port")?;
+        let direct = up.direct.unwrap_or_else(|| beside([127, 0, 0, 1].into(), [(8080, 8081), (80, 8081)]));
+        let direct = run::bind_for(Up::DIRECT, Up::DIRECT_REMEDY, &direct).await?;
+        Ok((direct, Self { http: plain_at, https: https_at }))
+    }
+
+    /// Writes the gateway's config and, where there is none, a certificate signed by itself. Gives the file.
+    pub fn prepare(&self, data: &Path) -> anyhow::Result<PathBuf> {
+        let folder = data.join("gateway");
+        fs::create_dir_all(&folder).with_context(|| format!("the folder {}", folder.display()))?;
+        certify(&folder)?;
+        let file = folder.join("up.yaml");
+        let text = include_str!("front.yaml").replace("HTTPS", &self.https.to_string()).replace("HTTP", &self.http.to_string());
+        fs::write(&file, text).with_context(|| format!("the file {}", file.display()))?;
+        Ok(file)
+    }
+}
+
+/// A certificate for this machine, made once and kept for as long as it is good.
+fn certify(folder: &Path) -> anyhow::Result<()> {
+    let (certificate, key) = (folder.join("certificate.pem"), folder.join("key.pem"));
+    let age = fs::metadata(&certificate).and_then(|data| data.modified()).map(|at| SystemTime::now().duration_since(at));
+    if key.exists() && age.is_ok_and(|age| age.unwrap_or_default() < RENEWED_AFTER) {
+        return Ok(());
+    }
+    let mut params = CertificateParams::new(vec!["localhost".to_owned()])?;
+    for ip in [IpAddr::from([127, 0, 0, 1]), "::1".parse()?] {
+        params.subject_alt_names.push(SanType::IpAddress(ip));
+    }
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, "Tessera on this machine");
+    let now = OffsetDateTime::now_utc();
+    params.not_before = now - time::Duration::days(1);
+    params.not_after = now + time::Duration::days(CERTIFICATE_DAYS.into());
+    let pair = KeyPair::generate()?;
+    let made = params.self_signed(&pair)?;
+    write_secret(&key, &pair.serialize_pem()).with_context(|| format!("the file {}", key.display()))?;
+    fs::write(&certificate, made.pem()).with_context(|| format!("the file {}", certificate.display()))
+}
+
+/// Readable by its owner only.
+fn write_secret(path: &Path, text: &str) -> std::io::Result<()> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let _ = fs::remove_file(path);
+    fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(text.as_bytes())
+}
