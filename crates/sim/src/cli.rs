@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::RangedU64ValueParser;
 use clap::{Args, Subcommand};
 use tessera_kernel::{Clock, Ids};
 use tessera_service::Keys;
@@ -71,8 +72,8 @@ pub struct OnsaleArgs {
     /// Leave out the test cards that do not answer for many seconds
     #[arg(long)]
     brisk_cards: bool,
-    /// Connections to the server
-    #[arg(long, default_value_t = 256)]
+    /// Connections to the server, 1 to 10000
+    #[arg(long, default_value_t = 256, value_parser = RangedU64ValueParser::<usize>::new().range(1..=10_000))]
     connections: usize,
     /// Fans at the sale at the same time; further ones are late
     #[arg(long, value_name = "FANS", default_value_t = 20_000)]

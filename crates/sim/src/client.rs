@@ -195,6 +195,10 @@ impl Client {
         let (Some(host), Some(port)) = (parsed.host_str(), parsed.port_or_known_default()) else {
             return Err(refused("it has no host"));
         };
+        // Nothing of it would be sent.
+        if !matches!(parsed.path(), "" | "/") || parsed.query().is_some() || !parsed.username().is_empty() {
+            return Err(refused("only host and port are used of it"));
+        }
         let address = format!("{host}:{port}");
         Ok(Self(Arc::new(Inner {
             host: HeaderValue::from_str(&address).map_err(|_| refused("its host is no host"))?,
@@ -342,7 +346,9 @@ mod tests {
 
     #[test]
     fn addresses_are_checked() {
-        for url in ["", "localhost:8080", "https://tickets.example", "http://"] {
+        for url in
+            ["", "localhost:8080", "https://tickets.example", "http://", "http://a/b", "http://a:1/?b", "http://a@b"]
+        {
             let error = Client::new(url, 1).err().unwrap().to_string();
             assert!(error.contains(&format!("`{url}`")), "{error}");
         }

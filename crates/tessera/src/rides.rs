@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context;
 use clap::Subcommand;
 use tessera_rides::network::import;
 
@@ -27,9 +26,15 @@ impl Command {
     pub fn run(self) -> Result<String, Failure> {
         let Self::Import { extract, out } = self;
         let usage = |error: &dyn std::error::Error| Failure::Usage(error.to_string());
+        if !extract.is_file() {
+            let text = format!("there is no file `{}`; give an OpenStreetMap extract in PBF form", extract.display());
+            return Err(Failure::Usage(text));
+        }
         let imported = import(&extract).map_err(|error| usage(&error))?;
         if let Some(folder) = out.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+            let refused =
+                |error| format!("the folder `{}` cannot be made: {error}; give another `--out`", folder.display());
+            std::fs::create_dir_all(folder).map_err(|error| Failure::Usage(refused(error)))?;
         }
         let network = &imported.network;
         network.save(&out).map_err(|error| usage(&error))?;

@@ -56,6 +56,10 @@ pub async fn run(command: Command, tell: impl Fn(String) + Send + 'static) -> Re
 fn failure(error: Error) -> Failure {
     match error {
         Error::Usage(_) | Error::Address { .. } => Failure::Usage(error.to_string()),
+        Error::Refused { status: 401, .. } => {
+            let remedy = "give the data folder of that server with `--data`, and, where there is a `--token`, one that is good there";
+            Failure::Usage(format!("{error}; {remedy}"))
+        }
         error => Failure::Other(error.into()),
     }
 }
@@ -68,6 +72,11 @@ fn settings(data: Option<PathBuf>, config: Option<PathBuf>) -> Result<Config, Fa
 /// The installation's key: the folder is that of the server.
 fn keys(config: &Config) -> Result<Keys, Failure> {
     let store: Store = config.get()?;
+    let key = store.data_dir.join("keys/identity.pk8");
+    if !key.exists() {
+        let text = format!("there is no key of a server at `{}`; give its data folder with `--data`", key.display());
+        return Err(Failure::Usage(text));
+    }
     Ok(Keys::open(&store.data_dir, Arc::new(SystemClock))?)
 }
 

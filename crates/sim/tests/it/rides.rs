@@ -80,9 +80,36 @@ fn what_cannot_be_run_is_said_with_a_remedy() {
         (["--duration", "soon"], 2, "soon", "90s"),
         (["--drivers", "0"], 2, "0", "1..=20000"),
         (["--longest", "100"], 2, "100", "more metres"),
+        (["--connections", "0"], 2, "0", "1..=10000"),
     ] {
         let finished = server.rides(&arguments).wait();
         assert_eq!(finished.code(), Some(code), "{finished:?}");
         assert!(finished.stderr.contains(named) && finished.stderr.contains(remedy), "{finished:?}");
     }
+}
+
+#[test]
+fn the_key_must_be_that_of_the_server() {
+    let server = Server::up();
+    let run = |url: &str, data: &str| {
+        let mut command = tessera_command(&tessera());
+        command.args(["sim", "rides", "--drivers", "1", "--duration", "1s", "--server", url, "--data"]);
+        Process::spawn(command.arg(server.scratch.file(data))).wait()
+    };
+    let none = run(&server.url, "nobody");
+    assert_eq!(none.code(), Some(2), "{none:?}");
+    assert!(none.stderr.contains("nobody/keys/identity.pk8") && none.stderr.contains("--data"), "{none:?}");
+    assert!(!server.scratch.file("nobody").exists(), "no key is made where a server's was expected");
+    let mut command = tessera_command(&tessera());
+    command.args(["token", "--role", "rider", "--subject", "x", "--data"]).arg(server.scratch.file("another"));
+    assert_eq!(Process::spawn(&mut command).wait().code(), Some(0));
+    let another = run(&server.url, "another");
+    assert_eq!(another.code(), Some(2), "{another:?}");
+    assert!(
+        another.stderr.contains("401") && another.stderr.contains("give the data folder of that server"),
+        "{another:?}"
+    );
+    let path = run(&format!("{}/api", server.url), "data");
+    assert_eq!(path.code(), Some(2), "{path:?}");
+    assert!(path.stderr.contains("only host and port"), "{path:?}");
 }
