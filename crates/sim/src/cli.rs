@@ -12,6 +12,7 @@ mod rides;
 
 pub use self::rides::{Limits, RidesArgs};
 use crate::Error;
+use crate::app::city::RUN;
 use crate::app::onsale::{self, By, Plan};
 use crate::app::report::Report;
 
@@ -99,7 +100,7 @@ pub struct OnsaleArgs {
 fn tag(ids: &dyn Ids) -> String {
     // The last digits are random.
     let tag: String = ids.next().as_simple().to_string().chars().rev().take(TAG_CHARS).collect();
-    format!("sim-{tag}")
+    format!("{RUN}{tag}")
 }
 
 fn rate(text: &str) -> Result<f64, String> {

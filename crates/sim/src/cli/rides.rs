@@ -67,15 +67,15 @@ pub struct RidesArgs {
     /// Everything that riders and drivers decide comes from it
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// How many times faster than in life people decide and cars drive, 0.1 to 20; no car is faster than 60 m/s, and the server's
+    /// How many times faster than in life people decide and cars drive, 0.1 to 20; no car is faster than 150 m/s, and the server's
     /// deadlines stay as they are
     #[arg(long, value_name = "TIMES", default_value_t = 1.0, value_parser = pace)]
     pace: f64,
     /// How positions are sent
     #[arg(long, value_enum, default_value = "compact")]
     positions: Positions,
-    /// Connections to the server, besides one for each driver's stream and for some of the riders'
-    #[arg(long, default_value_t = 64)]
+    /// Connections to the server, besides one for each driver's stream and for some of the riders', 1 to 10000
+    #[arg(long, default_value_t = 64, value_parser = RangedU64ValueParser::<usize>::new().range(1..=10_000))]
     connections: usize,
     /// How long rides may take to end when the last rider has come
     #[arg(long, value_name = "SPAN", default_value = "20m", value_parser = span)]

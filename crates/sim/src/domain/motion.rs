@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use tessera_kernel::Place;
 
-/// No car is faster, metres a second, whatever the pace: the server would take it for a jump.
+/// No car that drives around is faster, metres a second, whatever the pace: the server would take it for a jump.
 const FASTEST: f64 = 60.0;
+/// No car that somebody waits for or sits in is faster; it tells its place before it has come so far that it would be a jump, metres.
+const FASTEST_BUSY: f64 = 150.0;
+const TELLS_WITHIN_M: f64 = 350.0;
 
 /// A way and a speed.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,7 +41,7 @@ impl Motion {
     pub fn within(start: Place, line: &[Place], seconds: f64) -> Self {
         let way = Self::at_speed(start, line, 1.0);
         let speed = way.length_m() / seconds.max(0.1);
-        Self { speed: speed.clamp(0.1, FASTEST), ..way }
+        Self { speed: speed.clamp(0.1, FASTEST_BUSY), ..way }
     }
 
     /// What is left of it after so long, at a speed that is so many times as high; and how much faster that is in the end.
@@ -46,7 +49,7 @@ impl Motion {
         let far = passed.as_secs_f64() * self.speed;
         let rest = self.ahead.iter().filter(|(_, reached)| *reached > far);
         let ahead = rest.map(|(place, reached)| (*place, reached - far)).collect();
-        let speed = (self.speed * times).clamp(self.speed, FASTEST.max(self.speed));
+        let speed = (self.speed * times).clamp(self.speed, FASTEST_BUSY.max(self.speed));
         (Self { start: self.after(passed).0, ahead, speed }, speed / self.speed)
     }
 
@@ -58,6 +61,11 @@ impl Motion {
     /// Where it ends.
     pub fn end(&self) -> Place {
         self.ahead.last().map_or(self.start, |(place, _)| *place)
+    }
+
+    /// After how long at the latest the server must be told where the car is.
+    pub fn tells_within(&self) -> Duration {
+        if self.speed > FASTEST { Duration::from_secs_f64(TELLS_WITHIN_M / self.speed) } else { Duration::MAX }
     }
 
     /// How long it takes.
@@ -113,14 +121,16 @@ mod tests {
         assert_eq!((fast.after(Duration::ZERO).0, times), (way.after(Duration::from_secs(25)).0, 2.0));
         assert!((fast.takes().as_secs_f64() - 37.5).abs() < 0.01 && fast.end() == way.end());
         let (fastest, times) = fast.hurried(Duration::from_secs(5), 20.0);
-        assert!(times < 2.0 && fastest.takes() < fast.takes(), "{times}");
+        assert!(times < 4.0 && fastest.takes() < fast.takes(), "{times}");
         assert_eq!(fastest.hurried(Duration::from_secs(90), 20.0).0.takes(), Duration::ZERO);
     }
 
     #[test]
     fn no_car_flies() {
         let way = Motion::within(place(0.0, 0.0), &[place(0.01, 0.0)], 1.0);
-        assert!(way.takes().as_secs_f64() > 18.0);
+        assert!(way.takes().as_secs_f64() > 7.0 && way.tells_within() < Duration::from_secs(3));
+        let around = Motion::at_speed(place(0.0, 0.0), &[place(0.01, 0.0)], 900.0);
+        assert!(around.takes().as_secs_f64() > 18.0 && around.tells_within() == Duration::MAX);
         let still = Motion::standing(place(1.0, 1.0));
         assert_eq!((still.takes(), still.after(Duration::from_secs(5))), (Duration::ZERO, (place(1.0, 1.0), None)));
         let back = Motion::at_speed(place(0.0, 0.0), &[place(0.0, 0.0)], 5.0);

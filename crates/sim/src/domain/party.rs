@@ -150,9 +150,9 @@ mod tests {
 
     #[test]
     fn people_do_all_there_is_to_do_and_kind_ones_hardly_anything_bad() {
-        let riders: Vec<Rider> = (0..5_000).map(|at| Rider::draw(1, at, wanted(), Manner::Everyday)).collect();
-        let share =
-            |wanted: &dyn Fn(&Rider) -> bool| riders.iter().filter(|rider| wanted(rider)).count() * 1000 / 5_000;
+        let wanted = wanted();
+        let riders: Vec<Rider> = (0..5_000).map(|at| Rider::draw(1, at, wanted, Manner::Everyday)).collect();
+        let share = |has: &dyn Fn(&Rider) -> bool| riders.iter().filter(|rider| has(rider)).count() * 1000 / 5_000;
         assert!((60..100).contains(&share(&|rider| !rider.requests)));
         assert!((10..30).contains(&share(&|rider| rider.boards_after.is_none())));
         assert!((270..330).contains(&share(&|rider| rider.watch == Watch::Stream)));
@@ -163,7 +163,7 @@ mod tests {
         assert!(count(&|answer| matches!(answer.reply, Reply::GoesSilent(_))) > 50);
         assert!(count(&|answer| answer.gives_back_at.is_some()) > 90);
         for at in 0..2_000 {
-            let kind = Rider::draw(1, at, wanted(), Manner::Kind);
+            let kind = Rider::draw(1, at, wanted, Manner::Kind);
             assert!(kind.requests && kind.boards_after.is_some() && kind.patience.is_none() && kind.regrets.is_none());
             assert!(matches!(Answer::draw(1, at, 0, Manner::Kind).reply, Reply::Accepts | Reply::Denies));
         }

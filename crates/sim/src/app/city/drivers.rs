@@ -217,6 +217,13 @@ impl Driver {
     /// Answers an offer.
     async fn asked(&mut self, ride: Ride, offer: String) -> Result<(), Error> {
         let (city, id) = (Arc::clone(&self.city), ride.ride_id);
+        if !city.serves(&id).await? {
+            let body = json!({ "ride_id": id, "offer_id": offer, "accept": false });
+            if self.step(Call::Respond, "/ride/driver/respond", &body).await?.is_some() {
+                city.tally.count(Count::Strangers);
+            }
+            return Ok(());
+        }
         city.tally.asked(Asked { ride: id.clone(), driver: self.id.clone(), offer: offer.clone() });
         if city.street.is_silent(self.car) {
             city.tally.count(Count::Ignored);

@@ -43,6 +43,8 @@ const SIGN_UP: usize = 32;
 /// Who is still under way when the last rider has come decides and drives at least so many times faster than in life, as far as
 /// cars can: a run ends soon.
 const HURRY: f64 = 20.0;
+/// How the names of the people of a run begin.
+pub const RUN: &str = "sim-";
 /// Answers of a driver that count for the digest of a run.
 const ANSWERS: u64 = 20;
 
@@ -88,7 +90,7 @@ pub struct By {
     pub keys: Keys,
     /// The operator's token, where it is not to be signed here.
     pub operator: Option<String>,
-    /// What this run is called; another one on the same server needs another name.
+    /// What this run is called, beginning with [`RUN`]; another one on the same server needs another name.
     pub tag: String,
     /// The present moment.
     pub clock: Arc<dyn Clock>,
@@ -141,6 +143,18 @@ impl City {
         let junction = self.roads.as_ref().and_then(|roads| roads.place(roads.any(rng)?));
         let place = junction.or_else(|| self.trips.draw(rng).map(|trip| trip.pickup));
         place.ok_or_else(|| Error::Usage("the city has neither roads nor trips".into()))
+    }
+
+    /// Whether the city's drivers drive this rider. Who runs beside it has drivers of its own, who know the codes.
+    async fn serves(&self, ride: &str) -> Result<bool, Error> {
+        if self.street.meeting(ride).is_some() {
+            return Ok(true);
+        }
+        if self.strangers.is_none() {
+            return Ok(false);
+        }
+        let rider = self.client.ride(ride, &self.operator()?).await?.ride.rider;
+        Ok(rider.is_none_or(|rider| !rider.starts_with(RUN)))
     }
 
     /// The code of a rider whom the city does not know, as if it was told through the car's window; `None` where it is not told.

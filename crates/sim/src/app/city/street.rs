@@ -150,6 +150,7 @@ impl Street {
         let hurry = |car: &mut Car, now: Instant| {
             let (motion, faster) = car.motion.hurried(now.saturating_duration_since(car.began), times);
             car.moves(motion, now);
+            car.due = now;
             faster
         };
         self.change(car, hurry).unwrap_or(1.0)
@@ -194,7 +195,7 @@ impl Street {
 
     /// The server says when the next position of a car is due.
     pub(super) fn next_in(&self, car: usize, next: Duration) {
-        self.change(car, |car, now| car.due = now + next);
+        self.change(car, |car, now| car.due = now + next.min(car.motion.tells_within()));
     }
 
     /// The server says that the driver is not on duty.

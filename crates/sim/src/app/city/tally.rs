@@ -70,6 +70,8 @@ pub enum Count {
     TooLate,
     /// Rides that a driver gave back.
     GivenBack,
+    /// Offers of riders of another run, which are left to its drivers.
+    Strangers,
     /// Codes that were wrong at first.
     WrongCodes,
     /// Positions that were taken.
@@ -80,7 +82,7 @@ pub enum Count {
 
 impl Count {
     /// All of them, as they are printed.
-    pub const ALL: [(Self, &'static str); 13] = [
+    pub const ALL: [(Self, &'static str); 14] = [
         (Self::Came, "riders"),
         (Self::Requested, "requests"),
         (Self::Matched, "matched"),
@@ -91,6 +93,7 @@ impl Count {
         (Self::Ignored, "not answered"),
         (Self::TooLate, "answered too late"),
         (Self::GivenBack, "given back by drivers"),
+        (Self::Strangers, "left to another run"),
         (Self::WrongCodes, "wrong codes refused"),
         (Self::Positions, "positions"),
         (Self::Reopened, "streams opened anew"),
