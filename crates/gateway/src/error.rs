@@ -170,6 +170,18 @@ pub enum Error {
         /// The limit.
         after_ms: u64,
     },
+    /// A request's body in a coding that cannot be inflated.
+    #[error("content-encoding `{0}` is not known; send the body plain, or as zstd, br or gzip")]
+    UnknownCoding(String),
+    /// A request's body that is not what its coding says.
+    #[error("the body is not what its content-encoding says, or ends too early; send it whole")]
+    BadCoding,
+    /// The caller wants what is kept only, and nothing is.
+    #[error("nothing that is kept answers this, and `only-if-cached` forbids to fetch it; ask without")]
+    NotCached,
+    /// A purge that cannot be understood.
+    #[error("{0}")]
+    BadPurge(String),
     /// There is no such thing for the admin API to act on.
     #[error("{0}")]
     NotFound(String),
@@ -191,6 +203,19 @@ impl Error {
             Self::Internal(_) | Self::Overloaded | Self::Config { .. } | Self::Listener { .. } => Side::Gateway,
             _ => Side::Client,
         }
+    }
+
+    /// Whether the upstream failed, so that an older answer of it may do.
+    pub fn is_of_upstream(&self) -> bool {
+        matches!(
+            self,
+            Self::Unreachable { .. }
+                | Self::BrokeOff { .. }
+                | Self::BadAnswer { .. }
+                | Self::UpstreamTimeout { .. }
+                | Self::NoEndpoint { .. }
+                | Self::TooManyAtOnce { .. }
+        )
     }
 
     /// Whether the upstream has certainly done nothing, so that any request may be sent once more.
@@ -239,6 +264,10 @@ pub const CODES: &[&str] = &[
     "gateway.upstream_broke_off",
     "gateway.bad_answer",
     "gateway.upstream_timeout",
+    "gateway.unknown_coding",
+    "gateway.bad_coding",
+    "gateway.not_cached",
+    "gateway.bad_purge",
     "gateway.not_found",
     "gateway.internal",
 ];
@@ -246,7 +275,7 @@ pub const CODES: &[&str] = &[
 impl ProductError for Error {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::NoRoute(_) | Self::NotFound(_) => ErrorKind::NotFound,
+            Self::NoRoute(_) | Self::NotFound(_) | Self::NotCached => ErrorKind::NotFound,
             Self::NotSignedIn { .. } | Self::BadCredentials { .. } => ErrorKind::Unauthenticated,
             Self::Forbidden(_) => ErrorKind::Forbidden,
             Self::RateLimited { .. } => ErrorKind::Limited,
@@ -288,6 +317,10 @@ impl ProductError for Error {
             Self::BrokeOff { .. } => "gateway.upstream_broke_off",
             Self::BadAnswer { .. } => "gateway.bad_answer",
             Self::UpstreamTimeout { .. } => "gateway.upstream_timeout",
+            Self::UnknownCoding(_) => "gateway.unknown_coding",
+            Self::BadCoding => "gateway.bad_coding",
+            Self::NotCached => "gateway.not_cached",
+            Self::BadPurge(_) => "gateway.bad_purge",
             Self::NotFound(_) => "gateway.not_found",
             Self::Internal(_) => "gateway.internal",
         }
@@ -298,7 +331,9 @@ impl ProductError for Error {
         match self {
             Self::MethodNotAllowed { .. } => 405,
             Self::SlowClient => 408,
+            Self::NotCached => 504,
             Self::BodyTooLarge { .. } => 413,
+            Self::UnknownCoding(_) => 415,
             Self::TargetTooLong => 414,
             Self::HeadTooLarge => 431,
             Self::Unreachable { .. } | Self::BrokeOff { .. } | Self::BadAnswer { .. } => 502,

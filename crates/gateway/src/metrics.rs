@@ -14,7 +14,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 
 /// Requests by route and class of status.
 pub const REQUESTS: &str = "tessera_gateway_requests";
@@ -32,6 +32,10 @@ pub const RETRIES: &str = "tessera_gateway_retries";
 pub const CONNECTIONS: &str = "tessera_gateway_connections";
 /// Config files taken and refused.
 pub const RELOADS: &str = "tessera_gateway_reloads";
+/// Requests of routes with a cache, by route and outcome.
+pub const CACHE_REQUESTS: &str = "tessera_gateway_cache_requests";
+/// What is kept, by tier.
+pub const CACHE_BYTES: &str = "tessera_gateway_cache_stored_bytes";
 /// Lines of the access log that could not be written.
 pub const LOG_LOST: &str = "tessera_gateway_access_log_lost_lines";
 
@@ -148,6 +152,10 @@ pub struct Metrics {
     pub retries: Family<UpstreamLabels, Counter>,
     /// Config files taken and refused.
     pub reloads: Family<ReloadLabels, Counter>,
+    /// Requests of routes with a cache.
+    pub cache_requests: Family<CacheLabels, Counter>,
+    /// What is kept.
+    pub cache_bytes: Family<CacheTier, Gauge>,
     /// Lines of the access log that could not be written.
     pub log_lost: Counter,
 }
@@ -175,6 +183,22 @@ pub struct ReloadLabels {
     pub outcome: &'static str,
 }
 
+/// Labels of a request of a route with a cache.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct CacheLabels {
+    /// The route.
+    pub route: String,
+    /// `hit`, `stale`, `coalesced`, `revalidated`, `miss` or `pass`.
+    pub outcome: &'static str,
+}
+
+/// Labels of a tier of the cache.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct CacheTier {
+    /// `memory` or `disk`.
+    pub tier: &'static str,
+}
+
 /// The route of requests that no route takes.
 pub const UNMATCHED: &str = "unmatched";
 
@@ -187,6 +211,8 @@ impl Metrics {
             errors: Family::default(),
             retries: Family::default(),
             reloads: Family::default(),
+            cache_requests: Family::default(),
+            cache_bytes: Family::default(),
             log_lost: Counter::default(),
         }
     }
@@ -216,6 +242,8 @@ impl Metrics {
             registry.register(ERRORS, "refusals and failures", self.errors.clone());
             registry.register(RETRIES, "requests tried again", self.retries.clone());
             registry.register(RELOADS, "config files read", self.reloads.clone());
+            registry.register(CACHE_REQUESTS, "requests of routes with a cache", self.cache_requests.clone());
+            registry.register(CACHE_BYTES, "bytes of answers that are kept", self.cache_bytes.clone());
             registry.register(LOG_LOST, "lines of the access log that could not be written", self.log_lost.clone());
             registry.register_collector(Box::new(Routes { metrics: self.clone(), connections }));
         });

@@ -1,9 +1,13 @@
-//! What is decided without reading a clock or a socket: framing, paths, addresses, shares, limits, whom to ask.
+//! What is decided without reading a clock or a socket: framing, paths, addresses, shares, limits, whom to ask,
+//! how long an answer holds.
 
 pub mod balance;
 pub mod breaker;
 pub mod cidr;
+pub mod coding;
+pub mod conditions;
 pub mod framing;
+pub mod freshness;
 pub mod gcra;
 pub mod path;
 pub mod path_tree;

@@ -15,7 +15,8 @@ use tokio::time::Sleep;
 use super::Record;
 use crate::upstream::{Ask, Entered, Lease};
 
-type BoxError = Box<dyn StdError + Send + Sync>;
+/// Why a body broke off.
+pub type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// A body in either direction.
 #[derive(Debug)]
@@ -28,6 +29,17 @@ pub enum Body {
     Upload(Upload),
     /// What a client gets.
     Answer(Box<Answer>),
+    /// What is made of another body on its way.
+    Flow(Flow),
+}
+
+/// A body that is made on its way: inflated, compressed, kept.
+pub struct Flow(pub Pin<Box<dyn HttpBody<Data = Bytes, Error = BoxError>>>);
+
+impl std::fmt::Debug for Flow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Flow")
+    }
 }
 
 impl Body {
@@ -55,6 +67,8 @@ pub struct Progress {
     pub is_over: Cell<bool>,
     /// Whether the client broke off or sent what is malformed.
     pub is_broken: Cell<bool>,
+    /// Whether its coding is not what it says.
+    pub is_corrupt: Cell<bool>,
 }
 
 impl Upload {
@@ -108,6 +122,37 @@ pub enum Source {
     Upstream(Incoming),
     /// A component of this process.
     Inside(axum::body::Body),
+    /// What is made of either.
+    Flow(Flow),
+}
+
+impl Source {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self {
+            Self::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Upstream(incoming) => Pin::new(incoming).poll_frame(cx).map_err(BoxError::from),
+            Self::Inside(body) => Pin::new(body).poll_frame(cx).map_err(BoxError::from),
+            Self::Flow(flow) => flow.0.as_mut().poll_frame(cx),
+        }
+    }
+
+    fn is_end(&self) -> bool {
+        match self {
+            Self::Own(bytes) => bytes.is_none(),
+            Self::Upstream(incoming) => incoming.is_end_stream(),
+            Self::Inside(body) => body.is_end_stream(),
+            Self::Flow(flow) => flow.0.is_end_stream(),
+        }
+    }
+
+    fn size(&self) -> SizeHint {
+        match self {
+            Self::Own(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Self::Upstream(incoming) => incoming.size_hint(),
+            Self::Inside(body) => body.size_hint(),
+            Self::Flow(flow) => flow.0.size_hint(),
+        }
+    }
 }
 
 impl From<Incoming> for Source {
@@ -119,6 +164,24 @@ impl From<Incoming> for Source {
 impl From<axum::body::Body> for Source {
     fn from(body: axum::body::Body) -> Self {
         Self::Inside(body)
+    }
+}
+
+/// So that one source can be made of another.
+impl HttpBody for Source {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        self.get_mut().poll(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.is_end()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.size()
     }
 }
 
@@ -142,12 +205,7 @@ impl Answer {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let polled = match &mut self.source {
-            Source::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Source::Upstream(incoming) => Pin::new(incoming).poll_frame(cx).map_err(BoxError::from),
-            Source::Inside(body) => Pin::new(body).poll_frame(cx).map_err(BoxError::from),
-        };
-        match polled {
+        match self.source.poll(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 self.timer = None;
                 self.record.bytes_out += frame.data_ref().map_or(0, |data| data.len() as u64);
@@ -172,11 +230,7 @@ impl Answer {
     }
 
     fn is_end(&self) -> bool {
-        match &self.source {
-            Source::Own(bytes) => bytes.is_none(),
-            Source::Upstream(incoming) => incoming.is_end_stream(),
-            Source::Inside(body) => body.is_end_stream(),
-        }
+        self.source.is_end()
     }
 }
 
@@ -200,6 +254,7 @@ impl HttpBody for Body {
             Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Upload(upload) => upload.poll(cx),
             Self::Answer(answer) => answer.poll(cx),
+            Self::Flow(flow) => flow.0.as_mut().poll_frame(cx),
         }
     }
 
@@ -209,6 +264,7 @@ impl HttpBody for Body {
             Self::Full(bytes) => bytes.is_none(),
             Self::Upload(upload) => upload.incoming.is_end_stream(),
             Self::Answer(answer) => answer.is_end(),
+            Self::Flow(flow) => flow.0.is_end_stream(),
         }
     }
 
@@ -218,11 +274,8 @@ impl HttpBody for Body {
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(bytes) => exact(bytes),
             Self::Upload(upload) => upload.incoming.size_hint(),
-            Self::Answer(answer) => match &answer.source {
-                Source::Own(bytes) => exact(bytes),
-                Source::Upstream(incoming) => incoming.size_hint(),
-                Source::Inside(body) => body.size_hint(),
-            },
+            Self::Answer(answer) => answer.source.size(),
+            Self::Flow(flow) => flow.0.size_hint(),
         }
     }
 }

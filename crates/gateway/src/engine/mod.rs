@@ -16,7 +16,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::mpsc::{Sender, channel};
 use tokio_util::sync::CancellationToken;
 
-pub use body::{Answer, Body, Held, Progress, Source, Upload, discard};
+pub use body::{Answer, Body, BoxError, Flow, Held, Progress, Source, Upload, discard};
 pub use guard::{Fault, Signals};
 pub use record::Record;
 pub use worker::{Order, Serving, Shared, Worker};
@@ -82,6 +82,9 @@ impl Engine {
             addresses.extend(sockets.first().and_then(|socket| socket.local_addr().ok()));
             sockets.into_iter().zip(&mut opened).for_each(|(socket, of)| of.push((address.clone(), socket)));
         }
+        if let Some(cache) = &snapshot.cache {
+            cache.open_disk();
+        }
         let draining = CancellationToken::new();
         let (mut senders, mut threads) = (Vec::new(), Vec::new());
         for (index, listeners) in opened.into_iter().enumerate() {
@@ -129,6 +132,9 @@ impl Engine {
         for (address, _) in snapshot.listeners.iter().filter(|(address, _)| is_new(address)) {
             let sockets = open(address, self.orders.len())?;
             sockets.into_iter().zip(&mut opened).for_each(|(socket, of)| of.push((address.clone(), socket)));
+        }
+        if let Some(cache) = &snapshot.cache {
+            cache.open_disk();
         }
         let snapshot = Arc::new(snapshot);
         self.snapshot.store(snapshot.clone());

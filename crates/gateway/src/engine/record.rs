@@ -108,6 +108,33 @@ impl Record {
         }
     }
 
+    /// Of what is fetched again in the background for a request: neither counted nor logged.
+    pub fn of_background(of: &Self) -> Self {
+        Self {
+            worker: of.worker.clone(),
+            snapshot: of.snapshot.clone(),
+            signals: of.signals.clone(),
+            at: of.at,
+            began: Instant::now(),
+            request_id: of.request_id.clone(),
+            client_ip: of.client_ip,
+            method: of.method.clone(),
+            uri: of.uri.clone(),
+            version: of.version,
+            host: of.host.clone(),
+            agent: None,
+            route: None,
+            upstream: None,
+            endpoint: None,
+            attempts: 0,
+            status: 0,
+            progress: None,
+            bytes_out: 0,
+            error: None,
+            is_over: true,
+        }
+    }
+
     /// Notes what went wrong; the first counts.
     pub fn failed(&mut self, error: &Error) {
         if self.error.is_none() {

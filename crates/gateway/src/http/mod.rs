@@ -1,5 +1,7 @@
 //! The admin API: on the process's own port, for callers with the role `admin` or `operator`.
 
+mod cache;
+
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
@@ -43,6 +45,8 @@ pub fn router(admin: Admin) -> Router {
         .route("/gateway/config", get(config))
         .route("/gateway/upstreams/{name}/drain", post(drain))
         .route("/gateway/reload", post(reload))
+        .route("/gateway/cache", get(cache::sizes))
+        .route("/gateway/cache/purge", post(cache::purge))
         .with_state(admin)
 }
 

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version};
 use hyper::body::{Body as _, Incoming};
 use tokio::time::{Instant, timeout_at};
 
-use super::{Exchange, headers, limits, mirror, tunnel};
+use super::{Exchange, headers, inflate, limits, mirror, tunnel};
 use crate::Error;
 use crate::domain::balance::hash;
 use crate::engine::{Body, Progress, Upload, discard};
@@ -62,32 +62,39 @@ pub(super) async fn forward(
     upstream: &Arc<Upstream>,
     mirror: Option<&Arc<Upstream>>,
     host: Option<&HeaderValue>,
-    incoming: Incoming,
+    incoming: Option<Incoming>,
 ) -> Result<Response<Incoming>, Error> {
     let deadline = Instant::now() + route.spec.timeout.0;
     exchange.record.upstream = Some(upstream.name.clone());
     exchange.held.entered = Some(upstream.enter(exchange.worker.now_us())?);
     upstream.pay_in();
-    let has_body = !incoming.is_end_stream();
+    let incoming = incoming.filter(|incoming| !incoming.is_end_stream());
     let key = upstream.spec.hash_key.as_ref().and_then(|key| limits::key_text(exchange, key));
     let key = key.map(|text| hash(text.as_bytes()));
     let outgoing = prepare(exchange, route, host)?;
-    if let Some(mirror) = mirror.filter(|_| !has_body) {
+    if let Some(mirror) = mirror.filter(|_| incoming.is_none()) {
         mirror::copy(exchange, &outgoing, mirror, route.spec.timeout.0);
     }
-    let body = if has_body {
-        Body::Upload(upload(exchange, route, incoming))
+    let body = if let Some(incoming) = incoming {
+        upload(exchange, route, incoming)?
     } else {
         Body::Empty
     };
     attempts(exchange, route, upstream, Asked { outgoing, body, key, deadline }).await
 }
 
-/// The caller's body, which is watched.
-pub(super) fn upload(exchange: &mut Exchange, route: &Route, incoming: Incoming) -> Upload {
+/// The caller's body, which is watched and, where the route says so, inflated.
+///
+/// # Errors
+/// Those of [`inflate::inflated`].
+pub(super) fn upload(exchange: &mut Exchange, route: &Route, incoming: Incoming) -> Result<Body, Error> {
     let progress = Rc::new(Progress::default());
     exchange.record.progress = Some(progress.clone());
-    Upload::new(incoming, route.body_limit, progress)
+    let upload = Upload::new(incoming, route.body_limit, progress.clone());
+    match exchange.inflates.take() {
+        Some(coding) => inflate::inflated(upload, coding, route.body_limit, progress),
+        None => Ok(Body::Upload(upload)),
+    }
 }
 
 /// What the upstream is asked.
@@ -230,6 +237,9 @@ pub(super) fn uploads_fault(exchange: &Exchange, route: &Route) -> Option<Error>
     let progress = exchange.record.progress.as_ref()?;
     if progress.is_over.get() {
         return Some(Error::BodyTooLarge { limit_bytes: route.body_limit });
+    }
+    if progress.is_corrupt.get() {
+        return Some(Error::BadCoding);
     }
     progress.is_broken.get().then_some(Error::SlowClient)
 }

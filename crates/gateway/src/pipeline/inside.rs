@@ -19,7 +19,6 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{Exchange, forward, tunnel};
 use crate::Error;
-use crate::engine::Body;
 use crate::snapshot::Route;
 use crate::upstream::Upstream;
 
@@ -63,7 +62,7 @@ pub(super) async fn ask(
     if let Some(answer) = worker.shared.inside.at_once(&head) {
         return Ok(answer);
     }
-    let body = if incoming.is_end_stream() { ComponentBody::empty() } else { handed_over(exchange, route, incoming) };
+    let body = if incoming.is_end_stream() { ComponentBody::empty() } else { handed_over(exchange, route, incoming)? };
     let (inside, request) = (worker.shared.inside.clone(), Request::from_parts(head, body));
     // A caller who hangs up ends the handler, as on a connection of its own.
     let answering = AbortOnDropHandle::new(worker.shared.runtime.spawn(async move { inside.answer(request).await }));
@@ -79,8 +78,8 @@ pub(super) async fn ask(
 }
 
 /// The caller's body, read on this thread and handed over piece by piece as the component reads it.
-fn handed_over(exchange: &mut Exchange, route: &Route, incoming: Incoming) -> ComponentBody {
-    let mut upload = Body::Upload(forward::upload(exchange, route, incoming));
+fn handed_over(exchange: &mut Exchange, route: &Route, incoming: Incoming) -> Result<ComponentBody, Error> {
+    let mut upload = forward::upload(exchange, route, incoming)?;
     let (mut pieces, read) = mpsc::channel(PIECES_AHEAD);
     exchange.worker.tracker.spawn_local(async move {
         while let Some(piece) = upload.frame().await {
@@ -90,5 +89,5 @@ fn handed_over(exchange: &mut Exchange, route: &Route, incoming: Incoming) -> Co
             }
         }
     });
-    ComponentBody::new(StreamBody::new(read))
+    Ok(ComponentBody::new(StreamBody::new(read)))
 }

@@ -5,10 +5,14 @@
 //! last byte was sent or the caller has gone.
 
 mod access;
+mod cache;
 mod choose;
+mod compress;
+mod fill;
 mod forward;
 mod headers;
 mod identify;
+mod inflate;
 mod inside;
 mod limits;
 mod mirror;
@@ -28,7 +32,8 @@ use hyper::upgrade::OnUpgrade;
 
 use crate::Error;
 use crate::auth::Identity;
-use crate::engine::{Body, Fault, Held, Peer, Record, Serving, Signals, Worker};
+use crate::domain::coding::{self, Coding};
+use crate::engine::{Body, Fault, Held, Peer, Record, Serving, Signals, Source, Worker};
 use crate::limit::Outcome;
 use crate::snapshot::Action;
 
@@ -51,6 +56,10 @@ pub(crate) struct Exchange {
     pub(crate) identity: Option<Arc<Identity>>,
     /// The tightest rate limit's word, for the answer's headers.
     pub(crate) rate: Option<(Arc<str>, Outcome)>,
+    /// The coding that the answer is compressed with.
+    pub(crate) compresses: Option<Coding>,
+    /// The coding that the request's body is inflated from.
+    pub(crate) inflates: Option<Coding>,
     pub(crate) held: Held,
     pub(crate) record: Record,
 }
@@ -61,6 +70,32 @@ impl Exchange {
         let route = self.route.and_then(|at| self.snapshot.routes.get(at))?;
         let at = route.parameters.iter().position(|known| known == name)?;
         self.captures.get(at).map(|text| crate::domain::path::decode(text))
+    }
+
+    /// The same request once more, to be sent when this one has been answered. It holds nothing and is not logged.
+    pub(crate) fn in_background(&self) -> Self {
+        let (mut head, ()) = Request::new(()).into_parts();
+        head.method = self.head.method.clone();
+        head.uri = self.head.uri.clone();
+        head.version = self.head.version;
+        head.headers = self.head.headers.clone();
+        Self {
+            worker: self.worker.clone(),
+            snapshot: self.snapshot.clone(),
+            peer: self.peer.clone(),
+            head,
+            path: self.path.clone(),
+            client_ip: self.client_ip,
+            host: self.host.clone(),
+            route: self.route,
+            captures: self.captures.clone(),
+            identity: self.identity.clone(),
+            rate: None,
+            compresses: None,
+            inflates: None,
+            held: Held::default(),
+            record: Record::of_background(&self.record),
+        }
     }
 
     pub(crate) fn request_id(&self) -> &HeaderValue {
@@ -91,6 +126,8 @@ pub(crate) async fn handle(
         captures: Vec::new(),
         identity: None,
         rate: None,
+        compresses: None,
+        inflates: None,
         held: Held::default(),
         record,
     };
@@ -103,6 +140,7 @@ pub(crate) async fn handle(
         Ok(Reply::Upstream(answer)) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
             tunnel::open(exchange, answer, client)
         }
+        Ok(Reply::Made(head, source)) => respond::made(exchange, *head, source, asks_upgrade),
         // Where another protocol was asked for and not agreed on, what the caller sends next may be either.
         Ok(Reply::Upstream(answer)) => respond::upstreams(exchange, answer, asks_upgrade),
         Ok(Reply::Inside(answer)) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
@@ -126,6 +164,8 @@ enum Reply {
     Upstream(Response<Incoming>),
     /// That of a component of this process.
     Inside(Response<axum::body::Body>),
+    /// What was made of an upstream's, now or earlier.
+    Made(Box<http::response::Parts>, Source),
 }
 
 async fn pass(
@@ -148,6 +188,10 @@ async fn pass(
         access::authorise(exchange, access)?;
     }
     limits::limit(exchange, route)?;
+    exchange.inflates = inflate::coding_of(exchange, route)?;
+    if let Some(compress) = &route.spec.compress {
+        exchange.compresses = coding::choose(&exchange.head.headers, &compress.codings);
+    }
     match &route.action {
         Action::Redirect(status, to) => Ok(Reply::Own(*status, respond::location(exchange, to), Bytes::new())),
         Action::Respond(status, headers, body) => Ok(Reply::Own(*status, headers.clone(), body.clone())),
@@ -158,7 +202,11 @@ async fn pass(
             }
             let mirror = mirror.as_ref().filter(|(_, percent)| exchange.worker.draw(100) < u64::from(*percent));
             let mirror = mirror.map(|(upstream, _)| upstream);
-            forward::forward(exchange, route, &upstream, mirror, host.as_ref(), body).await.map(Reply::Upstream)
+            let toward = cache::Toward { upstream: &upstream, mirror, host: host.as_ref() };
+            match &route.cache {
+                Some(caching) => cache::answer(exchange, route, caching, toward, body).await,
+                None => cache::past(exchange, route, toward, body).await.map(Reply::Upstream),
+            }
         }
     }
 }

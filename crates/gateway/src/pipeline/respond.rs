@@ -2,15 +2,16 @@
 
 use bytes::Bytes;
 use http::header::{
-    ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
+    ACCEPT_ENCODING, ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
     WWW_AUTHENTICATE,
 };
+use http::response::Parts;
 use http::{Method, Response, StatusCode, Version};
 use tessera_kernel::ErrorKind;
 use tessera_service::{Problem, ProductError};
 
 use super::identify::REQUEST_ID;
-use super::{Exchange, headers};
+use super::{Exchange, compress, headers};
 use crate::Error;
 use crate::domain::path::encode_segment;
 use crate::engine::{Answer, Body, Source};
@@ -24,7 +25,12 @@ const OWN_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// The answer of an upstream.
 pub(super) fn upstreams(exchange: Exchange, answer: Response<impl Into<Source>>, closes: bool) -> Response<Body> {
-    let (mut head, body) = answer.into_parts();
+    let (head, body) = answer.into_parts();
+    made(exchange, head, body.into(), closes)
+}
+
+/// An answer that was made of an upstream's.
+pub(super) fn made(exchange: Exchange, mut head: Parts, source: Source, closes: bool) -> Response<Body> {
     headers::strip_hops(&mut head.headers);
     let snapshot = exchange.snapshot.clone();
     let route = exchange.route.map(|at| &snapshot.routes[at]);
@@ -37,10 +43,17 @@ pub(super) fn upstreams(exchange: Exchange, answer: Response<impl Into<Source>>,
     head.version = Version::HTTP_11;
     head.extensions.clear();
     complete(&exchange, &mut head.headers);
+    let source = match route.and_then(|route| route.spec.compress.as_ref()) {
+        Some(spec) => {
+            let is_head = exchange.head.method == Method::HEAD;
+            compress::answer(spec, exchange.compresses, is_head, &mut head, source)
+        }
+        None => source,
+    };
     let idle_timeout = route.map_or(OWN_TIMEOUT, |route| route.spec.idle_timeout.0);
     let Exchange { held, mut record, .. } = exchange;
     record.status = head.status.as_u16();
-    let answer = Answer::new(body.into(), held, record, idle_timeout);
+    let answer = Answer::new(source, held, record, idle_timeout);
     Response::from_parts(head, Body::Answer(Box::new(answer)))
 }
 
@@ -93,6 +106,9 @@ pub(super) fn refuse(mut exchange: Exchange, error: Error) -> Response<Body> {
     {
         headers.insert(ALLOW, allowed);
     }
+    if matches!(error, Error::UnknownCoding(_)) {
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("zstd, br, gzip"));
+    }
     if let Some(seconds) = error.retry_after_s() {
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
@@ -121,6 +137,7 @@ fn public_detail(error: &Error) -> &'static str {
             "the service behind takes no requests now; try again later"
         }
         Error::KeysUnavailable { .. } => "who you are cannot be checked now; try again later",
+        Error::NotCached => "nothing that is kept answers this, and `only-if-cached` forbids to fetch it; ask without",
         Error::Overloaded => "there is too much to do now; try again in a few seconds",
         Error::Internal(_) => "the gateway could not do it; its log says why, under this request id",
         _ => "the service behind could not be asked; the log says why, under this request id",

@@ -3,6 +3,7 @@
 //! What a new config has in common with the one before is taken over: upstreams with what is known of their endpoints,
 //! limits with their callers, ways to prove who one is with their keys.
 
+mod caching;
 mod hosts;
 mod route;
 
@@ -13,12 +14,14 @@ use std::time::SystemTime;
 
 use rustls::ServerConfig;
 
+pub use caching::Caching;
 pub use hosts::{Hosts, bare_host};
 pub use route::{Access, Action, Edits, Facts, Mismatch, Route};
 
 use crate::Error;
 use crate::access_log::Sink;
 use crate::auth::Way;
+use crate::cache::Store;
 use crate::domain::framing::HeadLimits;
 use crate::limit::Limiters;
 use crate::metrics::{Metrics, RouteStats, UNMATCHED};
@@ -45,6 +48,8 @@ pub struct Snapshot {
     pub upstreams: BTreeMap<String, Arc<Upstream>>,
     /// Ways to prove who one is, by name.
     pub ways: BTreeMap<String, Arc<Way>>,
+    /// Answers that are kept.
+    pub cache: Option<Arc<Store>>,
     /// Counts of requests that no route takes.
     pub unmatched: Arc<RouteStats>,
     /// Limits of heads, for the framing.
@@ -108,7 +113,9 @@ impl Snapshot {
             listeners.push((listener.address.clone(), config.transpose().map_err(|e| at(loaded, &keys, e))?));
         }
         let routes = spec.routes.iter().map(|route| Route::new(route, spec, &upstreams, &ways, lasting));
-        let routes: Box<[Route]> = routes.collect::<Result<_, _>>().map_err(|error| at(loaded, &["routes"], error))?;
+        let mut routes: Box<[Route]> = routes.collect::<Result<_, _>>().map_err(|error| at(loaded, &["routes"], error))?;
+        let cache = caching::store(spec, folder, before, lasting).map_err(|error| at(loaded, &["cache"], error))?;
+        routes.iter_mut().for_each(|route| route.cache = Caching::new(&route.spec, cache.as_ref(), lasting));
         let log = before.map(|before| &before.log).filter(|log| log.spec == spec.access_log);
         let log = match log {
             Some(log) => log.clone(),
@@ -125,6 +132,7 @@ impl Snapshot {
             routes,
             upstreams,
             ways,
+            cache,
             unmatched: lasting.metrics.route(UNMATCHED),
             head_limits: HeadLimits {
                 head_bytes: spec.limits.head.0 as usize,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
-use super::Lasting;
+use super::{Caching, Lasting};
 use crate::Error;
 use crate::auth::{Identity, Way};
 use crate::domain::path_tree::Pattern;
@@ -43,6 +43,8 @@ pub struct Route {
     pub response_headers: Edits,
     /// Its counts.
     pub stats: Arc<RouteStats>,
+    /// Keeps its answers.
+    pub cache: Option<Caching>,
 }
 
 /// What becomes of requests.
@@ -137,6 +139,7 @@ impl Route {
             request_headers: Edits::new(&spec.request_headers).map_err(wrong)?,
             response_headers: Edits::new(&spec.response_headers).map_err(wrong)?,
             stats: lasting.metrics.route(&spec.name),
+            cache: None,
             spec: spec.clone(),
         })
     }

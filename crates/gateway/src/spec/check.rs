@@ -21,7 +21,7 @@ fn fault<T>(keys: &[&str], detail: String) -> Result<T, Fault> {
     Err(Fault { keys: keys.iter().map(|key| (*key).to_owned()).collect(), detail })
 }
 
-fn ensure(holds: bool, keys: &[&str], detail: impl FnOnce() -> String) -> Result<(), Fault> {
+pub(super) fn ensure(holds: bool, keys: &[&str], detail: impl FnOnce() -> String) -> Result<(), Fault> {
     if holds { Ok(()) } else { fault(keys, detail()) }
 }
 
@@ -53,7 +53,8 @@ pub fn check(gateway: &Gateway) -> Result<(), Fault> {
         })?;
         check_route(gateway, route)?;
     }
-    Ok(())
+    super::cache::check(gateway)?;
+    super::compress::check(gateway)
 }
 
 fn check_name(keys: &[&str], name: &str) -> Result<(), Fault> {
@@ -186,6 +187,14 @@ fn check_route(gateway: &Gateway, route: &Route) -> Result<(), Fault> {
             format!("there is no upstream `{upstream}`; {}", hint(upstream, "upstreams", &known))
         })?;
     }
+    let is_inside = |name: &str| gateway.upstreams.get(name).is_some_and(|upstream| upstream.in_process);
+    let mut forwards = route.upstream.as_deref().into_iter().chain(route.split.iter().map(|share| share.upstream.as_str()));
+    ensure(route.cache.is_none() || !forwards.any(is_inside), &at("cache"), || {
+        "answers of the process's own components are not kept: they are in memory already; leave `cache` out".into()
+    })?;
+    ensure(!route.mirror.as_ref().is_some_and(|mirror| is_inside(&mirror.upstream)), &at("mirror"), || {
+        "the process's own components get no copies; name an upstream with endpoints".into()
+    })?;
     ensure(route.split.is_empty() || route.split.iter().any(|share| share.weight > 0), &at("split"), || {
         "at least one share needs a weight above 0".into()
     })?;

@@ -1,7 +1,9 @@
 //! The config file: what a user writes, as types. The doc comments are the reference: the JSON Schema is made of them.
 
 mod auth;
+mod cache;
 mod check;
+mod compress;
 mod explain;
 mod key;
 mod limits;
@@ -22,7 +24,9 @@ use tessera_kernel::text_on_the_wire;
 use crate::domain::cidr::Cidr;
 
 pub use auth::{Algorithm, ApiKey, Auth, JwtKey, User};
+pub use cache::{Cache, CacheDisk, CacheQuery, RouteCache};
 pub use check::check;
+pub use compress::Compress;
 pub use key::Key;
 pub use limits::{AccessLog, Limits, LogFormat};
 pub use listener::{Certificate, ClientCertificates, Listener, Tls, TlsProfile};
@@ -66,6 +70,9 @@ pub struct Gateway {
     /// The services behind the gateway, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub upstreams: BTreeMap<String, Upstream>,
+    /// Where answers are kept, for routes with a `cache`; in memory where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<Cache>,
     /// Which requests go where. The most specific path wins, whatever the order.
     pub routes: Vec<Route>,
 }

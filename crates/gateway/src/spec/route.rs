@@ -6,6 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tessera_kernel::{Bytes, Span};
 
+use super::cache::RouteCache;
+use super::compress::Compress;
 use super::key::Key;
 use super::matching::{Matcher, Text};
 use super::rate::PerTime;
@@ -80,6 +82,15 @@ pub struct Route {
     /// Whether other protocols may take over the connection (WebSocket).
     #[serde(default = "yes")]
     pub upgrades: bool,
+    /// Keeps answers and gives them to later callers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<RouteCache>,
+    /// Compresses answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compress: Option<Compress>,
+    /// Whether compressed bodies of requests (zstd, br, gzip) are inflated for the upstream; `body` limits what comes out.
+    #[serde(default)]
+    pub decompress: bool,
 }
 
 fn timeout() -> Span {

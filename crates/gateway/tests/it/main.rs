@@ -3,6 +3,8 @@
 
 mod access;
 mod balance;
+mod cache;
+mod compress;
 mod docs;
 mod forward;
 mod framing;

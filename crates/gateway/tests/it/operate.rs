@@ -164,7 +164,7 @@ async fn what_is_usual_may_be_sampled_out() {
 }
 
 /// The admin API, asked as somebody with these roles.
-async fn admin(door: &Door, method: &str, path: &str, roles: &[&str], body: &str) -> (u16, Value) {
+pub async fn admin(door: &Door, method: &str, path: &str, roles: &[&str], body: &str) -> (u16, Value) {
     let roles: Vec<String> = roles.iter().map(|role| (*role).to_owned()).collect();
     let token = door.deps.keys.sign_token("ann", &roles, Duration::from_secs(60)).unwrap();
     let router = door.gateway.clone().component(&door.deps).router;

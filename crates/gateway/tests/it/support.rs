@@ -170,7 +170,7 @@ pub struct Service {
     got: Arc<Mutex<Vec<Got>>>,
 }
 
-type Reply = http::Response<Full<Bytes>>;
+pub type Reply = http::Response<Full<Bytes>>;
 
 impl Service {
     /// Answers each request by `answer`, over HTTP/1 and HTTP/2.

@@ -1,0 +1,102 @@
+//! What a route keeps of its answers.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use http::HeaderName;
+use prometheus_client::metrics::counter::Counter;
+
+use super::{Lasting, Snapshot};
+use crate::Error;
+use crate::cache::{Digest, Store};
+use crate::domain::freshness::Defaults;
+use crate::metrics::CacheLabels;
+use crate::spec::{self, Key};
+
+/// What a route keeps of its answers.
+#[derive(Debug)]
+pub struct Caching {
+    /// What the file says.
+    pub spec: spec::RouteCache,
+    /// Where they are kept.
+    pub store: Arc<Store>,
+    /// What holds where an answer says nothing.
+    pub defaults: Defaults,
+    /// The header with tags.
+    pub tag_header: HeaderName,
+    /// Whether each caller has answers of its own.
+    pub is_personal: bool,
+    /// The beginning of every key: what changes an answer with the config.
+    pub scope: Digest,
+    /// What became of requests.
+    pub counts: Counts,
+}
+
+/// What became of requests.
+#[derive(Clone, Debug)]
+pub struct Counts {
+    /// Answered with what was kept and fresh.
+    pub hit: Counter,
+    /// Answered with what was kept and stale.
+    pub stale: Counter,
+    /// Answered with what another's fetch had brought.
+    pub coalesced: Counter,
+    /// Answered with what was kept, once the upstream had said that it still holds.
+    pub revalidated: Counter,
+    /// Fetched.
+    pub miss: Counter,
+    /// Fetched without looking.
+    pub pass: Counter,
+}
+
+impl Caching {
+    pub(super) fn new(route: &spec::Route, store: Option<&Arc<Store>>, lasting: &Lasting) -> Option<Self> {
+        let spec = route.cache.as_ref()?;
+        let count = |outcome: &'static str| {
+            let labels = CacheLabels { route: route.name.clone(), outcome };
+            lasting.metrics.cache_requests.get_or_create(&labels).clone()
+        };
+        Some(Self {
+            store: store?.clone(),
+            defaults: Defaults {
+                lifetime: spec.default_lifetime.map(|span| span.0),
+                stale_while_revalidate: spec.stale_while_revalidate.map(|span| span.0),
+                stale_if_error: spec.stale_if_error.map(|span| span.0),
+                set_cookie: spec.set_cookie,
+            },
+            // The check of the config has seen that it is a name.
+            tag_header: HeaderName::try_from(spec.tag_header.as_str()).ok()?,
+            is_personal: spec.by.contains(&Key::Consumer),
+            scope: Digest::of("answer")
+                .with(route.name.as_bytes())
+                .with(format!("{:?}", (&route.rewrite, route.keep_host, &route.request_headers, &spec.query, &spec.by)).as_bytes()),
+            counts: Counts {
+                hit: count("hit"),
+                stale: count("stale"),
+                coalesced: count("coalesced"),
+                revalidated: count("revalidated"),
+                miss: count("miss"),
+                pass: count("pass"),
+            },
+            spec: spec.clone(),
+        })
+    }
+}
+
+/// Where answers are kept, if any route keeps some. What is kept stays while the config says the same of it.
+pub(super) fn store(
+    spec: &spec::Gateway,
+    folder: &Path,
+    before: Option<&Snapshot>,
+    lasting: &Lasting,
+) -> Result<Option<Arc<Store>>, Error> {
+    if spec.routes.iter().all(|route| route.cache.is_none()) {
+        return Ok(None);
+    }
+    let wanted = spec.cache.clone().unwrap_or_default();
+    let known = before.and_then(|before| before.cache.as_ref()).filter(|known| known.spec == wanted);
+    match known {
+        Some(known) => Ok(Some(known.clone())),
+        None => Store::new(&wanted, folder, &lasting.metrics).map(|store| Some(Arc::new(store))),
+    }
+}
