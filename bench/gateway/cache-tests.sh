@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # RFC 9111: the public suite http-cache-tests against the gateway, with a cache in memory and nothing else configured.
-# Needs node (20 or newer) and npm. The suite comes from the package registry, or from a folder: `cache-tests.sh FOLDER` (a
+# Needs node (20 or newer) and npm. The suite comes from the package registry, or from a folder: `cache-tests.sh FOLDER [DATE]` (a
 # checkout of its repository, which is newer than the package).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -8,13 +8,17 @@ root=$PWD
 work=$(mktemp -d)
 trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$work"' EXIT
 
-profile=${PROFILE:-dev}
-cargo build --profile "$profile" -p tessera-bench-gateway
-gateway=target/$([ "$profile" = dev ] && echo debug || echo "$profile")/tessera-bench-gateway
+# A gateway that is built already is named by GATEWAY.
+if [ -z "${GATEWAY:-}" ]; then
+  cargo build -p tessera-bench-gateway
+  GATEWAY=target/debug/tessera-bench-gateway
+fi
 
 if [ $# -gt 0 ]; then
-  suite=$(cd "$1" && pwd)
-  name="the repository, $(git -C "$suite" log -1 --format=%cs 2>/dev/null || echo "unknown date")"
+  suite=$work/suite
+  mkdir "$suite" && cp -r "$1"/{tests,test-engine,package.json} "$suite"
+  name="the repository, ${2:-$(git -C "$1" log -1 --format=%cs)}"
+  (cd "$suite" && npm install --silent --no-save --omit=dev undici@7 >/dev/null)
 else
   (cd "$work" && npm pack --silent http-cache-tests >/dev/null && tar xzf http-cache-tests-*.tgz && npm install --silent --no-save node-fetch@2 >/dev/null)
   suite=$work/package
@@ -32,12 +36,12 @@ access_log: { format: "off" }
 upstreams: { origin: { endpoints: ["http://127.0.0.1:$service_port"], outliers: { failures: 0 } } }
 routes: [{ name: all, match: { path: /* }, upstream: origin, cache: {} }]
 YAML
-"$gateway" gateway "$work/gateway.yaml" >"$work/gateway.log" 2>&1 &
+"$GATEWAY" gateway "$work/gateway.yaml" >"$work/gateway.log" 2>&1 &
 for _ in $(seq 100); do
   node -e "require('http').get('http://127.0.0.1:$gateway_port/', () => process.exit(0)).on('error', () => process.exit(1))" && break
   sleep 0.1
 done
-(cd "$suite" && npm_config_base="http://127.0.0.1:$gateway_port" npm_config_id='' node --no-warnings "$engine/cli.mjs") >"$work/results.json"
+(cd "$suite" && npm_config_base="http://127.0.0.1:$gateway_port" npm_package_config_id='' node --no-warnings "$engine/cli.mjs") >"$work/results.json"
 
 node bench/gateway/cache-tests.mjs "$suite" "$work/results.json" --failed | grep : || true
 counts=$(node bench/gateway/cache-tests.mjs "$suite" "$work/results.json")

@@ -225,7 +225,11 @@ impl Metrics {
 
     /// Requests refused because there were too many.
     pub fn limits_hit(&self) -> u64 {
-        let codes = [("gateway.rate_limited", "client"), ("gateway.too_many_at_once", "client"), ("gateway.overloaded", "gateway")];
+        let codes = [
+            ("gateway.rate_limited", "client"),
+            ("gateway.too_many_at_once", "client"),
+            ("gateway.overloaded", "gateway"),
+        ];
         let count = |(code, side)| self.errors.get(&ErrorLabels { code, side }).map_or(0, |counter| counter.get());
         codes.into_iter().map(count).sum()
     }

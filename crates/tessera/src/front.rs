@@ -58,7 +58,9 @@ impl Doors {
         fs::create_dir_all(&folder).with_context(|| format!("the folder {}", folder.display()))?;
         certify(&folder)?;
         let file = folder.join("up.yaml");
-        let text = include_str!("front.yaml").replace("HTTPS", &self.https.to_string()).replace("HTTP", &self.http.to_string());
+        let text = include_str!("front.yaml")
+            .replace("HTTPS", &self.https.to_string())
+            .replace("HTTP", &self.http.to_string());
         fs::write(&file, text).with_context(|| format!("the file {}", file.display()))?;
         Ok(file)
     }
@@ -67,7 +69,8 @@ impl Doors {
 /// A certificate for this machine, made once and kept for as long as it is good.
 fn certify(folder: &Path) -> anyhow::Result<()> {
     let (certificate, key) = (folder.join("certificate.pem"), folder.join("key.pem"));
-    let age = fs::metadata(&certificate).and_then(|data| data.modified()).map(|at| SystemTime::now().duration_since(at));
+    let age =
+        fs::metadata(&certificate).and_then(|data| data.modified()).map(|at| SystemTime::now().duration_since(at));
     if key.exists() && age.is_ok_and(|age| age.unwrap_or_default() < RENEWED_AFTER) {
         return Ok(());
     }

@@ -34,11 +34,7 @@ pub const ROLES: &[Role] = &[
     Role { name: "tickets", about: "events, search, seats, booking, the waiting room and the door", build: tickets },
     Role { name: "accounts", about: "sign-up, sign-in, tokens, roles and keys", build: accounts },
     Role { name: "rides", about: "fare estimates, drivers' locations, matching and trips", build: rides },
-    Role {
-        name: GATEWAY,
-        about: "the one door in front of all APIs; alone it needs a file of routes",
-        build: gateway,
-    },
+    Role { name: GATEWAY, about: "the one door in front of all APIs; alone it needs a file of routes", build: gateway },
 ];
 
 /// Parts of a role, for several processes: `up` runs them with it, `serve` alone.

@@ -53,7 +53,8 @@ fn compare(pointer: &str, before: Option<&Value>, after: Option<&Value>, changes
     match (before.and_then(parts), after.and_then(parts)) {
         (Some(before), Some(after)) => {
             let old = before.iter().map(|(key, value)| (key, Some(*value), find(&after, key)));
-            let new = after.iter().filter(|(key, _)| find(&before, key).is_none()).map(|(key, v)| (key, None, Some(*v)));
+            let new =
+                after.iter().filter(|(key, _)| find(&before, key).is_none()).map(|(key, v)| (key, None, Some(*v)));
             for (key, before, after) in old.chain(new) {
                 let key = key.replace('~', "~0").replace('/', "~1");
                 compare(&format!("{pointer}/{key}"), before, after, changes);

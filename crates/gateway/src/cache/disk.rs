@@ -8,9 +8,9 @@ use std::collections::HashMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 
 use http::HeaderName;
 use prometheus_client::metrics::gauge::Gauge;
@@ -30,6 +30,8 @@ const MOST_WAITING_BYTES: u64 = 64 << 20;
 const MOST_READS: usize = 32;
 /// What the journal may grow to before it is begun anew.
 const MOST_JOURNAL_BYTES: u64 = 1 << 20;
+/// How often a worker looks whether the table is free: some microseconds.
+const MOST_SPINS: usize = 1_000;
 const SUFFIX: &str = ".answer";
 const JOURNAL: &str = "voided";
 const UNFINISHED: &str = "unfinished-";
@@ -50,6 +52,8 @@ struct Shelf {
     reads: Semaphore,
     /// Whether there may be files of answers that were voided.
     is_dirty: AtomicBool,
+    /// Of answers that wait to be written.
+    waiting_bytes: AtomicU64,
     bytes: Gauge,
 }
 
@@ -58,7 +62,6 @@ struct Table {
     rows: HashMap<Key, Vec<Row>, ahash::RandomState>,
     answers: u64,
     bytes: u64,
-    waiting_bytes: u64,
     /// Counts uses, for who was used last.
     uses: u64,
 }
@@ -92,7 +95,8 @@ impl Disk {
     /// In this folder, up to so many bytes. Nothing is touched before the first use.
     pub(super) fn new(folder: PathBuf, most_bytes: u64, voids: Arc<Voids>, bytes: Gauge) -> Result<Self, Error> {
         if folder.exists() && !folder.is_dir() {
-            let detail = format!("`{}` is not a folder; name one that the gateway may have for itself", folder.display());
+            let detail =
+                format!("`{}` is not a folder; name one that the gateway may have for itself", folder.display());
             return Err(Error::Config { place: String::new(), detail });
         }
         let shelf = Shelf {
@@ -102,6 +106,7 @@ impl Disk {
             table: Mutex::default(),
             reads: Semaphore::new(MOST_READS),
             is_dirty: AtomicBool::new(false),
+            waiting_bytes: AtomicU64::new(0),
             bytes,
         };
         Ok(Self { shelf: Arc::new(shelf), jobs: OnceLock::new() })
@@ -117,7 +122,8 @@ impl Disk {
         let start = || {
             let (sender, receiver) = sync_channel(MOST_JOBS);
             let shelf = self.shelf.clone();
-            let started = std::thread::Builder::new().name("gateway-cache".into()).spawn(move || work(&shelf, &receiver));
+            let started =
+                std::thread::Builder::new().name("gateway-cache".into()).spawn(move || work(&shelf, &receiver));
             match started {
                 Ok(_) => Some(sender),
                 Err(error) => {
@@ -131,7 +137,7 @@ impl Disk {
 
     pub(super) fn find(&self, key: Key, value: &dyn Fn(&HeaderName) -> Key) -> Option<Found> {
         self.jobs()?;
-        let mut table = self.shelf.table();
+        let mut table = self.shelf.look()?;
         table.uses += 1;
         let uses = table.uses;
         let rows = table.rows.get_mut(&key)?;
@@ -143,25 +149,16 @@ impl Disk {
 
     pub(super) fn write(&self, key: Key, stored: Arc<Stored>) {
         let Some(jobs) = self.jobs() else { return };
-        let weight = stored.weight();
-        {
-            let mut table = self.shelf.table();
-            if table.waiting_bytes + weight > MOST_WAITING_BYTES {
-                return;
-            }
-            table.waiting_bytes += weight;
-        }
-        if jobs.try_send(Job::Write(key, stored)).is_err() {
-            self.shelf.table().waiting_bytes -= weight;
+        let (weight, waiting) = (stored.weight(), &self.shelf.waiting_bytes);
+        let is_too_much = waiting.fetch_add(weight, Ordering::SeqCst) + weight > MOST_WAITING_BYTES;
+        if is_too_much || jobs.try_send(Job::Write(key, stored)).is_err() {
+            waiting.fetch_sub(weight, Ordering::SeqCst);
         }
     }
 
     pub(super) fn remove(&self, key: Key, stored: &Stored) {
-        let variant = variant_of(&stored.vary);
-        // It is not found any more from now on; the file goes later.
-        self.shelf.forget(key, variant);
         if let Some(jobs) = self.jobs() {
-            let _ = jobs.try_send(Job::Remove(key, variant));
+            let _ = jobs.try_send(Job::Remove(key, variant_of(&stored.vary)));
         }
     }
 
@@ -207,6 +204,18 @@ impl Found {
 impl Shelf {
     fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The table for a worker, who does not wait for who holds it long: what is on disk counts as missing then.
+    fn look(&self) -> Option<MutexGuard<'_, Table>> {
+        for _ in 0..MOST_SPINS {
+            match self.table.try_lock() {
+                Ok(table) => return Some(table),
+                Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
+                Err(TryLockError::WouldBlock) => std::hint::spin_loop(),
+            }
+        }
+        None
     }
 
     fn path(&self, key: Key, variant: u64) -> PathBuf {
@@ -272,25 +281,23 @@ impl Shelf {
 
     /// Removes what was used longest ago, a tenth at once.
     fn keep_to_size(&self) {
-        let mut gone = Vec::new();
-        {
+        let (mut rows, mut left) = {
             let table = self.table();
             if table.bytes <= self.most_bytes {
                 return;
             }
-            let rows = table.rows.iter().flat_map(|(key, rows)| rows.iter().map(|row| (row.used, *key, row)));
-            let mut rows: Vec<_> = rows.map(|(used, key, row)| (used, key, row.variant, row.bytes)).collect();
-            rows.sort_unstable();
-            let mut left = table.bytes;
-            for (_, key, variant, bytes) in rows {
-                if left <= self.most_bytes / 10 * 9 {
-                    break;
-                }
-                left -= bytes;
-                gone.push((key, variant));
+            let rows = table.rows.iter().flat_map(|(key, rows)| rows.iter().map(|row| (*key, row)));
+            let rows = rows.map(|(key, row)| (row.used, key, row.variant, row.bytes));
+            (rows.collect::<Vec<_>>(), table.bytes)
+        };
+        rows.sort_unstable();
+        for (_, key, variant, bytes) in rows {
+            if left <= self.most_bytes / 10 * 9 {
+                break;
             }
+            left -= bytes;
+            self.remove(key, variant);
         }
-        gone.into_iter().for_each(|(key, variant)| self.remove(key, variant));
     }
 
     fn remove(&self, key: Key, variant: u64) {
@@ -389,7 +396,7 @@ fn work(shelf: &Shelf, jobs: &Receiver<Job>) {
         match job {
             Job::Write(key, stored) => {
                 let written = shelf.put(key, &stored);
-                shelf.table().waiting_bytes -= stored.weight();
+                shelf.waiting_bytes.fetch_sub(stored.weight(), Ordering::SeqCst);
                 match written {
                     Ok(()) => has_warned = false,
                     Err(error) if !std::mem::replace(&mut has_warned, true) => {

@@ -67,7 +67,8 @@ pub(super) fn describe(description: &[u8]) -> Option<Description> {
 impl Description {
     /// What tells it apart from other variants.
     pub(super) fn vary(&self) -> Option<Vec<(HeaderName, Key)>> {
-        let pair = |(name, digest): &(String, String)| Some((name.parse().ok()?, Key::from_str_radix(digest, 16).ok()?));
+        let pair =
+            |(name, digest): &(String, String)| Some((name.parse().ok()?, Key::from_str_radix(digest, 16).ok()?));
         self.vary.iter().map(pair).collect()
     }
 }
@@ -128,7 +129,10 @@ mod tests {
     fn what_was_written_is_read() {
         let (before, after) = (stored(), read(write(&stored())).unwrap());
         assert_eq!((before.status, &before.headers, &before.body), (after.status, &after.headers, &after.body));
-        assert_eq!((before.life, before.vary, before.marks, before.since), (after.life, after.vary, after.marks, after.since));
+        assert_eq!(
+            (before.life, before.vary, before.marks, before.since),
+            (after.life, after.vary, after.marks, after.since)
+        );
     }
 
     #[test]

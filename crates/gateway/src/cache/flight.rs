@@ -17,6 +17,8 @@ pub enum Landing {
     Kept,
     /// Its answer is for whoever asked; everyone fetches for himself.
     Alone,
+    /// Whoever fetched it went away before there was an answer; another takes his place.
+    Abandoned,
 }
 
 /// Fetches under way, of all workers.
@@ -32,10 +34,12 @@ pub enum Turn {
     Follow(watch::Receiver<Landing>),
 }
 
-/// A fetch that others wait for. Dropped, it tells them to fetch for themselves.
+/// A fetch that others wait for. Dropped before there was an answer, another of them takes its place; after that, each
+/// fetches for himself.
 #[derive(Debug)]
 pub struct Flight {
     key: Key,
+    is_answered: bool,
     flights: Arc<Flights>,
     sender: watch::Sender<Landing>,
 }
@@ -49,7 +53,7 @@ impl Flights {
             Entry::Vacant(place) => {
                 let (sender, receiver) = watch::channel(Landing::Flying);
                 place.insert(receiver);
-                Turn::Lead(Flight { key, flights: self.clone(), sender })
+                Turn::Lead(Flight { key, is_answered: false, flights: self.clone(), sender })
             }
         }
     }
@@ -66,6 +70,11 @@ impl Flights {
 }
 
 impl Flight {
+    /// The upstream has answered, or will not.
+    pub fn note_answer(&mut self) {
+        self.is_answered = true;
+    }
+
     /// Tells everyone what became of it.
     pub fn land(self, landing: Landing) {
         self.finish(landing);
@@ -87,7 +96,7 @@ impl Flight {
 
 impl Drop for Flight {
     fn drop(&mut self) {
-        self.finish(Landing::Alone);
+        self.finish(if self.is_answered { Landing::Alone } else { Landing::Abandoned });
     }
 }
 
@@ -111,9 +120,14 @@ mod tests {
         flight.land(Landing::Kept);
         assert_eq!(waiting.await.unwrap(), Landing::Kept);
         assert!(flights.is_empty());
-        let Turn::Lead(flight) = flights.join(1) else { panic!("it has landed") };
-        let Turn::Follow(second) = flights.join(1) else { panic!("it is under way") };
-        drop(flight);
-        assert_eq!(landed(second).await, Landing::Alone);
+        for (is_answered, landing) in [(true, Landing::Alone), (false, Landing::Abandoned)] {
+            let Turn::Lead(mut flight) = flights.join(1) else { panic!("it has landed") };
+            let Turn::Follow(second) = flights.join(1) else { panic!("it is under way") };
+            if is_answered {
+                flight.note_answer();
+            }
+            drop(flight);
+            assert_eq!(landed(second).await, landing);
+        }
     }
 }

@@ -82,7 +82,8 @@ pub fn kept_headers(mut headers: HeaderMap, tags: &HeaderName, got: Timestamp) -
 /// The names of `vary`, in small letters and in order.
 pub fn vary_names(headers: &HeaderMap) -> Vec<HeaderName> {
     let lines = headers.get_all(VARY).iter().filter_map(|line| line.to_str().ok());
-    let mut names: Vec<HeaderName> = lines.flat_map(|line| line.split(',')).filter_map(|name| name.trim().parse().ok()).collect();
+    let mut names: Vec<HeaderName> =
+        lines.flat_map(|line| line.split(',')).filter_map(|name| name.trim().parse().ok()).collect();
     names.sort_by(|a, b| a.as_str().cmp(b.as_str()));
     names.dedup();
     names
@@ -143,7 +144,8 @@ mod tests {
     #[test]
     fn what_is_between_two_only_is_not_kept() {
         let got = Timestamp::from_micros(0);
-        let map = headers(&[("cache-control", "private=\"set-cookie\""), ("set-cookie", "a=b"), ("age", "5"), ("x", "y")]);
+        let map =
+            headers(&[("cache-control", "private=\"set-cookie\""), ("set-cookie", "a=b"), ("age", "5"), ("x", "y")]);
         let kept = kept_headers(map, &HeaderName::from_static("surrogate-key"), got);
         assert_eq!(kept["x"], "y");
         assert_eq!(kept["date"], "Thu, 01 Jan 1970 00:00:00 GMT");

@@ -2,11 +2,14 @@
 //!
 //! What cannot be read counts against the answer: a malformed `max-age` or `expires` makes it stale, never fresh.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
+use chrono::NaiveDateTime;
 use http::header::{AGE, CACHE_CONTROL, COOKIE, DATE, ETAG, EXPIRES, LAST_MODIFIED, PRAGMA, SET_COOKIE, VARY};
 use http::{HeaderMap, HeaderName, StatusCode};
 use tessera_kernel::Timestamp;
+
+use super::directives::{Directives, MOST_SECONDS, Scope, digits, is_dictionary};
 
 const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
 /// What an upstream says to the cache in front of it alone; it goes no further.
@@ -15,107 +18,6 @@ pub const SURROGATE_CONTROL: HeaderName = HeaderName::from_static("surrogate-con
 const HEURISTIC_PART: i64 = 10;
 /// And no longer than this.
 const MOST_HEURISTIC: Duration = Duration::from_secs(24 * 3600);
-/// Longer spans are cut to about 68 years, as RFC 9111 (1.2.2) has it.
-const MOST_SECONDS: u64 = 1 << 31;
-
-/// The directives of a header such as `cache-control`: names in small letters, values without quotes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Directives(Vec<(String, Option<String>)>);
-
-/// What a directive is about.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Scope {
-    /// It is not there.
-    Nothing,
-    /// These headers.
-    Fields(Vec<String>),
-    /// The whole answer.
-    Whole,
-}
-
-impl Directives {
-    /// Of all lines with this name.
-    pub fn of(headers: &HeaderMap, name: &HeaderName) -> Self {
-        let mut found = Vec::new();
-        for line in headers.get_all(name) {
-            split(&String::from_utf8_lossy(line.as_bytes()), &mut found);
-        }
-        Self(found)
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Whether it is there, with or without a value.
-    pub fn has(&self, name: &str) -> bool {
-        self.0.iter().any(|(known, _)| known == name)
-    }
-
-    /// Its seconds: the fewest of several, none of what cannot be read.
-    pub fn seconds(&self, name: &str) -> Option<u64> {
-        let values = self.0.iter().filter(|(known, _)| known == name);
-        values.map(|(_, value)| value.as_deref().and_then(digits).unwrap_or(0)).min()
-    }
-
-    /// What it is about.
-    pub fn scope(&self, name: &str) -> Scope {
-        let mut fields = Vec::new();
-        for (known, value) in &self.0 {
-            match value {
-                _ if known != name => {}
-                Some(value) => fields.extend(value.split(',').map(|field| field.trim().to_ascii_lowercase())),
-                None => return Scope::Whole,
-            }
-        }
-        fields.retain(|field| !field.is_empty());
-        if fields.is_empty() && !self.has(name) { Scope::Nothing } else { Scope::Fields(fields) }
-    }
-}
-
-/// Cuts at commas outside quotes.
-fn split(line: &str, found: &mut Vec<(String, Option<String>)>) {
-    let (mut part, mut is_quoted, mut is_escaped) = (String::new(), false, false);
-    let mut end = |part: &mut String| {
-        let text = std::mem::take(part);
-        let (name, value) = match text.split_once('=') {
-            Some((name, value)) => (name, Some(unquoted(value))),
-            None => (text.as_str(), None),
-        };
-        let name = name.trim();
-        if !name.is_empty() {
-            found.push((name.to_ascii_lowercase(), value));
-        }
-    };
-    for c in line.chars() {
-        match c {
-            _ if is_escaped => is_escaped = false,
-            '\\' if is_quoted => is_escaped = true,
-            '"' => is_quoted = !is_quoted,
-            ',' if !is_quoted => {
-                end(&mut part);
-                continue;
-            }
-            _ => {}
-        }
-        part.push(c);
-    }
-    end(&mut part);
-}
-
-fn unquoted(value: &str) -> String {
-    let value = value.trim_end();
-    let inner = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-    inner.map_or_else(|| value.to_owned(), |inner| inner.replace("\\\"", "\""))
-}
-
-fn digits(text: &str) -> Option<u64> {
-    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    Some(text.parse().unwrap_or(MOST_SECONDS).min(MOST_SECONDS))
-}
 
 /// What a caller wants of the cache.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -144,7 +46,7 @@ impl Wishes {
             let no_cache = headers.contains_key(PRAGMA) && Directives::of(headers, &PRAGMA).has("no-cache");
             return Self { no_cache, ..Self::default() };
         }
-        let any_stale = said.0.iter().any(|(name, value)| name == "max-stale" && value.is_none());
+        let any_stale = said.is_bare("max-stale");
         Self {
             no_cache: said.has("no-cache"),
             no_store: said.has("no-store"),
@@ -362,44 +264,6 @@ fn targeted(headers: &HeaderMap) -> Option<Directives> {
     Some(Directives::of(headers, &SURROGATE_CONTROL)).filter(|said| !said.is_empty())
 }
 
-/// Whether a line is a dictionary of structured fields (RFC 9651) whose spans are numbers; otherwise it counts as missing.
-fn is_dictionary(line: &str) -> bool {
-    const SPANS: [&str; 4] = ["max-age", "s-maxage", "stale-while-revalidate", "stale-if-error"];
-    let (mut rest, mut is_first) = (line.trim(), true);
-    while !rest.is_empty() {
-        if !std::mem::take(&mut is_first) {
-            let Some(next) = rest.strip_prefix(',') else { return false };
-            rest = next.trim_start();
-        }
-        let key = length(rest, |c| c.is_ascii_lowercase() || c.is_ascii_digit() || "_-.*".contains(c));
-        let (name, after) = rest.split_at(key);
-        if !name.starts_with(|c: char| c.is_ascii_lowercase() || c == '*') {
-            return false;
-        }
-        let Some(value) = after.strip_prefix('=') else {
-            rest = after.trim_start();
-            continue;
-        };
-        let number = length(value, |c| c.is_ascii_digit());
-        let end = match value.chars().next() {
-            Some('"') => value[1..].find('"').map(|at| at + 2),
-            Some(c) if c.is_ascii_digit() => Some(number).filter(|digits| *digits <= 15),
-            Some(c) if c.is_ascii_alphabetic() || c == '*' => {
-                Some(length(value, |c| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~:/".contains(c)))
-            }
-            Some('?') => Some(2).filter(|_| value.starts_with("?0") || value.starts_with("?1")),
-            _ => None,
-        };
-        let Some(end) = end.filter(|_| number > 0 || !SPANS.contains(&name)) else { return false };
-        rest = value[end..].trim_start();
-    }
-    true
-}
-
-fn length(text: &str, fits: impl Fn(char) -> bool) -> usize {
-    text.find(|c| !fits(c)).unwrap_or(text.len())
-}
-
 fn varies_by_all(headers: &HeaderMap) -> bool {
     let lines = headers.get_all(VARY).iter();
     lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).any(|name| name.trim_ascii() == b"*")
@@ -418,17 +282,24 @@ fn initial_age(headers: &HeaderMap, date_us: i64, asked: Timestamp, got: Timesta
     apparent.max(age.map_or(0, micros) + (got.micros() - asked.micros()).max(0))
 }
 
-/// A date of a header in microseconds since the epoch; `None` where it is missing or cannot be read.
+/// A date of a header in microseconds since the epoch; `None` where it is missing or cannot be read. Its three forms are read
+/// in any case (RFC 9111, 4.2), and the day of the week is not held against the rest.
 pub fn date(headers: &HeaderMap, name: &HeaderName) -> Option<i64> {
-    let at = httpdate::parse_http_date(headers.get(name)?.to_str().ok()?).ok()?;
-    let since = at.duration_since(UNIX_EPOCH).ok()?;
-    i64::try_from(since.as_micros()).ok()
+    let text = headers.get(name)?.to_str().ok()?.trim();
+    let read = |text: &str, form: &str| NaiveDateTime::parse_from_str(text, form).ok();
+    let (_, rest) = text.split_once(' ')?;
+    let at = if text.contains(',') {
+        let (rest, _) = rest.rsplit_once(' ').filter(|(_, zone)| zone.eq_ignore_ascii_case("GMT"))?;
+        read(rest, "%d %b %Y %H:%M:%S").or_else(|| read(rest, "%d-%b-%y %H:%M:%S"))
+    } else {
+        read(rest, "%b %e %H:%M:%S %Y")
+    };
+    Some(at?.and_utc().timestamp_micros())
 }
 
 /// A date as headers have it.
 pub fn http_date(at: Timestamp) -> String {
-    let since = Duration::from_micros(u64::try_from(at.micros()).unwrap_or(0));
-    httpdate::fmt_http_date(UNIX_EPOCH + since)
+    at.to_utc().format("%a, %d %b %Y %H:%M:%S GMT").to_string()
 }
 
 /// The headers that `no-cache` and `private` name: they are not kept.

@@ -60,6 +60,25 @@ fn dates_count_where_no_age_is_given() {
 }
 
 #[test]
+fn dates_are_read_in_their_three_forms() {
+    for (text, second) in [
+        ("Thu, 01 Jan 1970 00:01:00 GMT", Some(60)),
+        ("THU, 01 JAN 1970 00:01:00 gmt", Some(60)),
+        ("Fri, 01 Jan 1970 00:01:00 GMT", Some(60)),
+        ("Thursday, 01-Jan-70 00:01:00 GMT", Some(60)),
+        ("Thu Jan  1 00:01:00 1970", Some(60)),
+        ("Thu, 01 Jan 1970 00:01:00 UTC", None),
+        ("Thu, 01 Jan 1970 00:01:00", None),
+        ("Thu, 32 Jan 1970 00:01:00 GMT", None),
+        ("0", None),
+        ("", None),
+    ] {
+        assert_eq!(date(&headers(&[("date", text)]), &DATE), second.map(|second| second * SECOND_US), "{text}");
+    }
+    assert_eq!(http_date(Timestamp::from_micros(60 * SECOND_US)), "Thu, 01 Jan 1970 00:01:00 GMT");
+}
+
+#[test]
 fn what_is_said_to_us_alone_goes_first_if_it_can_be_read() {
     for (said, seconds) in [
         ("max-age=9", Some(9)),
@@ -123,7 +142,9 @@ fn ages_add_up() {
     assert_eq!(life.age_us(at(5)) / SECOND_US, 25);
     assert_eq!(life.judge(&Wishes::default(), at(39)), Use::Fresh);
     assert_eq!(life.judge(&Wishes::default(), at(40)), Use::Validate);
-    for (age, seconds) in [("abc", 0), ("-1", 0), ("1.5", 0), ("7;a=b", 0), ("7, 0", 7), ("0, 7", 0), ("99999999999", 1 << 31)] {
+    for (age, seconds) in
+        [("abc", 0), ("-1", 0), ("1.5", 0), ("7;a=b", 0), ("7, 0", 7), ("0, 7", 0), ("99999999999", 1 << 31)]
+    {
         let life = kept(200, &[("cache-control", "max-age=60"), ("age", age)], Asker::default()).unwrap();
         assert_eq!(life.age_us(at(0)) / SECOND_US, seconds, "{age}");
     }

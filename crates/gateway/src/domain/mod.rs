@@ -6,6 +6,7 @@ pub mod breaker;
 pub mod cidr;
 pub mod coding;
 pub mod conditions;
+pub mod directives;
 pub mod framing;
 pub mod freshness;
 pub mod gcra;

@@ -63,7 +63,8 @@ pub(super) async fn purge(
         marks.push(everything());
     }
     if marks.is_empty() || marks.len() > MOST_NAMES {
-        let detail = format!("a purge names 1 to {MOST_NAMES} of `tags`, `urls` and `routes`, or says `everything: true`");
+        let detail =
+            format!("a purge names 1 to {MOST_NAMES} of `tags`, `urls` and `routes`, or says `everything: true`");
         return Err(Error::BadPurge(detail).into());
     }
     if let Some(store) = &snapshot.cache {

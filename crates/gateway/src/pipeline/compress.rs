@@ -18,7 +18,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 
 use crate::domain::coding::{Coding, is_of};
-use crate::domain::freshness::Directives;
+use crate::domain::directives::Directives;
 use crate::engine::{BoxError, Flow, Source};
 use crate::spec::Compress;
 
@@ -33,7 +33,13 @@ const OF_THE_BYTES: [&str; 4] = ["content-md5", "digest", "content-digest", "rep
 
 /// Compresses an answer for a caller that takes `coding`, where it is worth it. Says in any case that it depends on what
 /// the caller takes.
-pub(super) fn answer(spec: &Compress, coding: Option<Coding>, is_head: bool, head: &mut Parts, source: Source) -> Source {
+pub(super) fn answer(
+    spec: &Compress,
+    coding: Option<Coding>,
+    is_head: bool,
+    head: &mut Parts,
+    source: Source,
+) -> Source {
     let announced = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     let length = announced.or_else(|| source.size_hint().exact().filter(|_| !is_head));
     if !is_fit(spec, head, length) {

@@ -75,11 +75,7 @@ pub(super) async fn forward(
     if let Some(mirror) = mirror.filter(|_| incoming.is_none()) {
         mirror::copy(exchange, &outgoing, mirror, route.spec.timeout.0);
     }
-    let body = if let Some(incoming) = incoming {
-        upload(exchange, route, incoming)?
-    } else {
-        Body::Empty
-    };
+    let body = if let Some(incoming) = incoming { upload(exchange, route, incoming)? } else { Body::Empty };
     attempts(exchange, route, upstream, Asked { outgoing, body, key, deadline }).await
 }
 

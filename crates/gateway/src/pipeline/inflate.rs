@@ -55,7 +55,12 @@ pub(super) fn coding_of(exchange: &mut Exchange, route: &Route) -> Result<Option
 ///
 /// # Errors
 /// [`Error::Internal`] where there is no memory for it.
-pub(super) fn inflated(upload: Upload, coding: Coding, limit_bytes: u64, progress: Rc<Progress>) -> Result<Body, Error> {
+pub(super) fn inflated(
+    upload: Upload,
+    coding: Coding,
+    limit_bytes: u64,
+    progress: Rc<Progress>,
+) -> Result<Body, Error> {
     let sink = Sink(Rc::new(RefCell::new(Inflating { bytes: Vec::new(), left: limit_bytes, is_over: false })));
     let decoder = Decoder::new(coding, sink.clone()).map_err(|error| Error::Internal(error.to_string()))?;
     let inflated = Inflated { body: Body::Upload(upload), decoder: Some(decoder), sink, left: Bytes::new(), progress };

@@ -8,7 +8,6 @@ mod access;
 mod cache;
 mod choose;
 mod compress;
-mod fill;
 mod forward;
 mod headers;
 mod identify;

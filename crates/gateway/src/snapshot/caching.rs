@@ -67,9 +67,10 @@ impl Caching {
             // The check of the config has seen that it is a name.
             tag_header: HeaderName::try_from(spec.tag_header.as_str()).ok()?,
             is_personal: spec.by.contains(&Key::Consumer),
-            scope: Digest::of("answer")
-                .with(route.name.as_bytes())
-                .with(format!("{:?}", (&route.rewrite, route.keep_host, &route.request_headers, &spec.query, &spec.by)).as_bytes()),
+            scope: Digest::of("answer").with(route.name.as_bytes()).with(
+                format!("{:?}", (&route.rewrite, route.keep_host, &route.request_headers, &spec.query, &spec.by))
+                    .as_bytes(),
+            ),
             counts: Counts {
                 hit: count("hit"),
                 stale: count("stale"),

@@ -113,7 +113,8 @@ impl Snapshot {
             listeners.push((listener.address.clone(), config.transpose().map_err(|e| at(loaded, &keys, e))?));
         }
         let routes = spec.routes.iter().map(|route| Route::new(route, spec, &upstreams, &ways, lasting));
-        let mut routes: Box<[Route]> = routes.collect::<Result<_, _>>().map_err(|error| at(loaded, &["routes"], error))?;
+        let mut routes: Box<[Route]> =
+            routes.collect::<Result<_, _>>().map_err(|error| at(loaded, &["routes"], error))?;
         let cache = caching::store(spec, folder, before, lasting).map_err(|error| at(loaded, &["cache"], error))?;
         routes.iter_mut().for_each(|route| route.cache = Caching::new(&route.spec, cache.as_ref(), lasting));
         let log = before.map(|before| &before.log).filter(|log| log.spec == spec.access_log);

@@ -188,7 +188,8 @@ fn check_route(gateway: &Gateway, route: &Route) -> Result<(), Fault> {
         })?;
     }
     let is_inside = |name: &str| gateway.upstreams.get(name).is_some_and(|upstream| upstream.in_process);
-    let mut forwards = route.upstream.as_deref().into_iter().chain(route.split.iter().map(|share| share.upstream.as_str()));
+    let mut forwards =
+        route.upstream.as_deref().into_iter().chain(route.split.iter().map(|share| share.upstream.as_str()));
     ensure(route.cache.is_none() || !forwards.any(is_inside), &at("cache"), || {
         "answers of the process's own components are not kept: they are in memory already; leave `cache` out".into()
     })?;

@@ -45,7 +45,8 @@ pub(super) fn check(gateway: &Gateway) -> Result<(), Fault> {
             "`codings` needs at least one of zstd, br and gzip; take out `compress` to compress nothing".into()
         })?;
         for kind in &compress.types {
-            let is_good = kind.contains(['/', '+']) && kind.matches('*').count() <= 1 && !kind.contains(char::is_uppercase);
+            let is_good =
+                kind.contains(['/', '+']) && kind.matches('*').count() <= 1 && !kind.contains(char::is_uppercase);
             ensure(is_good, &["routes", name, "types", kind], || {
                 format!("`{kind}` is not a media type; write text/html, text/* or *+json, in small letters")
             })?;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use http_body_util::Full;
 use tessera_gateway::auth::hash_key;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use crate::operate::admin;
@@ -44,11 +44,14 @@ async fn what_is_fresh_is_not_fetched_again() {
     let service = counting(&[("cache-control", "max-age=10")]).await;
     let door = Door::open(&config(&service, "")).await;
     let first = door.get("/a", &[]).await;
-    assert_eq!((first.body.as_str(), first.header("cache-status")), ("1 ", "tessera; fwd=uri-miss; fwd-status=200; stored"));
+    assert_eq!(
+        (first.body.as_str(), first.header("cache-status")),
+        ("1 ", "tessera; fwd=uri-miss; fwd-status=200; stored")
+    );
     door.clock.advance(seconds(4));
     let second = door.get("/a", &[]).await;
     assert_eq!((second.body.as_str(), second.header("age")), ("1 ", "4"));
-    assert_eq!(second.header("cache-status"), "tessera; hit; ttl=5", "dates have whole seconds");
+    assert_eq!(second.header("cache-status"), "tessera; hit; ttl=6");
     assert_eq!(door.get("/b", &[]).await.body, "2 ", "another path");
     assert_eq!(door.get("/a?x", &[]).await.body, "3 ", "another query");
     let head = client().head(door.url("/a")).send().await.unwrap();
@@ -112,7 +115,9 @@ async fn what_is_for_one_caller_is_not_given_to_another() {
     })
     .await;
     let route = |name: &str, path: &str, cache: &str| {
-        format!("  - {{ name: {name}, match: {{ path: \"{path}\" }}, upstream: s, rewrite: {{ strip_prefix: /own }}, access: {{ by: [keys] }}, cache: {{ {cache} }} }}\n")
+        format!(
+            "  - {{ name: {name}, match: {{ path: \"{path}\" }}, upstream: s, rewrite: {{ strip_prefix: /own }}, access: {{ by: [keys] }}, cache: {{ {cache} }} }}\n"
+        )
     };
     let door = Door::open(&format!(
         "auth:\n  keys: {{ api_key: {{ consumers: {{ ann: {{ hashes: [{}] }}, bob: {{ hashes: [{}] }} }} }} }}\nupstreams: {{ s: {{ endpoints: [\"{}\"] }} }}\nroutes:\n{}{}",
@@ -143,7 +148,10 @@ async fn what_is_for_one_caller_is_not_given_to_another() {
 async fn a_header_of_the_gateways_own_is_not_what_a_caller_says_it_is() {
     let service = Service::start(|got| {
         let reply = http::Response::builder().header("cache-control", "public, max-age=60");
-        reply.header("vary", "x-auth-subject").body(Full::from(format!("for {}", got.header("x-auth-subject")))).unwrap()
+        reply
+            .header("vary", "x-auth-subject")
+            .body(Full::from(format!("for {}", got.header("x-auth-subject"))))
+            .unwrap()
     })
     .await;
     let door = Door::open(&format!(
@@ -313,6 +321,27 @@ async fn those_who_ask_at_once_share_a_fetch() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn where_the_first_goes_away_another_takes_his_place() {
+    let answer = "HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\ncontent-length: 3\r\nconnection: close\r\n\r\nall";
+    let (address, count, gate) = gated(answer).await;
+    let text = format!(
+        "upstreams: {{ s: {{ endpoints: [\"http://{address}\"] }} }}\nroutes: [{{ name: all, match: {{ path: /* }}, upstream: s, cache: {{}} }}]\n"
+    );
+    let door = Arc::new(Door::open(&text).await);
+    let mut first = TcpStream::connect(door.address()).await.unwrap();
+    first.write_all(format!("GET / HTTP/1.1\r\nhost: {}\r\n\r\n", door.address()).as_bytes()).await.unwrap();
+    until("the first came", || count.load(Ordering::SeqCst) == 1).await;
+    let asking = ask_at_once(&door, 5).await;
+    drop(first);
+    until("another came", || count.load(Ordering::SeqCst) == 2).await;
+    gate.send(true).unwrap();
+    for asking in asking {
+        assert_eq!(asking.await.unwrap().body, "all");
+    }
+    assert_eq!(count.load(Ordering::SeqCst), 2, "one and not all");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nobody_waits_for_what_is_not_kept() {
     let answer = "HTTP/1.1 200 OK\r\ncache-control: no-store\r\ncontent-length: 3\r\nconnection: close\r\n\r\nown";
     let (address, count, gate) = gated(answer).await;
@@ -360,9 +389,12 @@ async fn what_is_too_large_passes_whole_and_is_not_kept() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_lies_on_disk_outlives_a_restart() {
-    let service = counting(&[("cache-control", "max-age=60"), ("vary", "accept-language"), ("surrogate-key", "t")]).await;
+    let service =
+        counting(&[("cache-control", "max-age=60"), ("vary", "accept-language"), ("surrogate-key", "t")]).await;
     let folder = tempfile::tempdir().unwrap();
     let text = format!("cache: {{ disk: {{ folder: \"{}\" }} }}\n{}", folder.path().display(), config(&service, ""));
+    // The port is another after the restart, and a host is asked for by its name.
+    let speaking = |language: &'static str| [("accept-language", language), ("host", "shop.example.com")];
     let kept = |door: &Door| {
         let snapshot = door.gateway.engine.snapshot();
         snapshot.cache.as_ref().map(|store| store.sizes().disk_answers)
@@ -370,20 +402,19 @@ async fn what_lies_on_disk_outlives_a_restart() {
     {
         let door = Door::open(&text).await;
         for (language, body) in [("en", "1 en"), ("de", "2 de")] {
-            assert_eq!(door.get("/", &[("accept-language", language)]).await.body, body);
+            assert_eq!(door.get("/", &speaking(language)).await.body, body);
         }
         until("both are written", || kept(&door) == Some(2)).await;
         door.gateway.engine.stop().await;
     }
     let door = Door::open(&text).await;
-    let language = |language: &'static str| [("accept-language", language)];
     until("both are found", || kept(&door) == Some(2)).await;
-    assert_eq!(door.get("/", &language("de")).await.body, "2 de");
+    assert_eq!(door.get("/", &speaking("de")).await.body, "2 de");
     assert_eq!(service.got().len(), 2);
     let (status, _) = admin(&door, "POST", "/gateway/cache/purge", &["operator"], "{\"tags\": [\"t\"]}").await;
     assert_eq!(status, 200);
-    assert_eq!(door.get("/", &language("en")).await.body, "3 en");
-    assert_eq!(door.get("/", &language("de")).await.body, "4 de");
+    assert_eq!(door.get("/", &speaking("en")).await.body, "3 en");
+    assert_eq!(door.get("/", &speaking("de")).await.body, "4 de");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -395,7 +426,8 @@ async fn a_reload_keeps_what_is_kept() {
     std::fs::write(door.file(), whole(&text)).unwrap();
     door.gateway.reloader.reload().await.unwrap();
     assert_eq!(door.get("/", &[]).await.body, "1 ");
-    std::fs::write(door.file(), whole(&text.replace("upstream: s,", "upstream: s, rewrite: { add_prefix: /v2 },"))).unwrap();
+    std::fs::write(door.file(), whole(&text.replace("upstream: s,", "upstream: s, rewrite: { add_prefix: /v2 },")))
+        .unwrap();
     door.gateway.reloader.reload().await.unwrap();
     assert_eq!(door.get("/", &[]).await.body, "2 ", "the route asks for something else now");
 }

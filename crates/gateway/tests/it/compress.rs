@@ -12,14 +12,21 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::support::{Answer, Door, Service, TIMEOUT, client, reply};
 
 fn config(url: &str, route: &str) -> String {
-    format!("upstreams: {{ s: {{ endpoints: [\"{url}\"] }} }}\nroutes: [{{ name: all, match: {{ path: /* }}, upstream: s, {route} }}]\n")
+    format!(
+        "upstreams: {{ s: {{ endpoints: [\"{url}\"] }} }}\nroutes: [{{ name: all, match: {{ path: /* }}, upstream: s, {route} }}]\n"
+    )
 }
 
 /// A text that is worth compressing.
 fn text(bytes: usize) -> String {
     let lines = (0..).map(|at| format!("line {at} of many that are much alike\n"));
     let mut text = String::new();
-    lines.take_while(|line| { text.push_str(line); text.len() < bytes }).for_each(drop);
+    lines
+        .take_while(|line| {
+            text.push_str(line);
+            text.len() < bytes
+        })
+        .for_each(drop);
     text
 }
 
@@ -58,7 +65,8 @@ async fn answers_are_compressed_as_callers_like_it() {
     let body = text(200 << 10);
     let answer = body.clone();
     let service = Service::start(move |got| {
-        let mut reply = http::Response::builder().header("content-type", "text/plain; charset=utf-8").header("etag", "\"a\"");
+        let mut reply =
+            http::Response::builder().header("content-type", "text/plain; charset=utf-8").header("etag", "\"a\"");
         if let Some(said) = got.uri.strip_prefix("/no-") {
             reply = match said {
                 "transform" => reply.header("cache-control", "no-transform"),
@@ -72,9 +80,13 @@ async fn answers_are_compressed_as_callers_like_it() {
     })
     .await;
     let door = Door::open(&config(&service.url(), "compress: {}")).await;
-    for (accepted, coding) in
-        [("gzip, deflate, br, zstd", "zstd"), ("gzip, br;q=0.9", "gzip"), ("br", "br"), ("gzip;q=0", ""), ("identity", "")]
-    {
+    for (accepted, coding) in [
+        ("gzip, deflate, br, zstd", "zstd"),
+        ("gzip, br;q=0.9", "gzip"),
+        ("br", "br"),
+        ("gzip;q=0", ""),
+        ("identity", ""),
+    ] {
         let answer = client().get(door.url("/")).header("accept-encoding", accepted).send().await.unwrap();
         let headers = answer.headers().clone();
         let header = |name: &str| headers.get(name).map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default();
@@ -160,7 +172,9 @@ async fn what_comes_bit_by_bit_is_passed_on_bit_by_bit() {
                     }
                 }
             };
-            tokio::time::timeout(TIMEOUT, reading).await.unwrap_or_else(|_| panic!("{event} came before the next was sent"));
+            tokio::time::timeout(TIMEOUT, reading)
+                .await
+                .unwrap_or_else(|_| panic!("{event} came before the next was sent"));
             next.send(()).await.unwrap();
         }
     }
@@ -168,7 +182,8 @@ async fn what_comes_bit_by_bit_is_passed_on_bit_by_bit() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bodies_of_requests_are_made_whole_and_bombs_are_not() {
-    let service = Service::start(|got| reply(200, &format!("{} {}", got.body.len(), got.header("content-encoding")))).await;
+    let service =
+        Service::start(|got| reply(200, &format!("{} {}", got.body.len(), got.header("content-encoding")))).await;
     let door = Door::open(&config(&service.url(), "decompress: true, body: 1MiB")).await;
     let body = text(300 << 10);
     let send = async |coding: &str, body: Vec<u8>| {
@@ -178,7 +193,7 @@ async fn bodies_of_requests_are_made_whole_and_bombs_are_not() {
     for coding in ["gzip", "br", "zstd"] {
         let good = send(coding, packed(coding, body.as_bytes())).await;
         assert_eq!(good.body, format!("{} ", body.len()), "{coding}");
-        let bomb = send(coding, packed(coding, &vec![0; 64 << 20])).await;
+        let bomb = send(coding, packed(coding, &vec![0; 8 << 20])).await;
         assert_eq!((bomb.status, bomb.code().as_str()), (413, "gateway.body_too_large"), "{coding}");
         let mut cut = packed(coding, body.as_bytes());
         cut.truncate(cut.len() / 2);
@@ -199,7 +214,8 @@ async fn bodies_of_requests_are_made_whole_and_bombs_are_not() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_decompress_bodies_pass_as_they_are() {
-    let service = Service::start(|got| reply(200, &format!("{} {}", got.body.len(), got.header("content-encoding")))).await;
+    let service =
+        Service::start(|got| reply(200, &format!("{} {}", got.body.len(), got.header("content-encoding")))).await;
     let door = Door::open(&config(&service.url(), "timeout: 10s")).await;
     let sent = client().post(door.url("/")).header("content-encoding", "exi").body("12345").send().await.unwrap();
     assert_eq!(Answer::of(sent).await.body, "5 exi");

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::ws::{Message, WebSocketUpgrade};
 use axum::extract::Extension;
+use axum::extract::ws::{Message, WebSocketUpgrade};
 use axum::routing::{any, get, post};
 use futures::{SinkExt, StreamExt};
 use http::HeaderMap;

@@ -232,7 +232,9 @@ async fn serve(stream: TcpStream, answer: impl Fn(Got) -> Reply + Clone + Send +
             .serve_connection(TokioIo::new(stream), service)
             .await
     } else {
-        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await
+        // Tests have a clock of their own.
+        let mut http = hyper::server::conn::http1::Builder::new();
+        http.auto_date_header(false).serve_connection(TokioIo::new(stream), service).await
     };
 }
 

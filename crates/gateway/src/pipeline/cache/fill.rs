@@ -44,7 +44,11 @@ enum Piece {
 }
 
 /// Reads an answer into the cache; gives what the caller gets of it.
-pub(super) fn fill(filling: Filling, incoming: Incoming, spawn: impl FnOnce(Pin<Box<dyn Future<Output = ()>>>)) -> Source {
+pub(super) fn fill(
+    filling: Filling,
+    incoming: Incoming,
+    spawn: impl FnOnce(Pin<Box<dyn Future<Output = ()>>>),
+) -> Source {
     let left = incoming.size_hint().exact();
     let (sender, receiver) = unbounded_channel();
     spawn(Box::pin(read(filling, incoming, sender)));

@@ -1,0 +1,195 @@
+//! Cache: what is kept is given to whom it is for; what is not is fetched, once for all who ask at the same time.
+//!
+//! The gateway has found out who asks and whether he may before anything here is looked at, so a hit is never a way around
+//! a route's `access`. What is kept for one is given to another only where the upstream said so (`domain::freshness`).
+
+mod fetch;
+mod fill;
+mod key;
+mod reply;
+
+use std::sync::Arc;
+
+use http::header::{CONTENT_LOCATION, IF_MATCH, IF_UNMODIFIED_SINCE, LOCATION, RANGE, UPGRADE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response};
+use hyper::body::{Body as _, Incoming};
+use tokio::time::{Instant, timeout_at};
+
+use super::{Exchange, Reply, forward, headers, limits};
+use crate::Error;
+use crate::cache::{Flight, Key, Landing, Store, Stored, Turn, landed, place};
+use crate::domain::freshness::{Use, Wishes};
+use crate::domain::path::normalise;
+use crate::snapshot::{Caching, Route, bare_host};
+use crate::upstream::Upstream;
+use fetch::{fetch, fetch_later};
+use key::{flight_key, key_of, value_of};
+use reply::{note_forward, reply};
+
+/// Where a request goes if it has to.
+#[derive(Clone, Copy)]
+pub(super) struct Toward<'a> {
+    pub(super) upstream: &'a Arc<Upstream>,
+    pub(super) mirror: Option<&'a Arc<Upstream>>,
+    pub(super) host: Option<&'a HeaderValue>,
+}
+
+/// What is asked for, and what is known of it.
+struct Asked {
+    key: Key,
+    wishes: Wishes,
+    /// What is kept and may still hold.
+    stored: Option<Arc<Stored>>,
+    /// Who waits for the answer.
+    flight: Option<Flight>,
+    /// Why the upstream is asked, as in `cache-status`.
+    why: &'static str,
+}
+
+/// Forwards, past the cache. What an unsafe request changed is voided.
+///
+/// # Errors
+/// As [`forward::forward`].
+pub(super) async fn past(
+    exchange: &mut Exchange,
+    route: &Route,
+    toward: Toward<'_>,
+    body: Incoming,
+) -> Result<Response<Incoming>, Error> {
+    let Toward { upstream, mirror, host } = toward;
+    let answer = forward::forward(exchange, route, upstream, mirror, host, Some(body)).await?;
+    if let Some(store) = &exchange.snapshot.cache
+        && !exchange.head.method.is_safe()
+        && (answer.status().is_success() || answer.status().is_redirection())
+    {
+        void_changed(store, exchange, answer.headers());
+    }
+    Ok(answer)
+}
+
+/// Voids the place that was changed, and those of the same host that the answer names (RFC 9111, 4.4).
+fn void_changed(store: &Store, exchange: &Exchange, answer: &HeaderMap) {
+    store.void(place(&exchange.host, &exchange.path));
+    let base = url::Url::parse(&format!("http://{}{}", exchange.host, exchange.path));
+    for name in [&LOCATION, &CONTENT_LOCATION] {
+        let named = answer.get(name).and_then(|value| value.to_str().ok());
+        let (Some(named), Ok(base)) = (named, &base) else { continue };
+        let Ok(url) = base.join(named) else { continue };
+        let is_ours = url.host_str().is_some_and(|host| bare_host(host) == exchange.host);
+        if let Ok(path) = normalise(url.path())
+            && is_ours
+        {
+            store.void(place(&exchange.host, &path));
+        }
+    }
+}
+
+/// Answers from what is kept, or fetches.
+///
+/// # Errors
+/// As [`forward::forward`], and [`Error::NotCached`].
+pub(super) async fn answer(
+    exchange: &mut Exchange,
+    route: &Route,
+    caching: &Caching,
+    toward: Toward<'_>,
+    body: Incoming,
+) -> Result<Reply, Error> {
+    let wishes = if caching.spec.callers_decide { Wishes::of(&exchange.head.headers) } else { Wishes::default() };
+    let is_read = matches!(exchange.head.method, Method::GET | Method::HEAD);
+    let is_plain = body.is_end_stream()
+        && ![UPGRADE, IF_MATCH, IF_UNMODIFIED_SINCE].iter().any(|name| exchange.head.headers.contains_key(name));
+    if !is_read || !is_plain || wishes.no_store {
+        caching.counts.pass.inc();
+        let mut answer = past(exchange, route, toward, body).await?;
+        note_forward(answer.headers_mut(), caching, if is_read { "bypass" } else { "method" }, None);
+        return Ok(Reply::Upstream(answer));
+    }
+    let key = key_of(exchange, caching, toward.upstream);
+    let mut stored = find(exchange, caching, key).await;
+    let now = exchange.worker.shared.clock.now();
+    match stored.as_ref().map(|stored| (stored, stored.life.judge(&wishes, now))) {
+        Some((stored, Use::Fresh)) => {
+            caching.counts.hit.inc();
+            return Ok(reply(exchange, stored, "hit"));
+        }
+        Some((stored, Use::Stale)) => {
+            caching.counts.stale.inc();
+            return Ok(reply(exchange, stored, "hit; detail=stale"));
+        }
+        Some((stored, Use::StaleWhile)) => {
+            caching.counts.stale.inc();
+            fetch_later(exchange, caching, toward, key, stored);
+            return Ok(reply(exchange, stored, "hit; detail=stale-while-revalidate"));
+        }
+        Some((_, Use::Validate)) | None => {}
+    }
+    if wishes.only_if_cached {
+        return Err(Error::NotCached);
+    }
+    if stored.is_none() && exchange.head.headers.contains_key(RANGE) {
+        // A part is not kept, and the whole was not asked for.
+        return pass(exchange, route, caching, toward, "miss").await;
+    }
+    let mut why = match &stored {
+        Some(_) => "stale",
+        None if caching.store.vary_of(key).is_some() => "vary-miss",
+        None => "uri-miss",
+    };
+    let mut flight = None;
+    let is_each_for_itself = wishes.no_cache
+        || exchange.head.method == Method::HEAD
+        || stored.as_ref().is_some_and(|stored| stored.life.no_cache)
+        || caching.store.is_pass(key, now);
+    if wishes.no_cache {
+        why = "request";
+    } else if !is_each_for_itself {
+        let key_of_flight = flight_key(exchange, caching, key);
+        let until = Instant::now() + route.spec.timeout.0;
+        while flight.is_none() {
+            match caching.store.flights.join(key_of_flight) {
+                Turn::Lead(ours) => flight = Some(ours),
+                Turn::Follow(theirs) => match timeout_at(until, landed(theirs)).await {
+                    Ok(Landing::Abandoned) => continue,
+                    Ok(Landing::Kept) => {}
+                    _ => break,
+                },
+            }
+            // It may have landed since we looked.
+            stored = find(exchange, caching, key).await;
+            let now = exchange.worker.shared.clock.now();
+            let usable = stored.as_ref().filter(|stored| stored.life.judge(&wishes, now) == Use::Fresh);
+            if let Some(stored) = usable {
+                caching.counts.coalesced.inc();
+                return Ok(reply(exchange, stored, &format!("hit; fwd={why}; collapsed")));
+            }
+            if flight.is_none() {
+                break;
+            }
+        }
+    }
+    fetch(exchange, route, caching, toward, Asked { key, wishes, stored, flight, why }).await
+}
+
+async fn find(exchange: &Exchange, caching: &Caching, key: Key) -> Option<Arc<Stored>> {
+    let value = |name: &HeaderName| value_of(exchange, name);
+    match caching.store.find(key, &value) {
+        Some(stored) => Some(stored),
+        None => caching.store.find_on_disk(key, &value).await,
+    }
+}
+
+/// Forwards without keeping anything.
+async fn pass(
+    exchange: &mut Exchange,
+    route: &Route,
+    caching: &Caching,
+    toward: Toward<'_>,
+    why: &str,
+) -> Result<Reply, Error> {
+    caching.counts.pass.inc();
+    let Toward { upstream, mirror, host } = toward;
+    let mut answer = forward::forward(exchange, route, upstream, mirror, host, None).await?;
+    note_forward(answer.headers_mut(), caching, why, None);
+    Ok(Reply::Upstream(answer))
+}
