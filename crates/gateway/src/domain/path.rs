@@ -40,6 +40,11 @@ pub fn normalise(path: &str) -> Result<Cow<'_, str>, BadPath> {
     Ok(Cow::Owned(normal))
 }
 
+/// Whether this is the one spelling of its path.
+pub fn is_normal(path: &str) -> bool {
+    normalise(path).is_ok_and(|normal| normal == path)
+}
+
 /// Nothing in it could be spelled otherwise: the usual case, found in one pass.
 fn is_plain(path: &[u8]) -> bool {
     let mut before = 0;

@@ -96,7 +96,7 @@ pub(super) fn upload(exchange: &mut Exchange, route: &Route, incoming: Incoming)
 /// What the upstream is asked.
 pub(super) fn prepare(exchange: &mut Exchange, route: &Route, host: Option<&HeaderValue>) -> Result<Outgoing, Error> {
     let protocol = tunnel::wanted(exchange, route);
-    let path = headers::rewritten(exchange, route);
+    let path = headers::rewritten(exchange, route)?;
     let query = exchange.head.uri.query();
     let target = match query {
         Some(query) => PathAndQuery::try_from(format!("{path}?{query}")),

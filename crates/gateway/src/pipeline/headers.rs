@@ -9,7 +9,8 @@ use http::header::{
 
 use super::Exchange;
 use super::identify::{FORWARDED_FOR, REQUEST_ID};
-use crate::domain::path::encode_segment;
+use crate::Error;
+use crate::domain::path::{encode_segment, is_normal};
 use crate::snapshot::{Edits, Route};
 use crate::spec::Template;
 
@@ -164,18 +165,24 @@ pub(super) fn text_of<'e>(exchange: &'e Exchange, name: &str) -> Cow<'e, str> {
     }
 }
 
+/// What a template's name stands for within a path: parameters as they stand in the caller's path, so that an escaped
+/// slash stays one, and everything else as one segment.
+pub(super) fn in_path<'e>(exchange: &'e Exchange, name: &str) -> Cow<'e, str> {
+    match name {
+        "path" => exchange.path.as_str().into(),
+        "host" | "query" | "request_id" | "client_ip" | "subject" => encode_segment(&text_of(exchange, name)).into(),
+        name => exchange.raw_parameter(name).unwrap_or_default().into(),
+    }
+}
+
 /// The path that the upstream is asked for.
-pub(super) fn rewritten(exchange: &Exchange, route: &Route) -> String {
+///
+/// # Errors
+/// [`Error::BadPath`] where it could be read as the path to another place.
+pub(super) fn rewritten(exchange: &Exchange, route: &Route) -> Result<String, Error> {
     let rewrite = &route.spec.rewrite;
     let mut path = match &rewrite.path {
-        // What stood in one segment stays in one; the rest of a path may have many.
-        Some(template) => template.fill(|name| {
-            let text = text_of(exchange, name);
-            match name {
-                "path" => text,
-                _ => text.split('/').map(encode_segment).collect::<Vec<_>>().join("/").into(),
-            }
-        }),
+        Some(template) => template.fill(|name| in_path(exchange, name)),
         None => exchange.path.clone(),
     };
     if let Some(prefix) = &rewrite.strip_prefix {
@@ -188,5 +195,8 @@ pub(super) fn rewritten(exchange: &Exchange, route: &Route) -> String {
     if let Some(prefix) = &rewrite.add_prefix {
         path = format!("{}{path}", prefix.trim_end_matches('/'));
     }
-    if path.starts_with('/') { path } else { format!("/{path}") }
+    if !path.starts_with('/') {
+        path.insert(0, '/');
+    }
+    if is_normal(&path) { Ok(path) } else { Err(Error::BadPath("what it is rewritten to leads elsewhere")) }
 }

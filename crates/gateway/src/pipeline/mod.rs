@@ -66,9 +66,14 @@ pub(crate) struct Exchange {
 impl Exchange {
     /// The text of a path's parameter, its escapes undone.
     pub(crate) fn parameter(&self, name: &str) -> Option<std::borrow::Cow<'_, str>> {
+        self.raw_parameter(name).map(crate::domain::path::decode)
+    }
+
+    /// The text of a path's parameter as it stands in the path, escapes and all.
+    pub(crate) fn raw_parameter(&self, name: &str) -> Option<&str> {
         let route = self.route.and_then(|at| self.snapshot.routes.get(at))?;
         let at = route.parameters.iter().position(|known| known == name)?;
-        self.captures.get(at).map(|text| crate::domain::path::decode(text))
+        self.captures.get(at).map(String::as_str)
     }
 
     /// The same request once more, to be sent when this one has been answered. It holds nothing and is not logged.
@@ -192,7 +197,7 @@ async fn pass(
         exchange.compresses = coding::choose(&exchange.head.headers, &compress.codings);
     }
     match &route.action {
-        Action::Redirect(status, to) => Ok(Reply::Own(*status, respond::location(exchange, to), Bytes::new())),
+        Action::Redirect(status, to) => Ok(Reply::Own(*status, respond::location(exchange, to)?, Bytes::new())),
         Action::Respond(status, headers, body) => Ok(Reply::Own(*status, headers.clone(), body.clone())),
         Action::Forward { shares, mirror, host } => {
             let upstream = choose::share(exchange, route, shares)?;

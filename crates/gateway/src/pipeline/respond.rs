@@ -13,7 +13,7 @@ use tessera_service::{Problem, ProductError};
 use super::identify::REQUEST_ID;
 use super::{Exchange, compress, headers};
 use crate::Error;
-use crate::domain::path::encode_segment;
+use crate::domain::path::is_normal;
 use crate::engine::{Answer, Body, Source};
 use crate::spec::Template;
 
@@ -75,19 +75,20 @@ pub(super) fn own(exchange: Exchange, status: StatusCode, headers: HeaderMap, bo
 }
 
 /// Where the caller is sent.
-pub(super) fn location(exchange: &Exchange, to: &Template) -> HeaderMap {
+///
+/// # Errors
+/// [`Error::BadPath`] where what he asked for would lead him to another place than the config says.
+pub(super) fn location(exchange: &Exchange, to: &Template) -> Result<HeaderMap, Error> {
     let target = to.fill(|name| match name {
-        "host" | "path" | "query" => headers::text_of(exchange, name),
-        name => {
-            let text = headers::text_of(exchange, name);
-            text.split('/').map(encode_segment).collect::<Vec<_>>().join("/").into()
-        }
+        "host" | "query" => headers::text_of(exchange, name),
+        name => headers::in_path(exchange, name),
     });
-    let mut headers = HeaderMap::new();
-    if let Ok(target) = HeaderValue::try_from(target) {
-        headers.insert(LOCATION, target);
-    }
-    headers
+    let whole = ["http://", "https://"].iter().find_map(|scheme| target.strip_prefix(scheme));
+    let rest = whole.map_or(target.as_str(), |rest| rest.find('/').map_or("/", |at| &rest[at..]));
+    let path = rest.split(['?', '#']).next().unwrap_or_default();
+    let target = HeaderValue::try_from(target.as_str()).ok().filter(|_| is_normal(path));
+    let target = target.ok_or(Error::BadPath("the place it leads to cannot be named"))?;
+    Ok(HeaderMap::from_iter([(LOCATION, target)]))
 }
 
 /// A refusal or failure, as a problem; to gRPC callers as a status of theirs.

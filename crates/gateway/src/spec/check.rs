@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use super::explain::hint;
 use super::upstream::MAX_WEIGHT;
 use super::{Access, Auth, Balance, Gateway, Headers, Key, Listener, Matcher, Route, Template, Text, Upstream};
+use crate::domain::path::is_normal;
 use crate::domain::path_tree::Pattern;
 
 /// A broken rule: the keys that lead to its place in the file, and what to do.
@@ -272,9 +273,18 @@ fn check_templates(route: &Route, parameters: &[String]) -> Result<(), Fault> {
     if let Some(path) = &route.rewrite.path {
         check("rewrite", path)?;
         ensure(path.to_string().starts_with('/'), &["routes", name, "rewrite"], || "a path starts with `/`".into())?;
+        ensure(is_normal(&path.fill(|_| "x".into())), &["routes", name, "rewrite"], || {
+            format!("`{path}` can be spelled otherwise; leave out needless escapes, `.`, `..` and double slashes")
+        })?;
     }
     if let Some(redirect) = &route.redirect {
         check("redirect", &redirect.to)?;
+        let to = redirect.to.to_string();
+        let is_fixed = ["http://", "https://", "{path}"].iter().any(|start| to.starts_with(start))
+            || (to.starts_with('/') && !to.starts_with("//"));
+        ensure(is_fixed, &["routes", name, "redirect"], || {
+            format!("`{to}` does not say where it leads; begin with `/`, `https://`, `http://` or `{{path}}`")
+        })?;
     }
     for Headers { remove, set, add } in [&route.request_headers, &route.response_headers] {
         remove

@@ -119,7 +119,8 @@ pub struct Share {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Redirect {
-    /// Where: a path or URL with `{parameter}`, `{host}`, `{path}` and `{query}` (with its `?`).
+    /// Where: a path or URL with `{parameter}`, `{host}`, `{path}` and `{query}` (with its `?`). It begins with `/`,
+    /// `https://`, `http://` or `{path}`.
     pub to: Template,
     /// 301, 302, 303, 307 or 308.
     #[serde(default = "permanent")]

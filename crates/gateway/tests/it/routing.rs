@@ -125,7 +125,65 @@ routes:
     let answer = door.get("/old/x%0d%20y", &[]).await;
     assert_eq!(answer.status, 400, "a line break is no parameter");
     let answer = door.get("/old/x%20%2Fy", &[]).await;
-    assert_eq!((answer.status, answer.header("location")), (302, "/new/x%20/y"));
+    assert_eq!((answer.status, answer.header("location")), (302, "/new/x%20%2Fy"), "one segment stays one");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_escape_in_a_parameter_leads_nowhere_else() {
+    let service = Service::named("behind").await;
+    let door = Door::open(&format!(
+        r#"
+upstreams: {{ s: {{ endpoints: ["{}"] }} }}
+routes:
+  - {{ name: item, match: {{ path: "/items/{{id}}" }}, upstream: s, rewrite: {{ path: "/v2/public/{{id}}" }} }}
+  - {{ name: rest, match: {{ path: "/files/{{*rest}}" }}, upstream: s, rewrite: {{ path: "/v2/files/{{rest}}" }} }}
+  - {{ name: host, match: {{ path: /by-host }}, upstream: s, rewrite: {{ path: "/hosts/{{host}}" }} }}
+  - {{ name: hole, match: {{ path: "/hole/{{*rest}}" }}, upstream: s, rewrite: {{ path: "/v2/{{rest}}/x" }} }}
+  - {{ name: moved, match: {{ path: "/moved/{{*rest}}" }}, redirect: {{ to: "/{{rest}}" }} }}
+  - {{ name: user, match: {{ path: "/u/{{name}}" }}, redirect: {{ to: "https://a.example/{{name}}/{{name}}" }} }}
+"#,
+        service.url()
+    ))
+    .await;
+    for (asked, passed) in [
+        ("/items/..%2F..%2Fadmin", "/v2/public/..%2F..%2Fadmin"),
+        ("/items/%2e%2e%2fadmin", "/v2/public/..%2Fadmin"),
+        ("/items/caf%C3%A9", "/v2/public/caf%C3%A9"),
+        ("/items/100%25", "/v2/public/100%25"),
+        ("/files/a/..%2F..%2Fadmin", "/v2/files/a/..%2F..%2Fadmin"),
+        ("/files/a%2Fb/c", "/v2/files/a%2Fb/c"),
+        ("/files", "/v2/files/"),
+    ] {
+        let answer = door.raw(format!("GET {asked} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{asked}: {answer}");
+        assert_eq!(service.last().uri, passed, "{asked}");
+    }
+    let count = service.got().len();
+    for (asked, host) in [("/by-host", ".."), ("/hole/", "a")] {
+        let answer = door.raw(format!("GET {asked} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n")).await;
+        assert!(answer.starts_with("HTTP/1.1 400"), "{asked}: {answer}");
+    }
+    assert_eq!(service.got().len(), count, "nothing of it went further");
+    for (asked, location) in [
+        ("/moved/%2Fevil.example", "/%2Fevil.example"),
+        ("/moved/%2F%2Fevil.example", "/%2F%2Fevil.example"),
+        ("/moved/a/b%20c", "/a/b%20c"),
+        ("/u/%2F..%2Fb", "https://a.example/%2F..%2Fb/%2F..%2Fb"),
+    ] {
+        let answer = door.raw(format!("GET {asked} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")).await;
+        assert!(answer.contains(&format!("\r\nlocation: {location}\r\n")), "{asked}: {answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redirect_says_where_it_leads_from_its_first_letter_on() {
+    for to in ["{rest}", "//a.example/{rest}", "{rest}/x"] {
+        let text = format!(
+            "version: 1\nlisteners: [{{ address: 127.0.0.1:1 }}]\nroutes: [{{ name: r, match: {{ path: \"/{{*rest}}\" }}, redirect: {{ to: \"{to}\" }} }}]\n"
+        );
+        let refused = tessera_gateway::spec::load(&text, "f", std::path::Path::new("."), &Default::default());
+        assert!(refused.unwrap_err().to_string().contains("begin"), "{to}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
