@@ -13,3 +13,4 @@ pub mod gcra;
 pub mod path;
 pub mod path_tree;
 pub mod retry_budget;
+pub mod vouched;

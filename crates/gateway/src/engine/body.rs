@@ -84,6 +84,9 @@ impl Upload {
                 self.progress.is_broken.set(true);
                 return Poll::Ready(Some(Err(error.into())));
             }
+            // Trailers are the last frame, and are not passed on (RFC 9110, 6.5.2): a service that takes them for headers
+            // would believe what they say of who asks.
+            Some(Ok(frame)) if frame.is_trailers() => return Poll::Ready(None),
             Some(Ok(frame)) => frame,
         };
         let more = frame.data_ref().map_or(0, |data| data.len() as u64);

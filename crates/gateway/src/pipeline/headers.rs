@@ -11,6 +11,7 @@ use super::Exchange;
 use super::identify::{FORWARDED_FOR, REQUEST_ID};
 use crate::Error;
 use crate::domain::path::{encode_segment, is_normal};
+use crate::domain::vouched::{IDENTITY, header_text, is_odd, is_taken_for, is_taken_for_ours};
 use crate::snapshot::{Edits, Route};
 use crate::spec::Template;
 
@@ -27,8 +28,6 @@ const HOP_BY_HOP: [HeaderName; 7] = [
 const FORWARDED_HOST: &str = "x-forwarded-host";
 const FORWARDED_PROTO: &str = "x-forwarded-proto";
 const TRACE_PARENT: &str = "traceparent";
-/// Who asks, as the gateway found out. Callers' own are taken away.
-pub(super) const IDENTITY: [&str; 3] = ["x-auth-subject", "x-auth-roles", "x-auth-scopes"];
 
 /// Takes away what is meant for us alone, also what `connection` names.
 pub(super) fn strip_hops(headers: &mut HeaderMap) {
@@ -54,7 +53,10 @@ pub(super) fn for_upstream(exchange: &mut Exchange, route: &Route) {
     let asks_trailers = exchange.head.headers.get(TE).is_some_and(|te| te.as_bytes().eq_ignore_ascii_case(b"trailers"));
     let headers = &mut exchange.head.headers;
     strip_hops(headers);
+    strip_lookalikes(headers, route);
     headers.remove(EXPECT);
+    // Trailers end here: a service that takes them for headers would believe what they say of who asks.
+    headers.remove(TRAILER);
     if !asks_trailers {
         headers.remove(TE);
     }
@@ -64,22 +66,40 @@ pub(super) fn for_upstream(exchange: &mut Exchange, route: &Route) {
     }
     let text = |text: String| HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""));
     let hop = exchange.peer.remote.ip().to_canonical().to_string();
-    let hops = headers.get(FORWARDED_FOR).filter(|_| is_trusted).and_then(|known| known.to_str().ok());
-    let hops = hops.map_or_else(|| hop.clone(), |known| format!("{known}, {hop}"));
-    headers.insert(FORWARDED_FOR, text(hops));
-    if !(is_trusted && headers.contains_key(FORWARDED_PROTO)) {
-        let scheme = if exchange.peer.is_tls { "https" } else { "http" };
-        headers.insert(FORWARDED_PROTO, HeaderValue::from_static(scheme));
-    }
-    if !(is_trusted && headers.contains_key(FORWARDED_HOST)) {
-        let host = exchange.head.uri.authority().map(|authority| text(authority.to_string()));
-        if let Some(host) = host.or_else(|| headers.get(HOST).cloned()) {
-            headers.insert(FORWARDED_HOST, host);
-        }
+    // Every line counts: a proxy may have added one to what its own caller made up.
+    let known = headers.get_all(FORWARDED_FOR).iter().filter(|_| is_trusted).filter_map(|line| line.to_str().ok());
+    let hops: Vec<&str> = known.chain([hop.as_str()]).collect();
+    let hops = text(hops.join(", "));
+    headers.insert(FORWARDED_FOR, hops);
+    // The last line is the nearest proxy's.
+    let told = |headers: &HeaderMap, name| headers.get_all(name).iter().next_back().cloned().filter(|_| is_trusted);
+    let scheme = told(&*headers, FORWARDED_PROTO)
+        .unwrap_or_else(|| HeaderValue::from_static(if exchange.peer.is_tls { "https" } else { "http" }));
+    headers.insert(FORWARDED_PROTO, scheme);
+    let host = told(&*headers, FORWARDED_HOST)
+        .or_else(|| exchange.head.uri.authority().map(|authority| text(authority.to_string())))
+        .or_else(|| headers.get(HOST).cloned());
+    if let Some(host) = host {
+        headers.insert(FORWARDED_HOST, host);
     }
     headers.insert(REQUEST_ID, exchange.record.request_id.clone());
     trace(exchange);
     set_identity(exchange, route);
+}
+
+/// Takes away what a service may take for a header that the gateway vouches for, or that the route sets or takes away.
+fn strip_lookalikes(headers: &mut HeaderMap, route: &Route) {
+    let Edits { remove, set, add } = &route.request_headers;
+    let secrets = route.access.iter().flat_map(|access| &access.ways).filter_map(|way| way.secret_header());
+    let edited = remove.iter().chain(set.iter().chain(add).map(|(name, _)| name)).chain(secrets);
+    let edited: Vec<&HeaderName> = edited.collect();
+    let is_taken = |name: &str| {
+        is_taken_for_ours(name)
+            || edited.iter().any(|known| known.as_str() != name && is_taken_for(name, known.as_str()))
+    };
+    let odd = headers.keys().filter(|name| is_odd(name.as_str()) && is_taken(name.as_str()));
+    let odd: Vec<HeaderName> = odd.cloned().collect();
+    odd.iter().for_each(|name| drop(headers.remove(name)));
 }
 
 /// HTTP/2 may send cookies in pieces; HTTP/1 servers expect one line (RFC 9113, 8.2.3).
@@ -126,7 +146,12 @@ fn set_identity(exchange: &mut Exchange, route: &Route) {
         access.ways.iter().filter_map(|way| way.secret_header()).for_each(|name| drop(headers.remove(name)));
     }
     let Some(identity) = &exchange.identity else { return };
-    let texts = [identity.subject.clone(), identity.roles.join(","), identity.scopes.join(" ")];
+    // A comma within a role would make two of it, and what is trimmed on the way another name.
+    let list = |texts: &[String], between: &str, parting: &[u8]| {
+        texts.iter().map(|text| header_text(text, parting)).collect::<Vec<_>>().join(between)
+    };
+    let texts =
+        [header_text(&identity.subject, b""), list(&identity.roles, ",", b","), list(&identity.scopes, " ", b" ")];
     for (name, text) in IDENTITY.into_iter().zip(texts) {
         if let Ok(value) = HeaderValue::try_from(text)
             && !value.is_empty()

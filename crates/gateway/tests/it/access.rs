@@ -278,3 +278,62 @@ routes: [{{ name: any, match: {{ path: /* }}, upstream: s, access: {{ by: [keys,
         "ApiKey header=\"x-api-key\", Basic realm=\"gateway\", charset=\"UTF-8\""
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_cannot_be_forged() {
+    let service = Service::start(|_| reply(200, "ok")).await;
+    let door = Door::open(&format!(
+        r#"
+trusted_proxies: [127.0.0.1]
+auth:
+  main: {{ jwt: {{ keys: [{{ id: hs, algorithm: HS256, secret: {SECRET} }}] }} }}
+  keys: {{ api_key: {{ consumers: {{}} }} }}
+upstreams: {{ s: {{ endpoints: ["{}"] }} }}
+routes:
+  - name: open
+    match: {{ path: /* }}
+    upstream: s
+    access: {{ by: [main, keys], anonymous: true }}
+    request_headers: {{ set: {{ x-tenant: "of-the-gateway" }} }}
+"#,
+        service.url()
+    ))
+    .await;
+    // Services that see headers as variables take `_` and other signs for `-`.
+    let forged = "x_auth_subject: admin\r\nX-Auth_Roles: admin\r\nx.auth.scopes: all\r\nx-auth-subject: admin\r\nx_forwarded_for: 10.9.9.9\r\nx_request_id: theirs\r\nx_tenant: other\r\nx_api_key: k\r\nx_kept: yes\r\n";
+    let answer = door.raw(format!("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{forged}\r\n")).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let got = service.last();
+    let dashed = |name: &str| name.replace(['_', '.'], "-");
+    for (name, values) in [
+        ("x-auth-subject", vec![]),
+        ("x-auth-roles", vec![]),
+        ("x-auth-scopes", vec![]),
+        ("x-tenant", vec!["of-the-gateway"]),
+        ("x-forwarded-for", vec!["127.0.0.1"]),
+        ("x-api-key", vec![]),
+        ("x-kept", vec!["yes"]),
+    ] {
+        let found: Vec<_> = got.headers.iter().filter(|(known, _)| dashed(known.as_str()) == name).collect();
+        assert_eq!(found.iter().map(|(_, value)| value.to_str().unwrap()).collect::<Vec<_>>(), values, "{name}");
+    }
+    // Trailers are headers to some services: they end here.
+    let chunked = "POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ntransfer-encoding: chunked\r\ntrailer: x-auth-subject, x_auth_roles, authorization, x-sum\r\n\r\n3\r\nabc\r\n0\r\nx-auth-subject: admin\r\nx_auth_roles: admin\r\nauthorization: Bearer x\r\nx-sum: 7\r\n\r\n";
+    let answer = door.raw(chunked).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let got = service.last();
+    assert_eq!(got.trailers.keys().map(|name| name.as_str()).collect::<Vec<_>>(), [] as [&str; 0], "{got:?}");
+    // All lines of what proxies say are passed on, in their order.
+    door.raw("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\nx-forwarded-for: 192.0.2.1\r\nx-forwarded-for: 192.0.2.2, 192.0.2.3\r\nx-forwarded-proto: ftp\r\nx-forwarded-proto: https\r\n\r\n").await;
+    let got = service.last();
+    let lines: Vec<_> = got.headers.get_all("x-forwarded-for").iter().collect();
+    assert_eq!(lines, ["192.0.2.1, 192.0.2.2, 192.0.2.3, 127.0.0.1"]);
+    assert_eq!(got.headers.get_all("x-forwarded-proto").iter().collect::<Vec<_>>(), ["https"]);
+    // What parts roles is none of them, and what is trimmed on the way stays.
+    let odd = claims(&door, json!({ "sub": " admin", "roles": ["a,admin", "50%", "fan"], "scope": "read\twrite" }));
+    let token = sign(Algorithm::HS256, Some("hs"), &odd, &EncodingKey::from_secret(SECRET.as_bytes()));
+    assert_eq!(ask(&door, "/", &token).await.0, 200);
+    let got = service.last();
+    let shown = ["x-auth-subject", "x-auth-roles", "x-auth-scopes"].map(|name| got.header(name).to_owned());
+    assert_eq!(shown, ["%20admin", "a%2Cadmin,50%25,fan", "read%09write"]);
+}

@@ -156,6 +156,7 @@ pub struct Got {
     pub version: http::Version,
     pub headers: http::HeaderMap,
     pub body: Bytes,
+    pub trailers: http::HeaderMap,
 }
 
 impl Got {
@@ -220,6 +221,7 @@ async fn serve(stream: TcpStream, answer: impl Fn(Got) -> Reply + Clone + Send +
                 uri: head.uri.to_string(),
                 version: head.version,
                 headers: head.headers,
+                trailers: body.trailers().cloned().unwrap_or_default(),
                 body: body.to_bytes(),
             };
             Ok::<_, &'static str>(answer(got))
