@@ -100,6 +100,7 @@ impl Basic {
         let Some((name, password)) = decoded.as_deref().and_then(|text| text.split_once(':')) else {
             return Ok(Proof::Fails("`authorization: Basic` is not base64 of name:password".into()));
         };
+        shown.guesses.may_try()?;
         let known = self.users.get(name);
         let stretched = known.map_or(&self.nobody, |(stretched, _)| stretched).clone();
         let password = password.to_owned();

@@ -6,11 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared};
 use jsonwebtoken::DecodingKey;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, PublicKeyUse};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::jwt::Key;
 use crate::Error;
@@ -27,6 +29,9 @@ const FRESH_AT_LEAST: Duration = Duration::from_secs(60);
 const FRESH_AT_MOST: Duration = Duration::from_secs(86_400);
 /// Passwords stretched at the same time.
 const MOST_AT_WORK: usize = 4;
+/// Callers that wait for that; more are refused at once.
+const MOST_WAITING: usize = 64;
+const WAIT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Does what a worker must not wait for in its own thread: fetching, and long computations. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -34,21 +39,35 @@ pub struct Fetcher {
     handle: Handle,
     client: reqwest::Client,
     at_work: Arc<Semaphore>,
+    waiting: Arc<Semaphore>,
 }
 
 impl Fetcher {
     /// On this runtime, with this client.
     pub fn new(handle: Handle, client: reqwest::Client) -> Self {
-        Self { handle, client, at_work: Arc::new(Semaphore::new(MOST_AT_WORK)) }
+        let places = |count| Arc::new(Semaphore::new(count));
+        Self { handle, client, at_work: places(MOST_AT_WORK), waiting: places(MOST_WAITING) }
     }
 
     /// Computes something long on a thread for that.
     ///
     /// # Errors
-    /// [`Error::Overloaded`] where the process stops.
+    /// [`Error::Overloaded`] where too many wait already, it is not their turn in time, or the process stops.
     pub async fn work<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
-        let _place = self.at_work.acquire().await.map_err(|_| Error::Overloaded)?;
-        self.handle.spawn_blocking(work).await.map_err(|_| Error::Overloaded)
+        let place = match self.at_work.clone().try_acquire_owned() {
+            Ok(place) => place,
+            Err(_) => {
+                let _turn = self.waiting.try_acquire().map_err(|_| Error::Overloaded)?;
+                let waited = timeout(WAIT_TIMEOUT, self.at_work.clone().acquire_owned()).await;
+                waited.ok().and_then(Result::ok).ok_or(Error::Overloaded)?
+            }
+        };
+        // The place goes with the work: a caller who leaves makes no room for more of it.
+        let placed = move || {
+            let _place = place;
+            work()
+        };
+        self.handle.spawn_blocking(placed).await.map_err(|_| Error::Overloaded)
     }
 
     /// The body of an URL and how long it is fresh.
@@ -90,12 +109,14 @@ struct Inner {
     algorithms: Vec<Algorithm>,
     state: Mutex<State>,
     number: AtomicU64,
-    /// Held by whoever fetches.
-    flight: tokio::sync::Mutex<()>,
 }
+
+/// A fetch under way. It goes on whoever stops waiting for it.
+type Flight = Shared<BoxFuture<'static, ()>>;
 
 #[derive(Debug, Default)]
 struct State {
+    flight: Option<Flight>,
     keys: Arc<Vec<Key>>,
     fresh_until: Option<Instant>,
     tried_at: Option<Instant>,
@@ -110,7 +131,6 @@ impl Jwks {
             algorithms: algorithms.to_vec(),
             state: Mutex::default(),
             number: AtomicU64::new(0),
-            flight: tokio::sync::Mutex::default(),
         }))
     }
 
@@ -137,15 +157,14 @@ impl Jwks {
         let knows = kid.is_none_or(|kid| keys.iter().any(|key| key.id.as_deref() == Some(kid)));
         if !keys.is_empty() && knows {
             if !is_fresh && may_try {
-                let (this, fetcher) = (self.clone(), fetcher.clone());
                 // The next one finds them fresh; this one need not wait.
-                fetcher.handle.clone().spawn(async move { this.fetch(&fetcher).await });
+                self.fetch(fetcher);
             }
             return Ok(keys);
         }
         // With no keys at all somebody may be fetching them right now.
-        if may_try || keys.is_empty() {
-            self.fetch(fetcher).await;
+        if let Some(flight) = self.fetch(fetcher) {
+            flight.await;
         }
         let state = self.state();
         if state.keys.is_empty() {
@@ -155,16 +174,30 @@ impl Jwks {
         Ok(state.keys.clone())
     }
 
-    /// Fetches the set, unless somebody else just has.
-    async fn fetch(&self, fetcher: &Fetcher) {
-        let _flight = self.0.flight.lock().await;
-        let cools_down = |state: &State| state.tried_at.is_some_and(|at| Instant::now() < at + COOL_DOWN);
-        if cools_down(&self.state()) {
-            return;
-        }
-        let fetched = fetcher.get(&self.0.url).await;
-        let read = fetched.and_then(|(body, fresh)| Ok((read_set(&body, &self.0.algorithms)?, fresh)));
+    /// The fetch that is under way, or a new one, unless there just was one.
+    fn fetch(&self, fetcher: &Fetcher) -> Option<Flight> {
         let mut state = self.state();
+        if let Some(flight) = &state.flight {
+            return Some(flight.clone());
+        }
+        if state.tried_at.is_some_and(|at| Instant::now() < at + COOL_DOWN) {
+            return None;
+        }
+        let (this, with) = (self.clone(), fetcher.clone());
+        let task = fetcher.handle.spawn(async move {
+            let fetched = with.get(&this.0.url).await;
+            let read = fetched.and_then(|(body, fresh)| Ok((read_set(&body, &this.0.algorithms)?, fresh)));
+            this.take(read);
+        });
+        let flight = task.map(drop).boxed().shared();
+        state.flight = Some(flight.clone());
+        Some(flight)
+    }
+
+    /// Takes what was fetched.
+    fn take(&self, read: Result<(Vec<Key>, Duration), String>) {
+        let mut state = self.state();
+        state.flight = None;
         state.tried_at = Some(Instant::now());
         match read {
             Ok((keys, fresh)) => {
@@ -207,4 +240,33 @@ fn usable(jwk: &Jwk, algorithms: &[Algorithm]) -> Option<Key> {
     let fits = algorithms.contains(&algorithm) && named.is_none_or(|named| named == format!("{algorithm:?}"));
     let decoding = DecodingKey::from_jwk(jwk).ok().filter(|_| fits)?;
     Some(Key { id: jwk.common.key_id.clone(), algorithm, decoding })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn whoever_goes_away_makes_no_room_for_more_work() {
+        let fetcher = Fetcher::new(Handle::current(), reqwest::Client::new());
+        let began = Arc::new(AtomicUsize::new(0));
+        let (ends, waits): (Vec<_>, Vec<_>) = (0..3 * MOST_AT_WORK).map(|_| mpsc::channel::<()>()).unzip();
+        for wait in waits {
+            let began = began.clone();
+            let mut work = Box::pin(fetcher.work(move || {
+                began.fetch_add(1, Ordering::SeqCst);
+                let _ = wait.recv();
+            }));
+            // It is asked for, and then nobody waits for it any more.
+            assert!((&mut work).now_or_never().is_none());
+        }
+        drop(ends);
+        fetcher.work(|| ()).await.unwrap();
+        // Those that were let in have ended, since all places are free.
+        let _all = fetcher.at_work.acquire_many(MOST_AT_WORK as u32).await.unwrap();
+        assert!(began.load(Ordering::SeqCst) <= MOST_AT_WORK, "{began:?}");
+    }
 }

@@ -79,6 +79,7 @@ impl Jwt {
         if let Some(identity) = shown.remembered.get(way, key_set, token, now_s) {
             return Ok(Proof::Holds(identity));
         }
+        shown.guesses.may_try()?;
         let parts = match read(token) {
             Ok(parts) => parts,
             Err(reason) => return Ok(Proof::Fails(reason.into())),

@@ -21,6 +21,7 @@ pub use jwks::Fetcher;
 pub use remembered::Remembered;
 
 use crate::Error;
+use crate::limit::Limiter;
 use crate::spec::Auth;
 use crate::tls::Named;
 use api_key::ApiKeys;
@@ -100,6 +101,39 @@ pub struct Shown<'a> {
     pub remembered: &'a Remembered,
     /// Fetches keys, and does what takes long.
     pub fetcher: &'a Fetcher,
+    /// How often whoever asks may be wrong.
+    pub guesses: Guesses<'a>,
+}
+
+/// The limit of proofs that do not hold, for one caller.
+#[derive(Clone, Copy, Debug)]
+pub struct Guesses<'a> {
+    /// The limit, where there is one.
+    pub limiter: Option<&'a Limiter>,
+    /// The caller.
+    pub caller: &'a str,
+    /// The time on the limits' clock.
+    pub now_us: u64,
+}
+
+impl Guesses<'_> {
+    /// Whether a proof may be checked. What costs nothing, such as one that is remembered, need not ask.
+    ///
+    /// # Errors
+    /// [`Error::RateLimited`] where too many did not hold.
+    pub(crate) fn may_try(self) -> Result<(), Error> {
+        let Some(limiter) = self.limiter else { return Ok(()) };
+        let verdict = limiter.look(self.caller.as_bytes(), self.now_us).verdict;
+        let retry_s = verdict.retry_us.div_ceil(1_000_000).max(1);
+        if verdict.passes { Ok(()) } else { Err(Error::RateLimited { limit: limiter.name.to_string(), retry_s }) }
+    }
+
+    /// Counts a proof that did not hold.
+    pub(crate) fn failed(self) {
+        if let Some(limiter) = self.limiter {
+            limiter.judge(self.caller.as_bytes(), self.now_us);
+        }
+    }
 }
 
 impl Way {
@@ -120,7 +154,7 @@ impl Way {
     /// Looks for a proof and checks it.
     ///
     /// # Errors
-    /// [`Error::KeysUnavailable`] where it cannot be checked for now.
+    /// [`Error::KeysUnavailable`], [`Error::RateLimited`] and [`Error::Overloaded`] where it cannot be checked for now.
     pub async fn check(self: &Arc<Self>, shown: Shown<'_>) -> Result<Proof, Error> {
         match &self.kind {
             Kind::Jwt(jwt) => jwt.check(self, shown).await,

@@ -48,6 +48,18 @@ impl Limiter {
         }
     }
 
+    /// What a request of the caller with this key would be told at `now_us`; nothing is counted.
+    pub fn look(&self, key: &[u8], now_us: u64) -> Outcome {
+        let key = hash(key);
+        let shard = self.shards[key as usize % SHARDS].lock().unwrap_or_else(PoisonError::into_inner);
+        let (_, verdict) = self.rate.judge(shard.get(&key).copied().unwrap_or_default(), now_us);
+        self.outcome(verdict)
+    }
+
+    fn outcome(&self, verdict: Verdict) -> Outcome {
+        Outcome { verdict, burst: self.rate.burst, window_s: self.rate.period_us.div_ceil(1_000_000) }
+    }
+
     /// Judges a request of the caller with this key at `now_us`.
     pub fn judge(&self, key: &[u8], now_us: u64) -> Outcome {
         let key = hash(key);
@@ -61,7 +73,12 @@ impl Limiter {
         let mark = shard.entry(key).or_default();
         let (next, verdict) = self.rate.judge(*mark, now_us);
         *mark = next;
-        Outcome { verdict, burst: self.rate.burst, window_s: self.rate.period_us.div_ceil(1_000_000) }
+        self.outcome(verdict)
+    }
+
+    /// Whether callers are told apart by who they proved to be.
+    pub fn asks_who(&self) -> bool {
+        self.per.iter().any(Key::asks_who)
     }
 }
 

@@ -2,24 +2,29 @@
 
 use std::sync::Arc;
 
-use super::Exchange;
+use super::{Exchange, limits};
 use crate::Error;
-use crate::auth::{Identity, Proof, Shown};
+use crate::auth::{Guesses, Identity, Proof, Shown};
 use crate::snapshot::Access;
-use crate::spec::{Auth, Text};
+use crate::spec::{Auth, Key, Text};
 
 /// Who asks, by any of the ways; nobody where nothing is shown.
 ///
 /// # Errors
-/// [`Error::BadCredentials`] where something is shown and nothing of it holds.
+/// [`Error::BadCredentials`] where something is shown and nothing of it holds; [`Error::RateLimited`] where that happened
+/// too often.
 pub(super) async fn identity(exchange: &Exchange, access: &Access) -> Result<Option<Arc<Identity>>, Error> {
     let worker = &exchange.worker;
+    let caller = limits::key_text(exchange, &Key::Ip).unwrap_or_default();
+    let limiter = exchange.snapshot.guesses.as_deref();
+    let guesses = Guesses { limiter, caller: &caller, now_us: worker.now_us() };
     let shown = Shown {
         headers: &exchange.head.headers,
         certificate: exchange.peer.certificate.as_ref(),
         clock: &*worker.shared.clock,
         remembered: &worker.remembered,
         fetcher: &worker.shared.fetcher,
+        guesses,
     };
     let mut refused = None;
     for way in &access.ways {
@@ -28,6 +33,9 @@ pub(super) async fn identity(exchange: &Exchange, access: &Access) -> Result<Opt
             Proof::Fails(reason) => refused = refused.or(Some((reason, way.challenge()))),
             Proof::None => {}
         }
+    }
+    if refused.is_some() {
+        guesses.failed();
     }
     match refused {
         Some((reason, challenge)) if challenge == "Bearer" => {

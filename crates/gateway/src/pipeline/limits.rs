@@ -12,12 +12,29 @@ use crate::spec::{Importance, Key};
 /// What no caller's key has in it: it parts the keys of one limit.
 const SEPARATOR: char = '\u{1f}';
 
-/// Applies the route's limits, and the gateway's own load.
+/// Which of a route's rates are meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rates {
+    /// Those that need not know who asks; they come before proofs are checked, which costs more than they do.
+    OfAnybody,
+    /// Those that tell callers apart by who they are.
+    OfKnown,
+}
+
+/// Applies the gateway's own load and the limits that need not know who asks.
 ///
 /// # Errors
-/// [`Error::RateLimited`], [`Error::TooManyAtOnce`], [`Error::Overloaded`], [`Error::BodyTooLarge`].
-pub(super) fn limit(exchange: &mut Exchange, route: &Route) -> Result<(), Error> {
+/// [`Error::Overloaded`], [`Error::RateLimited`].
+pub(super) fn before_proofs(exchange: &mut Exchange, route: &Route) -> Result<(), Error> {
     shed(exchange, route)?;
+    rates(exchange, route, Rates::OfAnybody)
+}
+
+/// Applies the route's other limits.
+///
+/// # Errors
+/// [`Error::RateLimited`], [`Error::TooManyAtOnce`], [`Error::BodyTooLarge`].
+pub(super) fn limit(exchange: &mut Exchange, route: &Route) -> Result<(), Error> {
     if let Some(limit) = route.spec.requests_at_once {
         let permit = route.gate.enter(limit).ok_or(Error::TooManyAtOnce { at_once: limit })?;
         exchange.held.permits.push(permit);
@@ -27,8 +44,15 @@ pub(super) fn limit(exchange: &mut Exchange, route: &Route) -> Result<(), Error>
     if announced.is_some_and(|length| length > route.body_limit) {
         return Err(Error::BodyTooLarge { limit_bytes: route.body_limit });
     }
+    rates(exchange, route, Rates::OfKnown)
+}
+
+fn rates(exchange: &mut Exchange, route: &Route, wanted: Rates) -> Result<(), Error> {
     let now_us = exchange.worker.now_us();
     for limiter in &route.limiters {
+        if limiter.asks_who() != (wanted == Rates::OfKnown) {
+            continue;
+        }
         let key = caller_key(exchange, &limiter.per);
         let outcome = limiter.judge(key.as_bytes(), now_us);
         let is_tighter = |known: &crate::limit::Outcome| outcome.verdict.remaining < known.verdict.remaining;

@@ -1,4 +1,4 @@
-//! A request's way: identify → match → authenticate → authorise → limit → forward → transform → respond → log.
+//! A request's way: identify → match → limit what anybody may → authenticate → authorise → limit → forward → transform → respond → log.
 //!
 //! The phases are functions over one [`Exchange`], in one order, and each does only what the request's route has compiled
 //! for it. A phase that refuses ends the way with an error; whatever ends it, [`Record`] is counted and logged when the
@@ -187,6 +187,7 @@ async fn pass(
     let route = exchange.route.and_then(|at| snapshot.routes.get(at));
     let Some(route) = route else { return Err(Error::Internal("the match found nothing".into())) };
     exchange.record.route = Some((route.name.clone(), route.stats.clone()));
+    limits::before_proofs(exchange, route)?;
     if let Some(access) = &route.access {
         access::authenticate(exchange, access).await?;
         access::authorise(exchange, access)?;

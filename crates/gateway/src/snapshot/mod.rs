@@ -23,7 +23,7 @@ use crate::access_log::Sink;
 use crate::auth::Way;
 use crate::cache::Store;
 use crate::domain::framing::HeadLimits;
-use crate::limit::Limiters;
+use crate::limit::{Limiter, Limiters};
 use crate::metrics::{Metrics, RouteStats, UNMATCHED};
 use crate::spec::{self, Loaded};
 use crate::tls;
@@ -50,6 +50,8 @@ pub struct Snapshot {
     pub ways: BTreeMap<String, Arc<Way>>,
     /// Answers that are kept.
     pub cache: Option<Arc<Store>>,
+    /// How often an address may show what does not hold.
+    pub guesses: Option<Arc<Limiter>>,
     /// Counts of requests that no route takes.
     pub unmatched: Arc<RouteStats>,
     /// Limits of heads, for the framing.
@@ -58,6 +60,9 @@ pub struct Snapshot {
     pub log: Arc<Sink>,
     files: Vec<Stamp>,
 }
+
+/// The name of the limit of guesses, in refusals.
+const FAILED_PROOFS: &str = "failed_proofs_per_ip";
 
 /// What configs of one process share.
 #[derive(Clone, Debug)]
@@ -124,6 +129,10 @@ impl Snapshot {
                 Sink::open(&spec.access_log, folder, &lasting.metrics).map_err(|e| at(loaded, &["access_log"], e))?,
             ),
         };
+        let guesses = spec.limits.failed_proofs_per_ip.map(|rate| {
+            let (name, per) = (FAILED_PROOFS.to_owned(), vec![spec::Key::Ip]);
+            lasting.limiters.get(&spec::RateLimit { name, per, rate, burst: None })
+        });
         Ok(Self {
             number: before.map_or(1, |before| before.number + 1),
             spec: spec.clone(),
@@ -134,6 +143,7 @@ impl Snapshot {
             upstreams,
             ways,
             cache,
+            guesses,
             unmatched: lasting.metrics.route(UNMATCHED),
             head_limits: HeadLimits {
                 head_bytes: spec.limits.head.0 as usize,

@@ -23,6 +23,13 @@ pub enum Key {
     Cookie(String),
 }
 
+impl Key {
+    /// Whether it is known only after it was found out who asks.
+    pub fn asks_who(&self) -> bool {
+        matches!(self, Self::Claim(_) | Self::Consumer)
+    }
+}
+
 impl FromStr for Key {
     type Err = String;
 

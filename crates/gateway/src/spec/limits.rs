@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use tessera_kernel::{Bytes, Span};
 
+use super::rate::PerTime;
+
 /// What holds for every request and connection.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -29,6 +31,10 @@ pub struct Limits {
     /// Requests under way; above it less important routes are refused first. Any number where it is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests_at_once: Option<u32>,
+    /// Proofs of one address that do not hold, such as wrong passwords; above it no more of its are checked for a while.
+    /// Any number where it is `null`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed_proofs_per_ip: Option<PerTime>,
     /// How long a head may take from its first byte, and a connection may be idle before it.
     pub head_timeout: Span,
     /// How long the next bytes of a body may take.
@@ -50,6 +56,7 @@ impl Default for Limits {
             connections_per_ip: None,
             streams: 128,
             requests_at_once: None,
+            failed_proofs_per_ip: Some(PerTime { count: 60, period: Span::from_secs(60) }),
             head_timeout: Span::from_secs(30),
             body_timeout: Span::from_secs(30),
             write_timeout: Span::from_secs(30),

@@ -337,3 +337,53 @@ routes:
     let shown = ["x-auth-subject", "x-auth-roles", "x-auth-scopes"].map(|name| got.header(name).to_owned());
     assert_eq!(shown, ["%20admin", "a%2Cadmin,50%25,fan", "read%09write"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn guessing_has_a_limit_before_anything_is_computed() {
+    let basic = |text: &str| format!("Basic {}", STANDARD.encode(text));
+    let door = Door::open(&format!(
+        r#"
+trusted_proxies: [127.0.0.1]
+auth:
+  people: {{ basic: {{ users: {{ ann: {{ password: "{PASSWORD}" }} }} }} }}
+  main: {{ jwt: {{ keys: [{{ id: hs, algorithm: HS256, secret: {SECRET} }}] }} }}
+routes:
+  - {{ name: any, match: {{ path: /any }}, respond: {{ body: ok }}, access: {{ by: [main] }} }}
+  - name: few
+    match: {{ path: /few }}
+    respond: {{ body: ok }}
+    access: {{ by: [people] }}
+    rate_limits: [{{ name: address, per: [ip], rate: 2/h }}]
+"#
+    ))
+    .await;
+    for expected in [401, 401, 429] {
+        let answer = door.get("/few", &[("authorization", &basic("eve:x")), ("x-forwarded-for", "192.0.2.1")]).await;
+        assert_eq!(answer.status, expected);
+    }
+    let token =
+        sign(Algorithm::HS256, Some("hs"), &claims(&door, json!({})), &EncodingKey::from_secret(SECRET.as_bytes()));
+    let ask = |token: String, from: &'static str| {
+        let door = &door;
+        async move {
+            let headers = [("authorization", format!("Bearer {token}")), ("x-forwarded-for", from.to_owned())];
+            let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            door.get("/any", &headers).await.status
+        }
+    };
+    assert_eq!(ask(token.clone(), "192.0.2.7").await, 200);
+    let mut seen = Vec::new();
+    for at in 0..65 {
+        seen.push(ask(format!("{token}{at}"), "192.0.2.7").await);
+    }
+    assert_eq!(seen.iter().filter(|status| **status == 401).count(), 60, "{seen:?}");
+    assert_eq!(seen.last(), Some(&429), "{seen:?}");
+    let fresh = sign(
+        Algorithm::HS256,
+        Some("hs"),
+        &claims(&door, json!({ "sub": "bob" })),
+        &EncodingKey::from_secret(SECRET.as_bytes()),
+    );
+    assert_eq!(ask(fresh.clone(), "192.0.2.7").await, 429, "nothing is checked for this address now");
+    assert_eq!(ask(fresh, "192.0.2.8").await, 200, "for others it is");
+}
