@@ -4,17 +4,18 @@
 //! limits with their callers, ways to prove who one is with their keys.
 
 mod caching;
+mod files;
 mod hosts;
 mod route;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use rustls::ServerConfig;
 
 pub use caching::Caching;
+pub use files::{Stamps, files};
 pub use hosts::{Hosts, bare_host};
 pub use route::{Access, Action, Edits, Facts, Mismatch, Route};
 
@@ -23,7 +24,7 @@ use crate::access_log::Sink;
 use crate::auth::Way;
 use crate::cache::Store;
 use crate::domain::framing::HeadLimits;
-use crate::limit::{Limiter, Limiters};
+use crate::limit::{Gate, Limiter, Limiters};
 use crate::metrics::{Metrics, RouteStats, UNMATCHED};
 use crate::spec::{self, Loaded};
 use crate::tls;
@@ -58,7 +59,7 @@ pub struct Snapshot {
     pub head_limits: HeadLimits,
     /// Where lines of the access log go.
     pub log: Arc<Sink>,
-    files: Vec<Stamp>,
+    stamps: Stamps,
 }
 
 /// The name of the limit of guesses, in refusals.
@@ -73,13 +74,6 @@ pub struct Lasting {
     pub metrics: Metrics,
 }
 
-type Stamp = (PathBuf, Option<(SystemTime, u64)>);
-
-fn stamp(path: PathBuf) -> Stamp {
-    let seen = std::fs::metadata(&path).ok().and_then(|data| Some((data.modified().ok()?, data.len())));
-    (path, seen)
-}
-
 impl Snapshot {
     /// Compiles a config; `before` is the one in use.
     ///
@@ -88,31 +82,39 @@ impl Snapshot {
     pub fn build(loaded: &Loaded, before: Option<&Self>, lasting: &Lasting) -> Result<Self, Error> {
         let spec = &loaded.gateway;
         let folder = &loaded.folder;
+        // Before they are read: what changes meanwhile is seen the next time.
+        let stamps = Stamps::of(files(spec, folder));
+        let stays = |paths: Vec<PathBuf>| before.is_some_and(|before| stamps.agree(&before.stamps, &paths));
         let upstreams = spec.upstreams.iter().map(|(name, wanted)| {
-            let known = before.and_then(|before| before.upstreams.get(name)).filter(|known| known.spec == *wanted);
-            let upstream = match known {
-                // Without files of its own nothing can have changed.
-                Some(known) if wanted.tls == spec::UpstreamTls::default() => known.clone(),
-                _ => Arc::new(Upstream::new(name, wanted, folder).map_err(|e| at(loaded, &["upstreams", name], e))?),
-            };
-            Ok((name.clone(), upstream))
+            let known = before.and_then(|before| before.upstreams.get(name));
+            let files_stay = stays(files::of_upstream(wanted, folder));
+            if let Some(known) = known.filter(|known| known.spec == *wanted && files_stay) {
+                return Ok((name.clone(), known.clone()));
+            }
+            let upstream = Upstream::new(name, wanted, folder).map_err(|e| at(loaded, &["upstreams", name], e))?;
+            if let Some(known) = known {
+                upstream.take_over(known, files_stay);
+            }
+            Ok((name.clone(), Arc::new(upstream)))
         });
         let upstreams: BTreeMap<_, _> = upstreams.collect::<Result<_, Error>>()?;
         let ways = spec.auth.iter().map(|(name, wanted)| {
             let known = before.and_then(|before| before.ways.get(name)).filter(|known| known.spec == *wanted);
             let way = match known {
-                Some(known) if !has_files(wanted) => known.clone(),
+                Some(known) if stays(files::of_auth(wanted, folder)) => known.clone(),
                 _ => Arc::new(Way::new(name, wanted, folder).map_err(|e| at(loaded, &["auth", name], e))?),
             };
             Ok((name.clone(), way))
         });
         let ways: BTreeMap<_, _> = ways.collect::<Result<_, Error>>()?;
-        let mut files = Vec::new();
         let mut listeners = Vec::new();
         for listener in &spec.listeners {
-            let config = listener.tls.as_ref().map(|tls| {
-                files.extend(tls::files(tls, folder).into_iter().map(stamp));
-                tls::server_config(tls, folder).map(Arc::new)
+            let known = before.filter(|before| before.spec.listeners.contains(listener));
+            let known = known.and_then(|before| before.listeners.iter().find(|(known, _)| *known == listener.address));
+            let config = listener.tls.as_ref().map(|tls| match known {
+                // The same one: sessions can be resumed.
+                Some((_, Some(known))) if stays(tls::files(tls, folder)) => Ok(known.clone()),
+                _ => tls::server_config(tls, folder).map(Arc::new),
             });
             let keys = ["listeners", listener.address.as_str()];
             listeners.push((listener.address.clone(), config.transpose().map_err(|e| at(loaded, &keys, e))?));
@@ -122,6 +124,15 @@ impl Snapshot {
             routes.collect::<Result<_, _>>().map_err(|error| at(loaded, &["routes"], error))?;
         let cache = caching::store(spec, folder, before, lasting).map_err(|error| at(loaded, &["cache"], error))?;
         routes.iter_mut().for_each(|route| route.cache = Caching::new(&route.spec, cache.as_ref(), lasting));
+        let gates: HashMap<&str, &Arc<Gate>> = before
+            .map(|before| before.routes.iter().map(|route| (&*route.name, &route.gate)).collect())
+            .unwrap_or_default();
+        let routes = spec.routes.iter().map(|route| {
+            // Its requests under way go on counting.
+            let gate = gates.get(route.name.as_str()).map_or_else(Arc::default, |gate| Arc::clone(gate));
+            Route::new(route, spec, &upstreams, &ways, gate, lasting)
+        });
+        let routes: Box<[Route]> = routes.collect::<Result<_, _>>().map_err(|error| at(loaded, &["routes"], error))?;
         let log = before.map(|before| &before.log).filter(|log| log.spec == spec.access_log);
         let log = match log {
             Some(log) => log.clone(),
@@ -151,18 +162,14 @@ impl Snapshot {
                 lines: spec.limits.headers,
             },
             log,
-            files,
+            stamps,
         })
     }
 
     /// Whether a certificate or key was changed on disk since this was built.
     pub fn has_changed_files(&self) -> bool {
-        self.files.iter().any(|(path, seen)| stamp(path.clone()).1 != *seen)
+        self.stamps.again() != self.stamps
     }
-}
-
-fn has_files(auth: &spec::Auth) -> bool {
-    matches!(auth, spec::Auth::Jwt { keys, .. } if keys.iter().any(|key| key.file.is_some()))
 }
 
 /// Gives an error from a file its line.

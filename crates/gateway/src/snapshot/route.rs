@@ -113,6 +113,7 @@ impl Route {
         gateway: &spec::Gateway,
         upstreams: &BTreeMap<String, Arc<Upstream>>,
         ways: &BTreeMap<String, Arc<Way>>,
+        gate: Arc<Gate>,
         lasting: &Lasting,
     ) -> Result<Self, Error> {
         let wrong =
@@ -134,7 +135,7 @@ impl Route {
             action: action_of(spec, upstreams).map_err(wrong)?,
             access,
             limiters: spec.rate_limits.iter().map(|limit| lasting.limiters.get(limit)).collect(),
-            gate: Arc::default(),
+            gate,
             body_limit: spec.body.unwrap_or(gateway.limits.body).0,
             request_headers: Edits::new(&spec.request_headers).map_err(wrong)?,
             response_headers: Edits::new(&spec.response_headers).map_err(wrong)?,

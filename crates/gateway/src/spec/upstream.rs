@@ -198,6 +198,17 @@ pub enum Source {
     },
 }
 
+impl Source {
+    /// Whether the same endpoints are found there.
+    pub fn is_same_place(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Dns { url, .. }, Self::Dns { url: other, .. }) => url == other,
+            (Self::File { path }, Self::File { path: other }) => path == other,
+            _ => false,
+        }
+    }
+}
+
 fn refresh() -> Span {
     Span::from_secs(10)
 }

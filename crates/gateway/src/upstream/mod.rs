@@ -91,6 +91,32 @@ impl Upstream {
         true
     }
 
+    /// Takes over what is known of the endpoints of the upstream that this one replaces. Where TLS or protocol are others
+    /// connections are made anew, and only what operators said goes on.
+    pub fn take_over(&self, before: &Self, files_stay: bool) {
+        let known = before.endpoints();
+        let found = match (&self.spec.discover, &before.spec.discover) {
+            (None, _) => self.spec.endpoints.clone(),
+            (Some(now), Some(then)) if now.is_same_place(then) => {
+                known.iter().map(|known| spec::Endpoint { url: known.url.clone(), weight: known.weight }).collect()
+            }
+            _ => return,
+        };
+        let speaks_alike = self.spec.tls == before.spec.tls && self.spec.protocol == before.spec.protocol;
+        if speaks_alike && files_stay {
+            self.endpoints.store(known.clone());
+        }
+        self.set_endpoints(&found);
+        for endpoint in self.endpoints().iter() {
+            let is_drained = known.iter().any(|known| known.url == endpoint.url && known.is_drained());
+            endpoint.drain(is_drained);
+            if self.spec.health.is_none() {
+                // Nobody would find it well again.
+                endpoint.set_well(true);
+            }
+        }
+    }
+
     /// Whom to ask. `key` is the hash that chooses under `balance: hash`.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ mod framing;
 mod inside;
 mod limits;
 mod operate;
+mod reload;
 mod routing;
 mod spec;
 mod support;
