@@ -1,8 +1,7 @@
 //! A new config takes the place of the one in use, whole, or not at all.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
 use tokio::sync::Mutex as AsyncMutex;
@@ -13,6 +12,8 @@ use crate::engine::Engine;
 use crate::metrics::ReloadLabels;
 use crate::snapshot::{Lasting, Snapshot};
 use crate::spec::{self, Environment, load_file};
+use crate::snapshot::{Lasting, Snapshot, Stamps, files};
+use crate::spec::{Environment, load_file};
 
 /// Reads the config again.
 #[derive(Debug)]
@@ -21,7 +22,8 @@ pub struct Reloader {
     file: PathBuf,
     environment: Environment,
     lasting: Lasting,
-    seen: Mutex<Option<(SystemTime, u64)>>,
+    /// The files of the last config that could be read, taken or refused, as they were then.
+    seen: Mutex<Stamps>,
     refusal: Mutex<Option<String>>,
     /// What was served by before the config in use.
     before: Mutex<Option<spec::Gateway>>,
@@ -53,6 +55,10 @@ impl Reloader {
         };
         *reloader.seen.lock().unwrap_or_else(PoisonError::into_inner) = reloader.stamp();
         reloader
+        let snapshot = engine.snapshot();
+        let seen = Stamps::of([file.clone()]).and(Stamps::of(files(&snapshot.spec, &snapshot.folder)));
+        let (seen, refusal, turn) = (Mutex::new(seen), Mutex::default(), AsyncMutex::default());
+        Self { engine, file, environment, lasting, seen, refusal, turn }
     }
 
     /// Why the file as it is now was refused, where it was.
@@ -69,16 +75,20 @@ impl Reloader {
     }
 
     /// Reads the file again if it, a certificate or a key has changed. `None` where nothing has.
+    /// Reads the file again if it, a certificate, an authority or a key has changed since it was last tried. `None` where
+    /// nothing has.
     pub async fn look(&self) -> Option<Result<Reloaded, Error>> {
-        let stamp = self.stamp();
-        let mut has_changed = {
-            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-            let has_changed = stamp.is_some() && *seen != stamp;
-            *seen = stamp;
-            has_changed
+        let has_changed = {
+            let seen = self.seen();
+            let now = seen.again();
+            // A file that is being replaced is not there for a moment.
+            now.has(&self.file) && now != *seen
         };
-        has_changed |= self.engine.snapshot().has_changed_files();
         if has_changed { Some(self.reload().await) } else { None }
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Stamps> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads the file and serves by it; a file that is wrong changes nothing.
@@ -102,22 +112,27 @@ impl Reloader {
         let before = self.engine.snapshot();
         let spec_before = before.spec.clone();
         let (file, environment, lasting) = (self.file.clone(), self.environment.clone(), self.lasting.clone());
+        let known = self.seen().clone();
         // A large config takes a while to compile; that is no work for a thread that others wait for.
-        let built = tokio::task::spawn_blocking(move || {
-            let loaded = load_file(&file, &environment)?;
-            Snapshot::build(&loaded, Some(&before), &lasting)
+        let tried = tokio::task::spawn_blocking(move || {
+            let own = Stamps::of([file.clone()]);
+            match load_file(&file, &environment) {
+                // What it asks for is followed even where it is refused: a missing file may come.
+                Ok(loaded) => {
+                    let seen = own.and(Stamps::of(files(&loaded.gateway, &loaded.folder)));
+                    (seen, Snapshot::build(&loaded, Some(&before), &lasting))
+                }
+                Err(error) => (known.again().and(own), Err(error)),
+            }
         });
-        let snapshot = built.await.map_err(|error| Error::Internal(error.to_string()))??;
+        let (seen, built) = tried.await.map_err(|error| Error::Internal(error.to_string()))?;
+        *self.seen() = seen;
+        let snapshot = built?;
         let reloaded = Reloaded { number: snapshot.number, routes: snapshot.routes.len() };
         self.engine.swap(snapshot).await?;
         *self.before.lock().unwrap_or_else(PoisonError::into_inner) = Some(spec_before);
         self.lasting.limiters.tidy();
         self.lasting.metrics.tidy();
         Ok(reloaded)
-    }
-
-    fn stamp(&self) -> Option<(SystemTime, u64)> {
-        let data = std::fs::metadata(&self.file).ok()?;
-        Some((data.modified().ok()?, data.len()))
     }
 }

@@ -25,6 +25,17 @@ impl Stamps {
         Self::of(self.0.keys().cloned())
     }
 
+    /// Adds those of other files.
+    pub fn and(mut self, others: Self) -> Self {
+        self.0.extend(others.0);
+        self
+    }
+
+    /// Whether the file is there.
+    pub fn has(&self, path: &Path) -> bool {
+        self.0.get(path).is_some_and(Option::is_some)
+    }
+
     /// Whether these files are the same in both.
     pub fn agree(&self, other: &Self, paths: &[PathBuf]) -> bool {
         paths.iter().all(|path| self.0.get(path).is_some_and(|stamp| Some(stamp) == other.0.get(path)))

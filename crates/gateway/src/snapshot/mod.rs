@@ -165,11 +165,6 @@ impl Snapshot {
             stamps,
         })
     }
-
-    /// Whether a certificate or key was changed on disk since this was built.
-    pub fn has_changed_files(&self) -> bool {
-        self.stamps.again() != self.stamps
-    }
 }
 
 /// Gives an error from a file its line.

@@ -57,7 +57,7 @@ async fn tls_that_did_not_change_is_not_made_anew() {
         door.folder.path(),
         "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout ca2.key -out ca.pem -subj /CN=another-authority -days 2",
     );
-    door.gateway.reloader.reload().await.unwrap();
+    door.gateway.reloader.look().await.expect("the authorities of an upstream are followed").unwrap();
     let last = door.gateway.engine.snapshot();
     assert!(!Arc::ptr_eq(&after.upstreams["s"], &last.upstreams["s"]));
     assert!(Arc::ptr_eq(&tls(&after), &tls(&last)));
@@ -87,4 +87,43 @@ async fn places_of_a_route_are_not_doubled() {
     tokio::time::timeout(TIMEOUT, taken).await.expect("the new config is served");
     let asked = tokio::time::timeout(TIMEOUT / 4, door.get("/one", &[])).await;
     assert_eq!(asked.expect("an answer").code(), "gateway.too_many_at_once", "the one under way still counts");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_file_of_a_config_is_followed_and_a_refused_one_is_tried_once() {
+    let folder = tempfile::tempdir().unwrap();
+    authority(folder.path());
+    certificate(folder.path(), "a", "a.example");
+    openssl(folder.path(), "genpkey -algorithm ed25519 -out ed.key");
+    openssl(folder.path(), "pkey -in ed.key -pubout -out ed.pem");
+    let door = Door::open_in(
+        folder,
+        r#"
+listeners: [{ address: "127.0.0.1:0", tls: { certificates: [{ chain: a.pem, key: a.key }], clients: { authorities: ca.pem } } }]
+auth: { main: { jwt: { keys: [{ id: ed, algorithm: EdDSA, file: ed.pem }] } } }
+upstreams: { s: { endpoints: ["https://127.0.0.1:9"], tls: { authorities: ca.pem, certificate: { chain: a.pem, key: a.key } } } }
+routes: [{ name: all, match: { path: /* }, upstream: s, access: { by: [main] } }]
+"#,
+    )
+    .await;
+    let path = |file: &str| door.folder.path().join(file);
+    let reloader = &door.gateway.reloader;
+    assert!(reloader.look().await.is_none(), "nothing has changed");
+    for file in ["ed.pem", "ca.pem", "a.pem"] {
+        let good = std::fs::read(path(file)).unwrap();
+        std::fs::write(path(file), "nothing of the kind").unwrap();
+        let refused = reloader.look().await.unwrap_or_else(|| panic!("{file} is followed")).unwrap_err().to_string();
+        assert!(refused.contains(file), "{refused}");
+        assert!(reloader.look().await.is_none(), "{file} is not tried again and again");
+        std::fs::write(path(file), good).unwrap();
+        reloader.look().await.unwrap_or_else(|| panic!("{file} is followed")).unwrap();
+        assert!(reloader.look().await.is_none());
+    }
+    // A file that a refused config asks for is waited for.
+    let text = std::fs::read_to_string(door.file()).unwrap();
+    std::fs::write(door.file(), text.replace("ed.pem", "other.pem")).unwrap();
+    assert!(reloader.look().await.expect("the config has changed").is_err());
+    assert!(reloader.look().await.is_none());
+    std::fs::copy(path("ed.pem"), path("other.pem")).unwrap();
+    reloader.look().await.expect("the file is there now").unwrap();
 }
