@@ -91,7 +91,11 @@ impl Basic {
     }
 
     pub(super) async fn check(&self, way: &Arc<Way>, shown: Shown<'_>) -> Result<Proof, Error> {
-        let Some(text) = credentials(shown.headers, "basic") else { return Ok(Proof::None) };
+        let text = match credentials(shown.headers, "Basic") {
+            Ok(Some(text)) => text,
+            Ok(None) => return Ok(Proof::None),
+            Err(reason) => return Ok(Proof::Fails(reason)),
+        };
         let now_s = shown.clock.now().micros().div_euclid(1_000_000);
         if let Some(identity) = shown.remembered.get(way, 0, text, now_s) {
             return Ok(Proof::Holds(identity));

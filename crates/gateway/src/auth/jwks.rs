@@ -10,6 +10,7 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use jsonwebtoken::DecodingKey;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, PublicKeyUse};
+use ring::digest::{SHA256, digest};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
@@ -108,7 +109,11 @@ struct Inner {
     url: String,
     algorithms: Vec<Algorithm>,
     state: Mutex<State>,
+    /// `state.number`, to be read without a lock.
     number: AtomicU64,
+    began: Instant,
+    /// From when on it should be fetched again, in microseconds since it began; 0 before the first fetch.
+    due_us: AtomicU64,
 }
 
 /// A fetch under way. It goes on whoever stops waiting for it.
@@ -118,7 +123,9 @@ type Flight = Shared<BoxFuture<'static, ()>>;
 struct State {
     flight: Option<Flight>,
     keys: Arc<Vec<Key>>,
-    fresh_until: Option<Instant>,
+    /// Counts the sets that were unlike the one before.
+    number: u64,
+    digest: Vec<u8>,
     tried_at: Option<Instant>,
     failure: Option<String>,
 }
@@ -131,36 +138,41 @@ impl Jwks {
             algorithms: algorithms.to_vec(),
             state: Mutex::default(),
             number: AtomicU64::new(0),
+            began: Instant::now(),
+            due_us: AtomicU64::new(0),
         }))
     }
 
-    /// Counts the sets: what was checked with another one is not remembered.
-    pub(super) fn number(&self) -> u64 {
+    /// Counts the sets: what was checked with another one is not remembered. Has the set fetched again where it is not
+    /// fresh any more, so that a key that was taken back is not believed for as long as its tokens are remembered.
+    pub(super) fn number(&self, fetcher: &Fetcher) -> u64 {
+        let due_us = self.0.due_us.load(Ordering::Relaxed);
+        if due_us != 0 && self.now_us() >= due_us {
+            self.fetch(fetcher);
+        }
         self.0.number.load(Ordering::Acquire)
+    }
+
+    fn now_us(&self) -> u64 {
+        u64::try_from(self.0.began.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The keys that a token with this `kid` may be signed with.
+    /// The keys that a token with this `kid` may be signed with, and the number of their set.
     ///
     /// # Errors
     /// [`Error::KeysUnavailable`] where there never were any.
-    pub(super) async fn keys_for(&self, kid: Option<&str>, fetcher: &Fetcher) -> Result<Arc<Vec<Key>>, Error> {
-        let (keys, is_fresh, may_try) = {
+    pub(super) async fn keys_for(&self, kid: Option<&str>, fetcher: &Fetcher) -> Result<(Arc<Vec<Key>>, u64), Error> {
+        let (keys, number) = {
             let state = self.state();
-            let now = Instant::now();
-            let is_fresh = state.fresh_until.is_some_and(|until| now < until);
-            (state.keys.clone(), is_fresh, state.tried_at.is_none_or(|at| now >= at + COOL_DOWN))
+            (state.keys.clone(), state.number)
         };
         let knows = kid.is_none_or(|kid| keys.iter().any(|key| key.id.as_deref() == Some(kid)));
         if !keys.is_empty() && knows {
-            if !is_fresh && may_try {
-                // The next one finds them fresh; this one need not wait.
-                self.fetch(fetcher);
-            }
-            return Ok(keys);
+            return Ok((keys, number));
         }
         // With no keys at all somebody may be fetching them right now.
         if let Some(flight) = self.fetch(fetcher) {
@@ -171,7 +183,7 @@ impl Jwks {
             let reason = state.failure.clone().unwrap_or_else(|| "it has no key that can be used".into());
             return Err(Error::KeysUnavailable { provider: self.0.provider.clone(), reason });
         }
-        Ok(state.keys.clone())
+        Ok((state.keys.clone(), state.number))
     }
 
     /// The fetch that is under way, or a new one, unless there just was one.
@@ -186,7 +198,10 @@ impl Jwks {
         let (this, with) = (self.clone(), fetcher.clone());
         let task = fetcher.handle.spawn(async move {
             let fetched = with.get(&this.0.url).await;
-            let read = fetched.and_then(|(body, fresh)| Ok((read_set(&body, &this.0.algorithms)?, fresh)));
+            let read = fetched.and_then(|(body, fresh)| {
+                let digest = digest(&SHA256, &body).as_ref().to_vec();
+                Ok((read_set(&body, &this.0.algorithms)?, digest, fresh))
+            });
             this.take(read);
         });
         let flight = task.map(drop).boxed().shared();
@@ -195,16 +210,21 @@ impl Jwks {
     }
 
     /// Takes what was fetched.
-    fn take(&self, read: Result<(Vec<Key>, Duration), String>) {
+    fn take(&self, read: Result<(Vec<Key>, Vec<u8>, Duration), String>) {
         let mut state = self.state();
         state.flight = None;
         state.tried_at = Some(Instant::now());
+        let again_in = read.as_ref().map_or(COOL_DOWN, |(_, _, fresh)| *fresh);
+        let again_us = u64::try_from(again_in.as_micros()).unwrap_or(u64::MAX);
+        self.0.due_us.store(self.now_us().saturating_add(again_us), Ordering::Relaxed);
         match read {
-            Ok((keys, fresh)) => {
-                state.keys = Arc::new(keys);
-                state.fresh_until = Some(Instant::now() + fresh);
+            Ok((keys, digest, _)) => {
                 state.failure = None;
-                self.0.number.fetch_add(1, Ordering::Release);
+                if digest != state.digest {
+                    (state.keys, state.digest) = (Arc::new(keys), digest);
+                    state.number += 1;
+                    self.0.number.store(state.number, Ordering::Release);
+                }
             }
             Err(reason) => {
                 tracing::warn!(provider = self.0.provider, reason, "the key set cannot be fetched; known keys stay");
@@ -247,7 +267,20 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
     use std::sync::mpsc;
 
+    use axum::http::header::CACHE_CONTROL;
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use http::HeaderMap;
+    use jsonwebtoken::{EncodingKey, Header, encode};
+    use ring::rand::SystemRandom;
+    use ring::signature::{Ed25519KeyPair, KeyPair};
+    use serde_json::{Value, json};
+    use tessera_kernel::{Clock, SystemClock};
+
     use super::*;
+    use crate::auth::jwt::Jwt;
+    use crate::auth::{Guesses, Kind, Proof, Remembered, Shown, Way};
+    use crate::spec::Auth;
 
     #[tokio::test(flavor = "multi_thread")]
     async fn whoever_goes_away_makes_no_room_for_more_work() {
@@ -268,5 +301,76 @@ mod tests {
         // Those that were let in have ended, since all places are free.
         let _all = fetcher.at_work.acquire_many(MOST_AT_WORK as u32).await.unwrap();
         assert!(began.load(Ordering::SeqCst) <= MOST_AT_WORK, "{began:?}");
+    }
+
+    /// An issuer that serves these keys.
+    async fn issuer(keys: Arc<Mutex<Value>>, asked: Arc<AtomicUsize>) -> String {
+        let answer = move || {
+            asked.fetch_add(1, Ordering::SeqCst);
+            let body = keys.lock().unwrap().to_string();
+            async move { ([(CACHE_CONTROL, "max-age=60")], body) }
+        };
+        let router = axum::Router::new().route("/keys", axum::routing::get(answer));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/keys", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        url
+    }
+
+    #[tokio::test]
+    async fn a_key_that_is_taken_back_is_not_believed_for_as_long_as_its_tokens() {
+        let pkcs8 = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
+        let pair = Ed25519KeyPair::from_pkcs8(pkcs8.as_ref()).unwrap();
+        let jwk = json!({ "kty": "OKP", "crv": "Ed25519", "kid": "a", "x": URL_SAFE_NO_PAD.encode(pair.public_key()) });
+        let (keys, asked) = (Arc::new(Mutex::new(json!({ "keys": [jwk] }))), Arc::new(AtomicUsize::new(0)));
+        let url = issuer(keys.clone(), asked.clone()).await;
+        let spec: Auth = serde_saphyr::from_str(&format!("jwt: {{ jwks: \"{url}\" }}")).unwrap();
+        let way = Arc::new(Way::new("main", &spec, std::path::Path::new(".")).unwrap());
+        let now_s = SystemClock.now().micros() / 1_000_000;
+        let header = Header { kid: Some("a".into()), ..Header::new(jsonwebtoken::Algorithm::EdDSA) };
+        let claims = json!({ "sub": "ann", "exp": now_s + 3_600 });
+        let token = encode(&header, &claims, &EncodingKey::from_ed_der(pkcs8.as_ref())).unwrap();
+        let mut headers = HeaderMap::new();
+        headers.insert(http::header::AUTHORIZATION, format!("Bearer {token}").parse().unwrap());
+        let (remembered, fetcher) = (Remembered::default(), Fetcher::new(Handle::current(), reqwest::Client::new()));
+        let shown = Shown {
+            headers: &headers,
+            certificate: None,
+            clock: &SystemClock,
+            remembered: &remembered,
+            fetcher: &fetcher,
+            guesses: Guesses { limiter: None, caller: "", now_us: 0 },
+        };
+        let later = || async {
+            tokio::time::pause();
+            tokio::time::advance(Duration::from_secs(61)).await;
+            tokio::time::resume();
+        };
+        let holds = || async { matches!(way.check(shown).await.unwrap(), Proof::Holds(_)) };
+        let Kind::Jwt(Jwt { fetched: Some(jwks), .. }) = &way.kind else { panic!("{way:?}") };
+        let fetched = |count: usize| {
+            let asked = asked.clone();
+            async move {
+                while asked.load(Ordering::SeqCst) < count || jwks.state().flight.is_some() {
+                    tokio::task::yield_now().await;
+                }
+            }
+        };
+        assert!(holds().await && holds().await);
+        assert_eq!(asked.load(Ordering::SeqCst), 1);
+        // The same keys, fetched again beside the requests: what is remembered stays.
+        later().await;
+        assert!(holds().await);
+        tokio::time::timeout(Duration::from_secs(20), fetched(2)).await.unwrap();
+        *keys.lock().unwrap() = json!({ "keys": [] });
+        later().await;
+        assert!(holds().await, "the request that finds them old does not wait");
+        tokio::time::timeout(Duration::from_secs(20), fetched(3)).await.unwrap();
+        let gone = async {
+            while way.check(shown).await.is_ok_and(|proof| matches!(proof, Proof::Holds(_))) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), gone).await.expect("the key is gone, and so is its token");
     }
 }

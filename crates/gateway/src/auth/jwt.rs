@@ -25,7 +25,7 @@ pub(super) struct Jwt {
     leeway_s: i64,
     roles_claim: String,
     fixed: Vec<Key>,
-    fetched: Option<Jwks>,
+    pub(super) fetched: Option<Jwks>,
 }
 
 /// A key with the one algorithm it is used with.
@@ -73,9 +73,13 @@ impl Jwt {
     }
 
     pub(super) async fn check(&self, way: &Arc<Way>, shown: Shown<'_>) -> Result<Proof, Error> {
-        let Some(token) = credentials(shown.headers, "bearer") else { return Ok(Proof::None) };
+        let token = match credentials(shown.headers, "Bearer") {
+            Ok(Some(token)) => token,
+            Ok(None) => return Ok(Proof::None),
+            Err(reason) => return Ok(Proof::Fails(reason)),
+        };
         let now_s = shown.clock.now().micros().div_euclid(1_000_000);
-        let key_set = self.fetched.as_ref().map_or(0, Jwks::number);
+        let key_set = self.fetched.as_ref().map_or(0, |jwks| jwks.number(shown.fetcher));
         if let Some(identity) = shown.remembered.get(way, key_set, token, now_s) {
             return Ok(Proof::Holds(identity));
         }
@@ -84,27 +88,34 @@ impl Jwt {
             Ok(parts) => parts,
             Err(reason) => return Ok(Proof::Fails(reason.into())),
         };
-        if let Err(reason) = self.check_signature(&parts, shown).await? {
-            return Ok(Proof::Fails(reason.into()));
-        }
+        // The number of the keys that it was checked with; a newer set may be there meanwhile.
+        let key_set = match self.check_signature(&parts, key_set, shown).await? {
+            Ok(key_set) => key_set,
+            Err(reason) => return Ok(Proof::Fails(reason.into())),
+        };
         let identity = match self.check_claims(parts.claims, now_s) {
             Ok(identity) => Arc::new(identity),
             Err(reason) => return Ok(Proof::Fails(reason)),
         };
         let until_s = identity.expires_at_s.unwrap_or(i64::MAX).saturating_add(self.leeway_s);
-        let key_set = self.fetched.as_ref().map_or(0, Jwks::number);
         shown.remembered.put(way, key_set, token, identity.clone(), until_s, now_s);
         Ok(Proof::Holds(identity))
     }
 
-    async fn check_signature(&self, parts: &Parts<'_>, shown: Shown<'_>) -> Result<Result<(), &'static str>, Error> {
-        let kid = parts.header.kid.as_deref();
+    /// The number of the key set that its signature holds with.
+    async fn check_signature(
+        &self,
+        parts: &Parts<'_>,
+        key_set: u64,
+        shown: Shown<'_>,
+    ) -> Result<Result<u64, &'static str>, Error> {
         if self.fixed.iter().any(|key| key.signed(parts)) {
-            return Ok(Ok(()));
+            return Ok(Ok(key_set));
         }
         let Some(jwks) = &self.fetched else { return Ok(Err("no key of ours signed it")) };
-        let keys = jwks.keys_for(kid, shown.fetcher).await?;
-        Ok(if keys.iter().any(|key| key.signed(parts)) { Ok(()) } else { Err("no key of its issuer signed it") })
+        let (keys, key_set) = jwks.keys_for(parts.header.kid.as_deref(), shown.fetcher).await?;
+        let holds = keys.iter().any(|key| key.signed(parts));
+        Ok(if holds { Ok(key_set) } else { Err("no key of its issuer signed it") })
     }
 
     fn check_claims(&self, claims: Map<String, Value>, now_s: i64) -> Result<Identity, String> {

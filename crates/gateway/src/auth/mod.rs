@@ -184,9 +184,24 @@ impl Way {
     }
 }
 
-/// What follows a scheme in `authorization`.
-fn credentials<'h>(headers: &'h HeaderMap, scheme: &str) -> Option<&'h str> {
-    let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
-    let (found, rest) = value.split_once(' ')?;
-    found.eq_ignore_ascii_case(scheme).then(|| rest.trim())
+/// What follows a scheme in `authorization`; nothing where there is none, or one of another scheme.
+///
+/// What a service behind might read as this scheme is never nothing: two lines, a tab instead of the space, no credentials.
+fn credentials<'h>(headers: &'h HeaderMap, scheme: &str) -> Result<Option<&'h str>, String> {
+    let mut lines = headers.get_all(AUTHORIZATION).iter();
+    let Some(line) = lines.next() else { return Ok(None) };
+    if lines.next().is_some() {
+        return Err("`authorization` is there twice; send one".into());
+    }
+    let text = line.as_bytes().trim_ascii();
+    let end = text.iter().position(|byte| !byte.is_ascii_alphanumeric() && *byte != b'-').unwrap_or(text.len());
+    let (found, rest) = text.split_at(end);
+    if !found.eq_ignore_ascii_case(scheme.as_bytes()) {
+        return Ok(None);
+    }
+    let rest = rest.strip_prefix(b" ").and_then(|rest| std::str::from_utf8(rest).ok()).map(str::trim);
+    match rest.filter(|rest| !rest.is_empty() && rest.is_ascii()) {
+        Some(rest) => Ok(Some(rest)),
+        None => Err(format!("`authorization` is not `{scheme}`, a space and what proves it")),
+    }
 }

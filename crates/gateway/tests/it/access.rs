@@ -387,3 +387,35 @@ routes:
     assert_eq!(ask(fresh.clone(), "192.0.2.7").await, 429, "nothing is checked for this address now");
     assert_eq!(ask(fresh, "192.0.2.8").await, 200, "for others it is");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proof_is_shown_once_and_in_its_form() {
+    let service = Service::named("behind").await;
+    let door = Door::open(&format!(
+        r#"
+auth:
+  main: {{ jwt: {{ keys: [{{ id: hs, algorithm: HS256, secret: {SECRET} }}] }} }}
+upstreams: {{ s: {{ endpoints: ["{}"] }} }}
+routes: [{{ name: open, match: {{ path: /* }}, upstream: s, access: {{ by: [main], anonymous: true }} }}]
+"#,
+        service.url()
+    ))
+    .await;
+    let token =
+        sign(Algorithm::HS256, Some("hs"), &claims(&door, json!({})), &EncodingKey::from_secret(SECRET.as_bytes()));
+    for lines in [
+        format!("authorization: Bearer {token}\r\nauthorization: Bearer x.y.z"),
+        format!("authorization: Basic YTpi\r\nauthorization: Bearer {token}"),
+        format!("authorization: Bearer\t{token}"),
+        "authorization: Bearer".to_owned(),
+        "authorization: Bearer,x".to_owned(),
+        format!("authorization: Bearer \u{e9}{token}"),
+    ] {
+        let request = format!("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{lines}\r\n\r\n");
+        let answer = door.raw(request).await;
+        assert!(answer.starts_with("HTTP/1.1 401"), "{lines}: {answer}");
+    }
+    assert!(service.got().is_empty());
+    assert_eq!(ask(&door, "/", &token).await.0, 200);
+    assert_eq!(door.get("/", &[("authorization", "Digest x")]).await.status, 200, "another scheme is none of ours");
+}
