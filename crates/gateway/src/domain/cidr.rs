@@ -18,6 +18,15 @@ impl Cidr {
     }
 }
 
+/// The addresses that count as one caller: an IPv4 address, or the 64 bits that an IPv6 network hands to one customer at
+/// least, of which he may use any.
+pub fn caller_block(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => Ipv6Addr::from(u128::from(v6) & (u128::MAX << 64)).into(),
+        v4 => v4,
+    }
+}
+
 fn widen(address: IpAddr) -> u128 {
     let wide = match address {
         IpAddr::V4(v4) => v4.to_ipv6_mapped(),

@@ -185,6 +185,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
             let limit = if self.framing.is_in_body() { self.patience.body } else { self.patience.head };
             let due = self.head_began.unwrap_or(self.last_read) + limit;
             let timer = self.read_timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
+            // It may have been set for a head, which has more time.
+            if timer.deadline() > due {
+                timer.as_mut().reset(due);
+            }
             ready!(timer.as_mut().poll(cx));
             let now = Instant::now();
             let waits_for_us = self.signals.is_busy() && !self.framing.is_in_body() && self.head_began.is_none();

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::domain::cidr::caller_block;
+
 /// Who is connected.
 #[derive(Debug, Default)]
 pub struct Connections(Mutex<Counts>);
@@ -24,6 +26,7 @@ pub struct Place {
 impl Connections {
     /// A place, where neither cap is reached.
     pub fn admit(self: &Arc<Self>, address: IpAddr, most: u32, most_of_one: Option<u32>) -> Option<Place> {
+        let address = caller_block(address);
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if counts.total >= most {
             return None;
@@ -75,5 +78,10 @@ mod tests {
         drop(first);
         assert!(connections.admit(one, 2, Some(1)).is_some());
         assert_eq!(connections.count(), 1);
+        // An IPv6 caller has a whole block of addresses.
+        let [one, same, other] = ["2001:db8::1", "2001:db8::2", "2001:db8:0:1::1"].map(|text| text.parse().unwrap());
+        let _place = connections.admit(one, 9, Some(1)).unwrap();
+        assert!(connections.admit(same, 9, Some(1)).is_none());
+        assert!(connections.admit(other, 9, Some(1)).is_some());
     }
 }

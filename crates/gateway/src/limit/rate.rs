@@ -1,15 +1,16 @@
 //! Rates by caller, kept in shards of memory with an upper bound.
 
+use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, HashMap};
+use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::domain::balance::hash;
 use crate::domain::gcra::{Rate, Verdict};
 use crate::spec::{Key, RateLimit};
 
 const SHARDS: usize = 64;
-/// Callers remembered per shard. Beyond it those whose bucket is full again are forgotten, then all of the shard: a flood
-/// of invented callers must not grow memory.
+/// Callers remembered per shard. Beyond it those whose bucket is full again are forgotten, then the half that used up
+/// least: a flood of invented callers must neither grow memory nor have anybody forgotten who reached his limit.
 const MOST_PER_SHARD: usize = 16_384;
 
 /// One limit and its callers.
@@ -22,6 +23,8 @@ pub struct Limiter {
     /// The rate.
     pub rate: Rate,
     shards: Box<[Mutex<HashMap<u64, u64, ahash::RandomState>>]>,
+    /// With a key of this process, so that nobody can choose texts that count as another caller's.
+    hasher: RandomState,
     most_per_shard: usize,
 }
 
@@ -44,13 +47,14 @@ impl Limiter {
             per: spec.per.clone(),
             rate: Rate { count, period_us: spec.rate.period.as_micros(), burst: spec.burst.unwrap_or(count) },
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            hasher: RandomState::new(),
             most_per_shard: MOST_PER_SHARD,
         }
     }
 
     /// What a request of the caller with this key would be told at `now_us`; nothing is counted.
     pub fn look(&self, key: &[u8], now_us: u64) -> Outcome {
-        let key = hash(key);
+        let key = self.hasher.hash_one(key);
         let shard = self.shards[key as usize % SHARDS].lock().unwrap_or_else(PoisonError::into_inner);
         let (_, verdict) = self.rate.judge(shard.get(&key).copied().unwrap_or_default(), now_us);
         self.outcome(verdict)
@@ -62,13 +66,10 @@ impl Limiter {
 
     /// Judges a request of the caller with this key at `now_us`.
     pub fn judge(&self, key: &[u8], now_us: u64) -> Outcome {
-        let key = hash(key);
+        let key = self.hasher.hash_one(key);
         let mut shard = self.shards[key as usize % SHARDS].lock().unwrap_or_else(PoisonError::into_inner);
         if shard.len() >= self.most_per_shard && !shard.contains_key(&key) {
-            shard.retain(|_, mark| *mark > now_us);
-            if shard.len() >= self.most_per_shard {
-                shard.clear();
-            }
+            make_room(&mut shard, now_us, self.most_per_shard);
         }
         let mark = shard.entry(key).or_default();
         let (next, verdict) = self.rate.judge(*mark, now_us);
@@ -80,6 +81,19 @@ impl Limiter {
     pub fn asks_who(&self) -> bool {
         self.per.iter().any(Key::asks_who)
     }
+}
+
+/// Forgets callers until the shard is no more than half full. Each time that takes as many steps as there were newcomers since.
+fn make_room(shard: &mut HashMap<u64, u64, ahash::RandomState>, now_us: u64, most: usize) {
+    shard.retain(|_, mark| *mark > now_us);
+    if shard.len() <= most / 2 {
+        return;
+    }
+    let mut marks: Vec<u64> = shard.values().copied().collect();
+    let middle = marks.len() - most / 2;
+    let (_, least, _) = marks.select_nth_unstable(middle);
+    let least = *least;
+    shard.retain(|_, mark| *mark > least);
 }
 
 /// All limits by name and rate, so that a changed config does not forget its callers and routes may share a limit.
@@ -117,6 +131,17 @@ mod tests {
             small.judge(&caller.to_le_bytes(), caller);
         }
         assert!(small.shards.iter().all(|shard| shard.lock().unwrap().len() <= 8));
+        // Whoever has used up his share cannot be made forgotten by callers that are made up.
+        let hour = RateLimit { rate: "1/h".parse().unwrap(), ..spec.clone() };
+        let small = Limiter { most_per_shard: 8, ..Limiter::new(&hour) };
+        let busy = Limiter { rate: Rate { burst: 5, ..small.rate }, ..small };
+        for _ in 0..5 {
+            assert!(busy.judge(b"busy", 1).verdict.passes);
+        }
+        for caller in 0..4 * (SHARDS * 8) as u64 {
+            busy.judge(&caller.to_le_bytes(), 2);
+        }
+        assert!(!busy.judge(b"busy", 3).verdict.passes);
         drop(limiter);
         limiters.tidy();
         assert!(limiters.0.lock().unwrap().is_empty());

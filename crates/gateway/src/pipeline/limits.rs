@@ -6,6 +6,7 @@ use http::header::{CONTENT_LENGTH, COOKIE};
 
 use super::Exchange;
 use crate::Error;
+use crate::domain::cidr::caller_block;
 use crate::snapshot::Route;
 use crate::spec::{Importance, Key};
 
@@ -95,7 +96,7 @@ fn caller_key(exchange: &Exchange, per: &[Key]) -> String {
 pub(super) fn key_text<'e>(exchange: &'e Exchange, key: &Key) -> Option<Cow<'e, str>> {
     let headers = &exchange.head.headers;
     match key {
-        Key::Ip => Some(exchange.client_ip.to_string().into()),
+        Key::Ip => Some(caller_block(exchange.client_ip).to_string().into()),
         Key::Header(name) => headers.get(name.as_str())?.to_str().ok().map(Cow::Borrowed),
         Key::Claim(name) => exchange.identity.as_ref()?.claim(name).map(Cow::Owned),
         Key::Consumer => exchange.identity.as_ref().map(|identity| identity.subject.as_str().into()),

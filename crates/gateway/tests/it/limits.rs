@@ -140,3 +140,49 @@ async fn an_address_has_so_many_connections() {
     let counted = Answer::of(client().get(door.url("/")).send().await.unwrap()).await;
     assert_eq!(counted.status, 200);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ipv6_caller_is_its_block_of_64_bits() {
+    let door = Door::open(
+        r#"
+trusted_proxies: [127.0.0.1]
+routes:
+  - name: limited
+    match: { path: /* }
+    respond: { body: ok }
+    rate_limits: [{ name: address, per: [ip], rate: 1/h }]
+"#,
+    )
+    .await;
+    for (from, status) in [
+        ("2001:db8:1:2::1", 200),
+        ("2001:db8:1:2:aaaa:bbbb:cccc:dddd", 429),
+        ("2001:db8:1:3::1", 200),
+        ("192.0.2.1", 200),
+        ("192.0.2.2", 200),
+        ("::ffff:192.0.2.2", 429),
+    ] {
+        assert_eq!(door.get("/", &[("x-forwarded-for", from)]).await.status, status, "{from}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_body_is_not_given_the_time_of_a_head() {
+    let door = Door::open(
+        "limits: { head_timeout: 5m, body_timeout: 100ms }\nroutes: [{ name: all, match: { path: /* }, respond: { body: ok } }]\n",
+    )
+    .await;
+    let mut stream = TcpStream::connect(door.address()).await.unwrap();
+    // The connection waits for a head first, and then for a body.
+    for _ in 0..2 {
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\nok") {
+            assert_ne!(stream.read_buf(&mut answer).await.unwrap(), 0, "{answer:?}");
+        }
+    }
+    stream.write_all(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\n1").await.unwrap();
+    let mut rest = Vec::new();
+    let ended = tokio::time::timeout(TIMEOUT, stream.read_to_end(&mut rest)).await;
+    assert!(ended.is_ok(), "it is closed by the body's deadline");
+}
