@@ -32,6 +32,48 @@ pub fn has_a_row_for_every_key(page: &str, schema: &Value, at_least: usize) {
     assert!(missing.is_empty(), "{page} has no table row for {missing:?}");
 }
 
+/// Every key has its row in the section of its own type: `**Type**` for what has keys, `**Type: variant**` for the variants of
+/// one that is one of several. `root` is the section of the file as a whole. Elsewhere a row of the same name does not count.
+///
+/// # Panics
+/// Where that is not so.
+#[track_caller]
+pub fn has_a_section_for_every_type(page: &str, schema: &Value, root: &str) {
+    let mut sections = Vec::new();
+    sections_of(root, schema, &mut sections);
+    for (name, of) in schema["$defs"].as_object().into_iter().flatten() {
+        sections_of(name, of, &mut sections);
+    }
+    let reference = text(page);
+    let mut missing = Vec::new();
+    for (section, keys) in sections {
+        let heads = [format!("\n**{section}**:"), format!("\n**{section}**\n")];
+        let start = heads.iter().find_map(|head| reference.find(head.as_str()));
+        let body = start.map_or("", |start| &reference[start + 1..]);
+        let body = body.find("\n**").map_or(body, |end| &body[..end]);
+        let is_missing = |key: &&String| !body.contains(&format!("\n| `{key}` |"));
+        missing.extend(keys.iter().filter(is_missing).map(|key| format!("{section}: {key}")));
+    }
+    assert!(missing.is_empty(), "{page} has no row in the section of its type for {missing:?}");
+}
+
+fn sections_of(name: &str, schema: &Value, found: &mut Vec<(String, Vec<String>)>) {
+    let keys_of = |schema: &Value| -> Vec<String> {
+        schema["properties"].as_object().map(|properties| properties.keys().cloned().collect()).unwrap_or_default()
+    };
+    let mut own = keys_of(schema);
+    for form in ["anyOf", "oneOf"].iter().flat_map(|kind| schema[*kind].as_array().into_iter().flatten()) {
+        own.extend(keys_of(form));
+        for (variant, of) in form["properties"].as_object().into_iter().flatten().filter(|_| schema["oneOf"].is_array())
+        {
+            sections_of(&format!("{name}: {variant}"), of, found);
+        }
+    }
+    if !own.is_empty() {
+        found.push((name.to_owned(), own));
+    }
+}
+
 /// The published document is the present one; with `INSTA_UPDATE=always` it is written anew.
 ///
 /// # Panics

@@ -43,13 +43,11 @@ impl FromStr for Cidr {
         let (address, prefix) = text.split_once('/').map_or((text, None), |(address, prefix)| (address, Some(prefix)));
         let address: IpAddr = address.parse().map_err(|_| wrong())?;
         let offset = if address.is_ipv4() { 96 } else { 0 };
-        let prefix: u32 = match prefix {
-            Some(prefix) => prefix.parse::<u32>().map_err(|_| wrong())? + offset,
-            None => 128,
+        let prefix = match prefix {
+            Some(prefix) => prefix.parse::<u8>().map_err(|_| wrong())?.checked_add(offset),
+            None => Some(128),
         };
-        if prefix > 128 {
-            return Err(wrong());
-        }
+        let prefix = prefix.filter(|prefix| *prefix <= 128).ok_or_else(wrong)?;
         let mask = if prefix == 0 { 0 } else { u128::MAX << (128 - prefix) };
         Ok(Self { network: widen(address) & mask, mask })
     }
@@ -78,7 +76,7 @@ mod tests {
         for text in ["10.1.0.0/16", "192.0.2.7/32", "2001:db8::/32"] {
             assert_eq!(text.parse::<Cidr>().unwrap().to_string(), text);
         }
-        for text in ["10.0.0.0/33", "10.0.0/8", "x", "::/129", "10.0.0.0/"] {
+        for text in ["10.0.0.0/33", "10.0.0/8", "x", "::/129", "10.0.0.0/", "192.0.2.7/4294967200", "192.0.2.7/200"] {
             assert!(text.parse::<Cidr>().unwrap_err().contains(text), "{text}");
         }
     }

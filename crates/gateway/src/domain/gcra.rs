@@ -26,25 +26,27 @@ pub struct Verdict {
 }
 
 impl Rate {
-    /// Microseconds that one request uses up.
-    fn interval_us(self) -> u64 {
-        (self.period_us / self.count.max(1)).max(1)
+    /// Nanoseconds that one request uses up, rounded up: in microseconds a million in a second would be any number.
+    fn interval_ns(self) -> u64 {
+        self.period_us.saturating_mul(1_000).div_ceil(self.count.max(1)).max(1)
     }
 
-    /// Judges a request at `now_us` of a caller whose mark was `mark_us` (0 for one not seen before), and gives the new
-    /// mark. A refused request uses up nothing.
-    pub fn judge(self, mark_us: u64, now_us: u64) -> (u64, Verdict) {
-        let interval = self.interval_us();
+    /// Judges a request at `now_us` of a caller whose mark was `mark_ns` (0 for one not seen before), and gives the new
+    /// mark, in nanoseconds on the same clock. A refused request uses up nothing.
+    pub fn judge(self, mark_ns: u64, now_us: u64) -> (u64, Verdict) {
+        let interval = self.interval_ns();
         let tolerance = interval.saturating_mul(self.burst.max(1));
-        let mark = mark_us.max(now_us);
+        let now = now_us.saturating_mul(1_000);
+        let mark = mark_ns.max(now);
         let next = mark.saturating_add(interval);
-        let used = next - now_us;
+        let used = next - now;
+        let in_us = |nanoseconds: u64| nanoseconds.div_ceil(1_000);
         if used > tolerance {
-            let verdict = Verdict { passes: false, remaining: 0, reset_us: mark - now_us, retry_us: used - tolerance };
-            return (mark_us, verdict);
+            let (reset_us, retry_us) = (in_us(mark - now), in_us(used - tolerance));
+            return (mark_ns, Verdict { passes: false, remaining: 0, reset_us, retry_us });
         }
         let remaining = (tolerance - used) / interval;
-        (next, Verdict { passes: true, remaining, reset_us: used, retry_us: 0 })
+        (next, Verdict { passes: true, remaining, reset_us: in_us(used), retry_us: 0 })
     }
 }
 
@@ -67,6 +69,23 @@ mod tests {
         let refused = at(0);
         assert_eq!((refused.passes, refused.retry_us, refused.reset_us), (false, 100_000, 300_000));
         assert!(!at(99_999).passes && at(100_000).passes && !at(100_000).passes);
+    }
+
+    #[test]
+    fn a_high_rate_is_kept_to_the_letter() {
+        for (count, in_10_ms) in [(600_000, 6_000), (3_000_000, 30_000), (70_000, 700)] {
+            let rate = Rate { count, period_us: 1_000_000, burst: 4 };
+            let (mut mark, mut passed) = (0, 0_u64);
+            for now_us in 1_000_000..1_010_000 {
+                for _ in 0..4 {
+                    let (next, verdict) = rate.judge(mark, now_us);
+                    mark = next;
+                    passed += u64::from(verdict.passes);
+                }
+            }
+            assert!(passed <= in_10_ms + 4, "{passed} of {count}/s");
+            assert!(passed * 100 >= in_10_ms.min(10_000) * 95, "{passed} of {count}/s");
+        }
     }
 
     proptest! {

@@ -69,7 +69,7 @@ impl Limiter {
         let key = self.hasher.hash_one(key);
         let mut shard = self.shards[key as usize % SHARDS].lock().unwrap_or_else(PoisonError::into_inner);
         if shard.len() >= self.most_per_shard && !shard.contains_key(&key) {
-            make_room(&mut shard, now_us, self.most_per_shard);
+            make_room(&mut shard, now_us.saturating_mul(1_000), self.most_per_shard);
         }
         let mark = shard.entry(key).or_default();
         let (next, verdict) = self.rate.judge(*mark, now_us);
@@ -84,8 +84,8 @@ impl Limiter {
 }
 
 /// Forgets callers until the shard is no more than half full. Each time that takes as many steps as there were newcomers since.
-fn make_room(shard: &mut HashMap<u64, u64, ahash::RandomState>, now_us: u64, most: usize) {
-    shard.retain(|_, mark| *mark > now_us);
+fn make_room(shard: &mut HashMap<u64, u64, ahash::RandomState>, now_ns: u64, most: usize) {
+    shard.retain(|_, mark| *mark > now_ns);
     if shard.len() <= most / 2 {
         return;
     }

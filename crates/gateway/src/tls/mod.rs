@@ -10,7 +10,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
-use rustls::{CipherSuite, RootCertStore, ServerConfig};
+use rustls::{RootCertStore, ServerConfig};
 
 pub use names::{Named, names_of};
 
@@ -58,10 +58,7 @@ pub fn files(spec: &Tls, folder: &Path) -> Vec<PathBuf> {
 /// # Errors
 /// [`Error::Config`] without a place where a file cannot be used.
 pub fn server_config(spec: &Tls, folder: &Path) -> Result<ServerConfig, Error> {
-    let mut provider = provider();
-    // Listed by Mozilla's intermediate profile; the order is the client's to choose.
-    provider.cipher_suites.retain(|suite| !matches!(suite.suite(), CipherSuite::TLS_EMPTY_RENEGOTIATION_INFO_SCSV));
-    let provider = Arc::new(provider);
+    let provider = Arc::new(provider());
     let versions: &[&rustls::SupportedProtocolVersion] = match spec.profile {
         TlsProfile::Intermediate => &[&rustls::version::TLS13, &rustls::version::TLS12],
         TlsProfile::Modern => &[&rustls::version::TLS13],

@@ -13,6 +13,11 @@ fn every_key_has_a_row_in_the_reference() {
 }
 
 #[test]
+fn every_key_has_its_row_in_the_section_of_its_type() {
+    reference::has_a_section_for_every_type("docs/gateway.md", &json_schema(), "Gateway");
+}
+
+#[test]
 fn the_published_schema_is_the_present_one() {
     reference::is_published("docs/gateway.schema.json", &json_schema());
 }
