@@ -39,6 +39,9 @@ pub const CACHE_BYTES: &str = "tessera_gateway_cache_stored_bytes";
 /// Lines of the access log that could not be written.
 pub const LOG_LOST: &str = "tessera_gateway_access_log_lost_lines";
 
+/// Requests judged by one gateway alone under limits that are shared, since their Redis was away.
+pub const JUDGED_ALONE: &str = "tessera_gateway_shared_limits_judged_alone";
+
 /// Upper bounds of the buckets, in microseconds.
 const BOUNDS_US: [u64; 14] = [
     250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 10_000_000,
@@ -158,6 +161,8 @@ pub struct Metrics {
     pub cache_bytes: Family<CacheTier, Gauge>,
     /// Lines of the access log that could not be written.
     pub log_lost: Counter,
+    /// Requests judged by this gateway alone under limits that are shared.
+    pub judged_alone: Counter,
 }
 
 /// Labels of an error.
@@ -214,6 +219,7 @@ impl Metrics {
             cache_requests: Family::default(),
             cache_bytes: Family::default(),
             log_lost: Counter::default(),
+            judged_alone: Counter::default(),
         }
     }
 
@@ -248,6 +254,7 @@ impl Metrics {
             registry.register(RELOADS, "config files read", self.reloads.clone());
             registry.register(CACHE_REQUESTS, "requests of routes with a cache", self.cache_requests.clone());
             registry.register(CACHE_BYTES, "bytes of answers that are kept", self.cache_bytes.clone());
+            registry.register(JUDGED_ALONE, "requests under shared limits judged alone", self.judged_alone.clone());
             registry.register(LOG_LOST, "lines of the access log that could not be written", self.log_lost.clone());
             registry.register_collector(Box::new(Routes { metrics: self.clone(), connections }));
         });

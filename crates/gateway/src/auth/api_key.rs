@@ -21,13 +21,17 @@ pub(super) struct ApiKeys {
 }
 
 impl ApiKeys {
-    pub(super) fn new(header: &str, consumers: &BTreeMap<String, ApiKey>) -> Result<Self, Error> {
+    pub(super) fn new(way: &str, header: &str, consumers: &BTreeMap<String, ApiKey>) -> Result<Self, Error> {
         let wrong = |detail: String| Error::Config { place: String::new(), detail };
         let header = HeaderName::try_from(header).map_err(|error| wrong(error.to_string()))?;
         let mut by_hash = HashMap::default();
         for (name, key) in consumers {
-            let identity =
-                Arc::new(Identity { subject: name.clone(), roles: key.roles.clone(), ..Identity::default() });
+            let identity = Arc::new(Identity {
+                subject: name.clone(),
+                roles: key.roles.clone(),
+                consumer: key.quota.map(|_| quota_name(way, name).into()),
+                ..Identity::default()
+            });
             for hash in &key.hashes {
                 let hash = from_hex(hash).ok_or_else(|| wrong(format!("a hash of `{name}` is not hexadecimal")))?;
                 if by_hash.insert(hash, identity.clone()).is_some() {
@@ -52,6 +56,11 @@ impl ApiKeys {
             },
         }
     }
+}
+
+/// What a consumer's quota is called.
+pub fn quota_name(way: &str, consumer: &str) -> String {
+    format!("{way}/{consumer}")
 }
 
 fn sha256(bytes: &[u8]) -> [u8; 32] {

@@ -50,6 +50,11 @@ impl Fetcher {
         Self { handle, client, at_work: places(MOST_AT_WORK), waiting: places(MOST_WAITING) }
     }
 
+    /// The runtime that goes on whatever becomes of a worker.
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
     /// Computes something long on a thread for that.
     ///
     /// # Errors

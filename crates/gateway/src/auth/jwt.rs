@@ -142,7 +142,8 @@ impl Jwt {
         let subject = claims.get("sub").and_then(Value::as_str).unwrap_or_default().to_owned();
         let scopes = claims.get("scope").or_else(|| claims.get("scp"));
         let scopes = texts(scopes).iter().flat_map(|text| text.split(' ')).map(str::to_owned).collect();
-        let mut identity = Identity { subject, scopes, claims, expires_at_s: Some(expires_at_s), roles: Vec::new() };
+        let mut identity =
+            Identity { subject, scopes, claims, expires_at_s: Some(expires_at_s), ..Identity::default() };
         let mut roles = identity.claims.get(&self.roles_claim);
         if roles.is_none() {
             let mut path = self.roles_claim.split('.');

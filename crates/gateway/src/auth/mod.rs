@@ -15,7 +15,7 @@ use http::header::AUTHORIZATION;
 use serde_json::{Map, Value};
 use tessera_kernel::Clock;
 
-pub use api_key::hash_key;
+pub use api_key::{hash_key, quota_name};
 pub use basic::hash_password;
 pub use jwks::Fetcher;
 pub use remembered::Remembered;
@@ -40,6 +40,8 @@ pub struct Identity {
     pub scopes: Vec<String>,
     /// All claims of its token.
     pub claims: Map<String, Value>,
+    /// The consumer that an API key belongs to, with the name of the way, as quotas know it.
+    pub consumer: Option<Arc<str>>,
     /// The end of the proof, in seconds since the epoch; `None` where it has none.
     pub expires_at_s: Option<i64>,
 }
@@ -144,7 +146,7 @@ impl Way {
     pub fn new(name: &str, spec: &Auth, folder: &Path) -> Result<Self, Error> {
         let kind = match spec {
             Auth::Jwt { .. } => Kind::Jwt(Jwt::new(name, spec, folder)?),
-            Auth::ApiKey { header, consumers } => Kind::ApiKey(ApiKeys::new(header, consumers)?),
+            Auth::ApiKey { header, consumers } => Kind::ApiKey(ApiKeys::new(name, header, consumers)?),
             Auth::Basic { realm, users } => Kind::Basic(Basic::new(realm, users)?),
             Auth::Mtls { roles } => Kind::Mtls(Mtls::new(roles.clone())),
         };

@@ -3,8 +3,12 @@
 
 mod connections;
 mod gate;
+mod quota;
 mod rate;
+mod remote;
 
 pub use connections::{Connections, Place};
 pub use gate::{Gate, Permit};
+pub use quota::Quota;
 pub use rate::{Limiter, Limiters, Outcome};
+pub use remote::Remote;

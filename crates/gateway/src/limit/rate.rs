@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::Quota;
 use crate::domain::gcra::{Rate, Verdict};
-use crate::spec::{Key, RateLimit};
+use crate::spec::{Key, PerTime, RateLimit};
 
 const SHARDS: usize = 64;
 /// Callers remembered per shard. Beyond it those whose bucket is full again are forgotten, then the half that used up
@@ -22,6 +23,10 @@ pub struct Limiter {
     pub per: Vec<Key>,
     /// The rate.
     pub rate: Rate,
+    /// Whether several gateways count together.
+    pub is_shared: bool,
+    /// What tells it from all other limits, the same in every process.
+    pub identity: String,
     shards: Box<[Mutex<HashMap<u64, u64, ahash::RandomState>>]>,
     /// With a key of this process, so that nobody can choose texts that count as another caller's.
     hasher: RandomState,
@@ -46,6 +51,8 @@ impl Limiter {
             name: spec.name.as_str().into(),
             per: spec.per.clone(),
             rate: Rate { count, period_us: spec.rate.period.as_micros(), burst: spec.burst.unwrap_or(count) },
+            is_shared: spec.shared,
+            identity: identity(spec),
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             hasher: RandomState::new(),
             most_per_shard: MOST_PER_SHARD,
@@ -60,7 +67,8 @@ impl Limiter {
         self.outcome(verdict)
     }
 
-    fn outcome(&self, verdict: Verdict) -> Outcome {
+    /// The verdict with what callers are told of the limit.
+    pub fn outcome(&self, verdict: Verdict) -> Outcome {
         Outcome { verdict, burst: self.rate.burst, window_s: self.rate.period_us.div_ceil(1_000_000) }
     }
 
@@ -98,19 +106,37 @@ fn make_room(shard: &mut HashMap<u64, u64, ahash::RandomState>, now_ns: u64, mos
 
 /// All limits by name and rate, so that a changed config does not forget its callers and routes may share a limit.
 #[derive(Debug, Default)]
-pub struct Limiters(Mutex<BTreeMap<String, Arc<Limiter>>>);
+pub struct Limiters {
+    rates: Mutex<BTreeMap<String, Arc<Limiter>>>,
+    quotas: Mutex<BTreeMap<String, Arc<Quota>>>,
+}
+
+fn identity(spec: &RateLimit) -> String {
+    format!("{} {:?} {} {:?} {}", spec.name, spec.per, spec.rate, spec.burst, spec.shared)
+}
 
 impl Limiters {
     /// The limit, made where there is none like it.
     pub fn get(&self, spec: &RateLimit) -> Arc<Limiter> {
-        let key = format!("{} {:?} {} {:?}", spec.name, spec.per, spec.rate, spec.burst);
-        let mut limiters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        limiters.entry(key).or_insert_with(|| Arc::new(Limiter::new(spec))).clone()
+        let mut limiters = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
+        limiters.entry(identity(spec)).or_insert_with(|| Arc::new(Limiter::new(spec))).clone()
+    }
+
+    /// The quota of this name, with what is used of it.
+    pub fn quota(&self, name: &str, spec: PerTime) -> Arc<Quota> {
+        let mut quotas = self.quotas.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || Arc::new(Quota::new(name, spec));
+        let quota = quotas.entry(name.to_owned()).or_insert_with(new);
+        if quota.spec != spec {
+            *quota = new();
+        }
+        quota.clone()
     }
 
     /// Forgets limits that no route has any more.
     pub fn tidy(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, limiter| Arc::strong_count(limiter) > 1);
+        self.rates.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, limiter| Arc::strong_count(limiter) > 1);
+        self.quotas.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, quota| Arc::strong_count(quota) > 1);
     }
 }
 
@@ -121,7 +147,8 @@ mod tests {
     #[test]
     fn callers_are_apart_and_memory_is_bounded() {
         let limiters = Limiters::default();
-        let spec = RateLimit { name: "x".into(), per: vec![], rate: "1/s".parse().unwrap(), burst: None };
+        let spec =
+            RateLimit { name: "x".into(), per: vec![], rate: "1/s".parse().unwrap(), burst: None, shared: false };
         let limiter = limiters.get(&spec);
         assert!(Arc::ptr_eq(&limiter, &limiters.get(&spec)));
         assert!(limiter.judge(b"a", 0).verdict.passes && limiter.judge(b"b", 0).verdict.passes);
@@ -144,6 +171,6 @@ mod tests {
         assert!(!busy.judge(b"busy", 3).verdict.passes);
         drop(limiter);
         limiters.tidy();
-        assert!(limiters.0.lock().unwrap().is_empty());
+        assert!(limiters.rates.lock().unwrap().is_empty());
     }
 }

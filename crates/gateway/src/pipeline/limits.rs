@@ -1,12 +1,14 @@
 //! Limit: how often, how much, how many at once.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use http::header::{CONTENT_LENGTH, COOKIE};
 
 use super::Exchange;
 use crate::Error;
 use crate::domain::cidr::caller_block;
+use crate::limit::Outcome;
 use crate::snapshot::Route;
 use crate::spec::{Importance, Key};
 
@@ -26,16 +28,16 @@ pub(super) enum Rates {
 ///
 /// # Errors
 /// [`Error::Overloaded`], [`Error::RateLimited`].
-pub(super) fn before_proofs(exchange: &mut Exchange, route: &Route) -> Result<(), Error> {
+pub(super) async fn before_proofs(exchange: &mut Exchange, route: &Route) -> Result<(), Error> {
     shed(exchange, route)?;
-    rates(exchange, route, Rates::OfAnybody)
+    rates(exchange, route, Rates::OfAnybody).await
 }
 
 /// Applies the route's other limits.
 ///
 /// # Errors
 /// [`Error::RateLimited`], [`Error::TooManyAtOnce`], [`Error::BodyTooLarge`].
-pub(super) fn limit(exchange: &mut Exchange, route: &Route) -> Result<(), Error> {
+pub(super) async fn limit(exchange: &mut Exchange, route: &Route) -> Result<(), Error> {
     if let Some(limit) = route.spec.requests_at_once {
         let permit = route.gate.enter(limit).ok_or(Error::TooManyAtOnce { at_once: limit })?;
         exchange.held.permits.push(permit);
@@ -45,27 +47,55 @@ pub(super) fn limit(exchange: &mut Exchange, route: &Route) -> Result<(), Error>
     if announced.is_some_and(|length| length > route.body_limit) {
         return Err(Error::BodyTooLarge { limit_bytes: route.body_limit });
     }
-    rates(exchange, route, Rates::OfKnown)
+    quota(exchange).await?;
+    rates(exchange, route, Rates::OfKnown).await
 }
 
-fn rates(exchange: &mut Exchange, route: &Route, wanted: Rates) -> Result<(), Error> {
-    let now_us = exchange.worker.now_us();
+async fn rates(exchange: &mut Exchange, route: &Route, wanted: Rates) -> Result<(), Error> {
     for limiter in &route.limiters {
         if limiter.asks_who() != (wanted == Rates::OfKnown) {
             continue;
         }
         let key = caller_key(exchange, &limiter.per);
-        let outcome = limiter.judge(key.as_bytes(), now_us);
-        let is_tighter = |known: &crate::limit::Outcome| outcome.verdict.remaining < known.verdict.remaining;
-        if exchange.rate.as_ref().is_none_or(|(_, known)| is_tighter(known)) || !outcome.verdict.passes {
-            exchange.rate = Some((limiter.name.clone(), outcome));
-        }
-        if !outcome.verdict.passes {
-            let retry_s = outcome.verdict.retry_us.div_ceil(1_000_000).max(1);
-            return Err(Error::RateLimited { limit: limiter.name.to_string(), retry_s });
-        }
+        let remote = exchange.snapshot.remote.clone().filter(|_| limiter.is_shared);
+        let verdict = match remote {
+            Some(remote) => remote.judge(limiter, key.as_bytes(), exchange.worker.shared.fetcher.handle()).await,
+            None => None,
+        };
+        let outcome = match verdict {
+            Some(verdict) => limiter.outcome(verdict),
+            None => limiter.judge(key.as_bytes(), exchange.worker.now_us()),
+        };
+        obey(exchange, &limiter.name, outcome)?;
     }
     Ok(())
+}
+
+/// The quota of the consumer whose key was shown.
+async fn quota(exchange: &mut Exchange) -> Result<(), Error> {
+    let snapshot = exchange.snapshot.clone();
+    let consumer = exchange.identity.as_ref().and_then(|identity| identity.consumer.clone());
+    let Some(quota) = consumer.and_then(|consumer| snapshot.quotas.get(&*consumer)) else { return Ok(()) };
+    let shared = &exchange.worker.shared;
+    let now_s = u64::try_from(shared.clock.now().micros().div_euclid(1_000_000)).unwrap_or_default();
+    let outcome = match &snapshot.remote {
+        Some(remote) => quota.take_shared(remote, now_s, shared.fetcher.handle()).await,
+        None => quota.take(now_s),
+    };
+    obey(exchange, &"quota".into(), outcome)
+}
+
+/// Refuses what does not pass, and keeps the tightest limit for the answer's headers.
+fn obey(exchange: &mut Exchange, name: &Arc<str>, outcome: Outcome) -> Result<(), Error> {
+    let is_tighter = |known: &Outcome| outcome.verdict.remaining < known.verdict.remaining;
+    if exchange.rate.as_ref().is_none_or(|(_, known)| is_tighter(known)) || !outcome.verdict.passes {
+        exchange.rate = Some((name.clone(), outcome));
+    }
+    if outcome.verdict.passes {
+        return Ok(());
+    }
+    let retry_s = outcome.verdict.retry_us.div_ceil(1_000_000).max(1);
+    Err(Error::RateLimited { limit: name.to_string(), retry_s })
 }
 
 /// Less important work is refused before there is too much of it.

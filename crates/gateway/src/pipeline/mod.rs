@@ -187,7 +187,7 @@ async fn pass(
     let route = exchange.route.and_then(|at| snapshot.routes.get(at));
     let Some(route) = route else { return Err(Error::Internal("the match found nothing".into())) };
     exchange.record.route = Some((route.name.clone(), route.stats.clone()));
-    limits::before_proofs(exchange, route)?;
+    limits::before_proofs(exchange, route).await?;
     if let Some(access) = &route.access {
         access::authenticate(exchange, access).await?;
         access::authorise(exchange, access)?;
@@ -197,6 +197,7 @@ async fn pass(
     if let Some(compress) = &route.spec.compress {
         exchange.compresses = coding::choose(&exchange.head.headers, &compress.codings);
     }
+    limits::limit(exchange, route).await?;
     match &route.action {
         Action::Redirect(status, to) => Ok(Reply::Own(*status, respond::location(exchange, to)?, Bytes::new())),
         Action::Respond(status, headers, body) => Ok(Reply::Own(*status, headers.clone(), body.clone())),

@@ -23,8 +23,9 @@ use crate::Error;
 use crate::access_log::Sink;
 use crate::auth::Way;
 use crate::cache::Store;
+use crate::auth::{Way, quota_name};
 use crate::domain::framing::HeadLimits;
-use crate::limit::{Gate, Limiter, Limiters};
+use crate::limit::{Gate, Limiter, Limiters, Quota, Remote};
 use crate::metrics::{Metrics, RouteStats, UNMATCHED};
 use crate::spec::{self, Loaded};
 use crate::tls;
@@ -51,6 +52,10 @@ pub struct Snapshot {
     pub ways: BTreeMap<String, Arc<Way>>,
     /// Answers that are kept.
     pub cache: Option<Arc<Store>>,
+    /// Quotas by the consumer's name.
+    pub quotas: HashMap<String, Arc<Quota>>,
+    /// The Redis of shared limits.
+    pub remote: Option<Arc<Remote>>,
     /// How often an address may show what does not hold.
     pub guesses: Option<Arc<Limiter>>,
     /// Counts of requests that no route takes.
@@ -142,7 +147,11 @@ impl Snapshot {
         };
         let guesses = spec.limits.failed_proofs_per_ip.map(|rate| {
             let (name, per) = (FAILED_PROOFS.to_owned(), vec![spec::Key::Ip]);
-            lasting.limiters.get(&spec::RateLimit { name, per, rate, burst: None })
+            lasting.limiters.get(&spec::RateLimit { name, per, rate, burst: None, shared: false })
+        });
+        let remote = spec.shared_limits.as_ref().map(|wanted| {
+            let known = before.and_then(|before| before.remote.clone()).filter(|known| known.spec == *wanted);
+            known.unwrap_or_else(|| Arc::new(Remote::new(wanted, lasting.metrics.judged_alone.clone())))
         });
         Ok(Self {
             number: before.map_or(1, |before| before.number + 1),
@@ -154,6 +163,8 @@ impl Snapshot {
             upstreams,
             ways,
             cache,
+            quotas: quotas(spec, lasting),
+            remote,
             guesses,
             unmatched: lasting.metrics.route(UNMATCHED),
             head_limits: HeadLimits {
@@ -165,6 +176,20 @@ impl Snapshot {
             stamps,
         })
     }
+}
+
+fn quotas(spec: &spec::Gateway, lasting: &Lasting) -> HashMap<String, Arc<Quota>> {
+    let mut quotas = HashMap::new();
+    for (way, auth) in &spec.auth {
+        let spec::Auth::ApiKey { consumers, .. } = auth else { continue };
+        for (consumer, key) in consumers {
+            let name = quota_name(way, consumer);
+            if let Some(quota) = key.quota {
+                quotas.insert(name.clone(), lasting.limiters.quota(&name, quota));
+            }
+        }
+    }
+    quotas
 }
 
 /// Gives an error from a file its line.

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use tessera_kernel::Span;
 
+use super::rate::PerTime;
+
 /// A way to prove who one is.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -120,6 +122,9 @@ pub struct ApiKey {
     /// Its roles.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roles: Vec<String>,
+    /// How many requests it has in each minute, hour or day of the calendar (UTC), over all routes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota: Option<PerTime>,
 }
 
 /// Somebody with a password.

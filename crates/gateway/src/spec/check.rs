@@ -44,6 +44,13 @@ pub fn check(gateway: &Gateway) -> Result<(), Fault> {
     })?;
     gateway.listeners.iter().try_for_each(check_listener)?;
     check_limits(gateway)?;
+    if let Some(shared) = &gateway.shared_limits {
+        let is_known =
+            ["redis://", "redis+cluster://", "redis+unix://"].iter().any(|start| shared.redis.starts_with(start));
+        ensure(is_known, &["shared_limits", "redis"], || {
+            "this is no Redis; write redis://host:6379 or redis+cluster://a:6379,b:6379".into()
+        })?;
+    }
     gateway.auth.iter().try_for_each(|(name, auth)| check_auth(name, auth))?;
     gateway.upstreams.iter().try_for_each(|(name, upstream)| check_upstream(name, upstream))?;
     let mut names = BTreeSet::new();
@@ -123,6 +130,8 @@ fn check_auth(name: &str, auth: &Auth) -> Result<(), Fault> {
                 ensure(key.hashes.iter().all(good), &["auth", name, consumer, "hashes"], || {
                     "a hash is 64 hexadecimal digits; `tessera gateway hash-key` prints one".into()
                 })?;
+                let is_long = key.quota.is_none_or(|quota| quota.period.0.as_secs() >= 1);
+                ensure(is_long, &["auth", name, consumer, "quota"], || "a quota is for 1s at least".into())?;
             }
             Ok(())
         }
@@ -226,6 +235,13 @@ fn check_route(gateway: &Gateway, route: &Route) -> Result<(), Fault> {
         &at("match"),
         || "a match by claims or roles needs `access`, which says who proves them".into(),
     )?;
+    let together = route.rate_limits.iter().find(|limit| limit.shared && gateway.shared_limits.is_none());
+    if let Some(limit) = together {
+        return fault(
+            &["routes", name, "rate_limits", &limit.name],
+            "`shared` needs `shared_limits`, which names a Redis".into(),
+        );
+    }
     check_rates(route, &parameters)
 }
 

@@ -65,6 +65,29 @@ impl Default for Limits {
     }
 }
 
+/// A Redis with which several gateways count together: quotas, and rates with `shared`. Where it does not answer each
+/// counts by itself.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SharedLimits {
+    /// Its URL: `redis://host:6379`, or `redis+cluster://a:6379,b:6379`.
+    pub redis: String,
+    /// How long a request waits for it.
+    #[serde(default = "shared_timeout")]
+    pub timeout: Span,
+    /// What its keys begin with; gateways with the same one count together.
+    #[serde(default = "shared_prefix")]
+    pub prefix: String,
+}
+
+fn shared_timeout() -> Span {
+    Span::from_millis(50)
+}
+
+fn shared_prefix() -> String {
+    "tessera:gateway".into()
+}
+
 /// One line for each request.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]

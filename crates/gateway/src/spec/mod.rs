@@ -28,7 +28,7 @@ pub use cache::{Cache, CacheDisk, CacheQuery, RouteCache};
 pub use check::check;
 pub use compress::Compress;
 pub use key::Key;
-pub use limits::{AccessLog, Limits, LogFormat};
+pub use limits::{AccessLog, Limits, LogFormat, SharedLimits};
 pub use listener::{Certificate, ClientCertificates, Listener, Tls, TlsProfile};
 pub use load::{Environment, Loaded, json_schema, load, load_file};
 pub use matching::{Matcher, Text};
@@ -61,6 +61,9 @@ pub struct Gateway {
     /// What holds for every request and connection.
     #[serde(default)]
     pub limits: Limits,
+    /// A Redis with which several gateways count together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared_limits: Option<SharedLimits>,
     /// One line for each request.
     #[serde(default)]
     pub access_log: AccessLog,

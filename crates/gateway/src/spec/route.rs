@@ -232,6 +232,9 @@ pub struct RateLimit {
     /// How many at once; the number of `rate` where it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub burst: Option<u64>,
+    /// Whether all gateways with the same `shared_limits` count together.
+    #[serde(default)]
+    pub shared: bool,
 }
 
 /// What is refused first when there is too much to do.

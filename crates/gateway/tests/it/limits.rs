@@ -1,5 +1,6 @@
 //! How often, how many at once, and what is shed first.
 
+use tessera_gateway::auth::hash_key;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -185,4 +186,87 @@ async fn a_slow_body_is_not_given_the_time_of_a_head() {
     let mut rest = Vec::new();
     let ended = tokio::time::timeout(TIMEOUT, stream.read_to_end(&mut rest)).await;
     assert!(ended.is_ok(), "it is closed by the body's deadline");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gateways_count_together_in_redis_and_alone_without_it() {
+    let mut redis = tessera_testkit::redis::start();
+    let config = format!(
+        r#"
+shared_limits: {{ redis: "{}", timeout: 5s }}
+auth: {{ shops: {{ api_key: {{ consumers: {{ shop: {{ hashes: [{}], quota: 4/d }} }} }} }} }}
+routes:
+  - name: limited
+    match: {{ path: "/t/{{tenant}}" }}
+    respond: {{ body: ok }}
+    rate_limits: [{{ name: tenant, per: [path:tenant], rate: 3/h, shared: true }}]
+  - {{ name: own, match: {{ path: /own }}, respond: {{ body: ok }}, rate_limits: [{{ name: own, rate: 1/h }}] }}
+  - {{ name: shop, match: {{ path: /shop }}, respond: {{ body: ok }}, access: {{ by: [shops] }} }}
+"#,
+        redis.url(),
+        hash_key("key-of-the-shop")
+    );
+    let doors = [Door::open(&config).await, Door::open(&config).await];
+    let ask = |door: usize, path: &'static str| {
+        let door = &doors[door];
+        async move { door.get(path, &[("x-api-key", "key-of-the-shop")]).await }
+    };
+    for (door, remaining) in [(0, "2"), (1, "1"), (0, "0")] {
+        let answer = ask(door, "/t/a").await;
+        assert_eq!((answer.status, answer.header("ratelimit-remaining")), (200, remaining));
+    }
+    for door in [0, 1] {
+        let refused = ask(door, "/t/a").await;
+        let retry: u64 = refused.header("retry-after").parse().unwrap();
+        assert!(refused.status == 429 && (1_100..=1_200).contains(&retry), "a third of an hour: {retry}");
+        assert_eq!(ask(door, "/t/b").await.status, 200, "another caller");
+        assert_eq!(ask(door, "/own").await.status, 200, "each its own");
+    }
+    for (door, status) in [(0, 200), (1, 200), (1, 200), (0, 200), (0, 429), (1, 429)] {
+        assert_eq!(ask(door, "/shop").await.status, status);
+    }
+    assert!(!doors[0].metrics().contains("judged_alone_total 1"));
+    // Without Redis nobody is refused for that, and each gateway counts by itself.
+    redis.kill();
+    for status in [200, 200, 200, 429] {
+        assert_eq!(ask(0, "/t/a").await.status, status);
+    }
+    assert_eq!(ask(1, "/t/a").await.status, 200);
+    assert!(doors[0].metrics().contains("tessera_gateway_shared_limits_judged_alone_total 4"));
+    // When it is back it decides again.
+    redis.start_again_empty();
+    let back = async {
+        while ask(0, "/t/a").await.status != 200 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(TIMEOUT, back).await.expect("it is asked again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_has_a_quota_over_all_routes_and_reloads() {
+    let door = Door::open(&format!(
+        r#"
+auth: {{ shops: {{ api_key: {{ consumers: {{ shop: {{ hashes: [{}], quota: 3/d }}, other: {{ hashes: [{}] }} }} }} }} }}
+routes:
+  - {{ name: one, match: {{ path: /one }}, respond: {{ body: ok }}, access: {{ by: [shops] }} }}
+  - {{ name: two, match: {{ path: /two }}, respond: {{ body: ok }}, access: {{ by: [shops] }} }}
+"#,
+        hash_key("shop"),
+        hash_key("other")
+    ))
+    .await;
+    assert_eq!(door.get("/one", &[("x-api-key", "shop")]).await.header("ratelimit-remaining"), "2");
+    assert_eq!(door.get("/two", &[("x-api-key", "shop")]).await.header("ratelimit-remaining"), "1");
+    let text = std::fs::read_to_string(door.file()).unwrap();
+    std::fs::write(door.file(), text.replace("name: two", "name: second")).unwrap();
+    door.gateway.reloader.reload().await.unwrap();
+    assert_eq!(door.get("/one", &[("x-api-key", "shop")]).await.header("ratelimit-remaining"), "0");
+    let refused = door.get("/one", &[("x-api-key", "shop")]).await;
+    assert_eq!((refused.status, refused.code().as_str()), (429, "gateway.rate_limited"));
+    let now_s = tessera_kernel::Clock::now(&*door.clock).micros() / 1_000_000;
+    assert_eq!(refused.header("retry-after"), (86_400 - now_s % 86_400).to_string(), "until midnight");
+    assert_eq!(door.get("/one", &[("x-api-key", "other")]).await.status, 200);
+    door.clock.advance(std::time::Duration::from_secs(86_400));
+    assert_eq!(door.get("/one", &[("x-api-key", "shop")]).await.status, 200, "a new day");
 }
