@@ -79,18 +79,20 @@ impl Fetcher {
     /// The body of an URL and how long it is fresh.
     async fn get(&self, url: &str) -> Result<(Vec<u8>, Duration), String> {
         let request = self.client.get(url).timeout(FETCH_TIMEOUT);
+        let url = url.to_owned();
         let fetching = async move {
-            let mut answer = request.send().await.map_err(|error| error.without_url().to_string())?;
+            let failed = |error: reqwest::Error| format!("`{url}`: {}", error.without_url());
+            let mut answer = request.send().await.map_err(failed)?;
             if !answer.status().is_success() {
-                return Err(format!("it answered {}", answer.status()));
+                return Err(format!("`{url}` answered {}", answer.status()));
             }
             let fresh =
                 answer.headers().get(http::header::CACHE_CONTROL).and_then(|value| max_age(value.to_str().ok()?));
             let mut body = Vec::new();
-            while let Some(chunk) = answer.chunk().await.map_err(|error| error.without_url().to_string())? {
+            while let Some(chunk) = answer.chunk().await.map_err(failed)? {
                 body.extend_from_slice(&chunk);
                 if body.len() > MAX_BYTES {
-                    return Err(format!("it is larger than {MAX_BYTES} bytes"));
+                    return Err(format!("`{url}` is larger than {MAX_BYTES} bytes"));
                 }
             }
             Ok((body, fresh.unwrap_or(FRESH).clamp(FRESH_AT_LEAST, FRESH_AT_MOST)))
@@ -104,6 +106,42 @@ fn max_age(cache_control: &str) -> Option<Duration> {
     directives.find_map(|one| one.strip_prefix("max-age=")?.parse().ok()).map(Duration::from_secs)
 }
 
+/// Where a key set is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// At this URL.
+    Url(String),
+    /// Where this issuer says (OpenID Connect Discovery 1.0).
+    Issuer(String),
+}
+
+/// What of an issuer's own document is read.
+#[derive(serde::Deserialize)]
+struct Discovery {
+    issuer: String,
+    jwks_uri: String,
+}
+
+impl Source {
+    async fn url(&self, fetcher: &Fetcher) -> Result<String, String> {
+        let name = match self {
+            Self::Url(url) => return Ok(url.clone()),
+            Self::Issuer(name) => name,
+        };
+        let address = format!("{}/.well-known/openid-configuration", name.trim_end_matches('/'));
+        let (body, _) = fetcher.get(&address).await?;
+        let found: Discovery = serde_json::from_slice(&body).map_err(|error| format!("`{address}`: {error}"))?;
+        // Otherwise one issuer could speak for another (4.3 there).
+        if found.issuer != *name {
+            return Err(format!("`{address}` is about another issuer, `{}`", found.issuer));
+        }
+        if name.starts_with("https:") && !found.jwks_uri.starts_with("https:") {
+            return Err(format!("`{}` is not https", found.jwks_uri));
+        }
+        Ok(found.jwks_uri)
+    }
+}
+
 /// The key set of an issuer. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Jwks(Arc<Inner>);
@@ -111,7 +149,7 @@ pub(super) struct Jwks(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     provider: String,
-    url: String,
+    source: Source,
     algorithms: Vec<Algorithm>,
     state: Mutex<State>,
     /// `state.number`, to be read without a lock.
@@ -136,10 +174,10 @@ struct State {
 }
 
 impl Jwks {
-    pub(super) fn new(provider: &str, url: &str, algorithms: &[Algorithm]) -> Self {
+    pub(super) fn new(provider: &str, source: Source, algorithms: &[Algorithm]) -> Self {
         Self(Arc::new(Inner {
             provider: provider.to_owned(),
-            url: url.to_owned(),
+            source,
             algorithms: algorithms.to_vec(),
             state: Mutex::default(),
             number: AtomicU64::new(0),
@@ -202,7 +240,10 @@ impl Jwks {
         }
         let (this, with) = (self.clone(), fetcher.clone());
         let task = fetcher.handle.spawn(async move {
-            let fetched = with.get(&this.0.url).await;
+            let fetched = match this.0.source.url(&with).await {
+                Ok(url) => with.get(&url).await,
+                Err(reason) => Err(reason),
+            };
             let read = fetched.and_then(|(body, fresh)| {
                 let digest = digest(&SHA256, &body).as_ref().to_vec();
                 Ok((read_set(&body, &this.0.algorithms)?, digest, fresh))

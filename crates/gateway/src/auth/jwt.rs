@@ -9,7 +9,7 @@ use jsonwebtoken::DecodingKey;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::jwks::Jwks;
+use super::jwks::{Jwks, Source};
 use super::{Identity, Proof, Shown, Way, credentials};
 use crate::Error;
 use crate::spec::{Algorithm, Auth, JwtKey};
@@ -62,13 +62,18 @@ impl Jwt {
         let Auth::Jwt { issuer, audience, keys, jwks, algorithms, leeway, roles_claim } = spec else {
             return Err(Error::Internal("not a way by tokens".into()));
         };
+        let source = match (jwks, issuer) {
+            (Some(url), _) => Some(Source::Url(url.clone())),
+            (None, Some(issuer)) if keys.is_empty() => Some(Source::Issuer(issuer.clone())),
+            _ => None,
+        };
         Ok(Self {
             issuer: issuer.clone(),
             audience: audience.clone(),
             leeway_s: i64::try_from(leeway.0.as_secs()).unwrap_or(i64::MAX),
             roles_claim: roles_claim.clone(),
             fixed: keys.iter().map(|key| read_key(key, folder)).collect::<Result<_, _>>()?,
-            fetched: jwks.as_ref().map(|url| Jwks::new(name, url, algorithms)),
+            fetched: source.map(|source| Jwks::new(name, source, algorithms)),
         })
     }
 

@@ -16,7 +16,7 @@ use super::rate::PerTime;
 pub enum Auth {
     /// A signed token in `authorization: Bearer …`.
     Jwt {
-        /// What `iss` must be.
+        /// What `iss` must be. Without `keys` and `jwks` its key set is found by OpenID Connect discovery.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         issuer: Option<String>,
         /// Any of these must be in `aud`; whatever is there where it is empty.
@@ -25,7 +25,7 @@ pub enum Auth {
         /// Keys that are written here or lie in files.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         keys: Vec<JwtKey>,
-        /// The URL of the issuer's key set.
+        /// The URL of the issuer's key set; found by discovery where it is left out.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         jwks: Option<String>,
         /// Algorithms that keys of the key set may be used with.

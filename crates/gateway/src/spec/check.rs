@@ -107,15 +107,15 @@ fn check_limits(gateway: &Gateway) -> Result<(), Fault> {
 fn check_auth(name: &str, auth: &Auth) -> Result<(), Fault> {
     check_name(&["auth", name], name)?;
     match auth {
-        Auth::Jwt { keys, jwks, algorithms, .. } => {
-            ensure(!keys.is_empty() || jwks.is_some(), &["auth", name], || {
-                "jwt needs `keys` or `jwks` to check signatures with".into()
+        Auth::Jwt { issuer, keys, jwks, algorithms, .. } => {
+            let is_url = |url: &str| url.starts_with("https://") || url.starts_with("http://");
+            let is_found = issuer.as_deref().is_some_and(is_url);
+            ensure(!keys.is_empty() || jwks.is_some() || is_found, &["auth", name], || {
+                "jwt needs `keys`, `jwks` or an `issuer` with a URL to check signatures with".into()
             })?;
-            if let Some(url) = jwks {
-                ensure(url.starts_with("https://") || url.starts_with("http://"), &["auth", name, "jwks"], || {
-                    format!("`{url}` is not an http or https URL")
-                })?;
-            }
+            ensure(jwks.as_deref().is_none_or(is_url), &["auth", name, "jwks"], || {
+                format!("`{}` is not an http or https URL", jwks.as_deref().unwrap_or_default())
+            })?;
             ensure(!algorithms.contains(&super::Algorithm::HS256), &["auth", name, "algorithms"], || {
                 "HS256 cannot be used with a key set, whose keys are public; list it under `keys` with a secret".into()
             })?;

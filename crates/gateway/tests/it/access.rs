@@ -419,3 +419,43 @@ routes: [{{ name: open, match: {{ path: /* }}, upstream: s, access: {{ by: [main
     assert_eq!(ask(&door, "/", &token).await.0, 200);
     assert_eq!(door.get("/", &[("authorization", "Digest x")]).await.status, 200, "another scheme is none of ours");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_issuer_says_itself_where_its_keys_are() {
+    let issuer = Arc::new(Issuer::new());
+    let keys = issuer.clone();
+    let address: Arc<std::sync::OnceLock<String>> = Arc::default();
+    let own = address.clone();
+    let service = Service::start(move |got| {
+        let own = own.get().cloned().unwrap_or_default();
+        match got.uri.as_str() {
+            "/.well-known/openid-configuration" => {
+                reply(200, &json!({ "issuer": own, "jwks_uri": format!("{own}/some/keys") }).to_string())
+            }
+            "/other/.well-known/openid-configuration" => {
+                reply(200, &json!({ "issuer": own, "jwks_uri": format!("{own}/some/keys") }).to_string())
+            }
+            "/some/keys" => reply(200, &json!({ "keys": [keys.ed_jwk("ed")] }).to_string()),
+            _ => reply(404, ""),
+        }
+    })
+    .await;
+    address.set(service.url()).unwrap();
+    let door = Door::open(&format!(
+        r#"
+auth:
+  found: {{ jwt: {{ issuer: "{0}" }} }}
+  impostor: {{ jwt: {{ issuer: "{0}/other" }} }}
+routes:
+  - {{ name: found, match: {{ path: /found }}, respond: {{ body: ok }}, access: {{ by: [found] }} }}
+  - {{ name: impostor, match: {{ path: /impostor }}, respond: {{ body: ok }}, access: {{ by: [impostor] }} }}
+"#,
+        service.url()
+    ))
+    .await;
+    let token = |iss: &str| issuer.ed_token("ed", &claims(&door, json!({ "iss": iss })));
+    assert_eq!(ask(&door, "/found", &token(&service.url())).await.0, 200);
+    assert_eq!(ask(&door, "/found", &token("https://evil.example")).await.0, 401);
+    let other = token(&format!("{}/other", service.url()));
+    assert_eq!(ask(&door, "/impostor", &other).await, (503, "gateway.keys_unavailable".into()));
+}

@@ -50,7 +50,7 @@ fn what_is_wrong_is_told_with_line_and_remedy() {
         ),
         (
             format!("version: 1\n{listener}routes: []\nauth: {{ a: {{ jwt: {{}} }} }}\n"),
-            "g.yaml:4: jwt needs `keys` or `jwks`",
+            "g.yaml:4: jwt needs `keys`, `jwks` or an `issuer`",
         ),
         (
             format!(
