@@ -6,6 +6,7 @@ mod jwks;
 mod jwt;
 mod mtls;
 mod remembered;
+mod signer;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ pub use api_key::{hash_key, quota_name};
 pub use basic::hash_password;
 pub use jwks::Fetcher;
 pub use remembered::Remembered;
+pub use signer::{SignedTokens, Signer};
 
 use crate::Error;
 use crate::limit::Limiter;

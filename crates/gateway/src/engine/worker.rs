@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use super::accept;
 use crate::access_log::PAGE_BYTES;
-use crate::auth::{Fetcher, Remembered};
+use crate::auth::{Fetcher, Remembered, SignedTokens};
 use crate::domain::balance::mix;
 use crate::limit::{Connections, Gate};
 use crate::metrics::Metrics;
@@ -87,6 +87,8 @@ pub struct Worker {
     pub pools: Rc<Pools>,
     /// Proofs that were checked.
     pub remembered: Remembered,
+    /// Tokens that say who asks.
+    pub signed: SignedTokens,
     /// Cancelled when no new requests are taken.
     pub draining: CancellationToken,
     /// Everything that is under way.
@@ -166,6 +168,7 @@ pub(super) async fn run(start: Start) {
         shared,
         pools: Rc::default(),
         remembered: Remembered::default(),
+        signed: SignedTokens::default(),
         draining: draining.clone(),
         tracker: TaskTracker::new(),
         snapshot: RefCell::new(Rc::new(Serving(snapshot.clone()))),

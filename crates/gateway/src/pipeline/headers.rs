@@ -53,7 +53,7 @@ pub(super) fn for_upstream(exchange: &mut Exchange, route: &Route) {
     let asks_trailers = exchange.head.headers.get(TE).is_some_and(|te| te.as_bytes().eq_ignore_ascii_case(b"trailers"));
     let headers = &mut exchange.head.headers;
     strip_hops(headers);
-    strip_lookalikes(headers, route);
+    strip_lookalikes(headers, route, exchange.snapshot.signer.as_ref().map(|signer| &signer.header));
     headers.remove(EXPECT);
     // Trailers end here: a service that takes them for headers would believe what they say of who asks.
     headers.remove(TRAILER);
@@ -88,10 +88,10 @@ pub(super) fn for_upstream(exchange: &mut Exchange, route: &Route) {
 }
 
 /// Takes away what a service may take for a header that the gateway vouches for, or that the route sets or takes away.
-fn strip_lookalikes(headers: &mut HeaderMap, route: &Route) {
+fn strip_lookalikes(headers: &mut HeaderMap, route: &Route, token: Option<&HeaderName>) {
     let Edits { remove, set, add } = &route.request_headers;
     let secrets = route.access.iter().flat_map(|access| &access.ways).filter_map(|way| way.secret_header());
-    let edited = remove.iter().chain(set.iter().chain(add).map(|(name, _)| name)).chain(secrets);
+    let edited = remove.iter().chain(set.iter().chain(add).map(|(name, _)| name)).chain(secrets).chain(token);
     let edited: Vec<&HeaderName> = edited.collect();
     let is_taken = |name: &str| {
         is_taken_for_ours(name)
@@ -145,7 +145,17 @@ fn set_identity(exchange: &mut Exchange, route: &Route) {
     if let Some(access) = &route.access {
         access.ways.iter().filter_map(|way| way.secret_header()).for_each(|name| drop(headers.remove(name)));
     }
+    let signer = exchange.snapshot.signer.clone();
+    if let Some(signer) = &signer {
+        headers.remove(&signer.header);
+    }
     let Some(identity) = &exchange.identity else { return };
+    if let (Some(signer), Some(upstream)) = (&signer, &exchange.record.upstream) {
+        let now_s = exchange.worker.shared.clock.now().micros().div_euclid(1_000_000);
+        if let Some(token) = exchange.worker.signed.get(signer, identity, upstream, now_s) {
+            headers.insert(signer.header.clone(), token);
+        }
+    }
     // A comma within a role would make two of it, and what is trimmed on the way another name.
     let list = |texts: &[String], between: &str, parting: &[u8]| {
         texts.iter().map(|text| header_text(text, parting)).collect::<Vec<_>>().join(between)

@@ -15,6 +15,7 @@ mod inflate;
 mod inside;
 mod limits;
 mod mirror;
+mod own;
 mod respond;
 mod tunnel;
 
@@ -181,6 +182,9 @@ async fn pass(
     identify::identify(exchange)?;
     if let Some(fault) = fault {
         return Err(error_of(fault));
+    }
+    if let Some(document) = own::document(exchange) {
+        return Ok(document);
     }
     choose::find_route(exchange).await?;
     let snapshot = exchange.snapshot.clone();

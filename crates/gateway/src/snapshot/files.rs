@@ -53,13 +53,19 @@ pub fn files(spec: &spec::Gateway, folder: &Path) -> Vec<PathBuf> {
     let listeners = listeners.flat_map(|tls| tls::files(tls, folder));
     let ways = spec.auth.values().flat_map(|auth| of_auth(auth, folder));
     let upstreams = spec.upstreams.values().flat_map(|upstream| of_upstream(upstream, folder));
-    listeners.chain(ways).chain(upstreams).collect()
+    listeners.chain(ways).chain(upstreams).chain(of_signer(spec, folder)).collect()
 }
 
 /// The files of a way to prove who one is.
 pub(super) fn of_auth(auth: &spec::Auth, folder: &Path) -> Vec<PathBuf> {
     let spec::Auth::Jwt { keys, .. } = auth else { return Vec::new() };
     keys.iter().filter_map(|key| key.file.as_ref()).map(|file| folder.join(file)).collect()
+}
+
+/// The file of the key that signs who asks.
+pub(super) fn of_signer(spec: &spec::Gateway, folder: &Path) -> Vec<PathBuf> {
+    let key = spec.signed_identity.iter().filter_map(|signed| signed.key.as_ref());
+    key.map(|file| folder.join(file)).collect()
 }
 
 /// The files of an upstream's TLS. Those of its endpoints are followed where they are read.

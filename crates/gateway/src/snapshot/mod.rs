@@ -24,6 +24,7 @@ use crate::access_log::Sink;
 use crate::auth::Way;
 use crate::cache::Store;
 use crate::auth::{Way, quota_name};
+use crate::auth::{Signer, Way, quota_name};
 use crate::domain::framing::HeadLimits;
 use crate::limit::{Gate, Limiter, Limiters, Quota, Remote};
 use crate::metrics::{Metrics, RouteStats, UNMATCHED};
@@ -56,6 +57,8 @@ pub struct Snapshot {
     pub quotas: HashMap<String, Arc<Quota>>,
     /// The Redis of shared limits.
     pub remote: Option<Arc<Remote>>,
+    /// Signs who asks, for services.
+    pub signer: Option<Arc<Signer>>,
     /// How often an address may show what does not hold.
     pub guesses: Option<Arc<Limiter>>,
     /// Counts of requests that no route takes.
@@ -153,6 +156,15 @@ impl Snapshot {
             let known = before.and_then(|before| before.remote.clone()).filter(|known| known.spec == *wanted);
             known.unwrap_or_else(|| Arc::new(Remote::new(wanted, lasting.metrics.judged_alone.clone())))
         });
+        let signer = spec.signed_identity.as_ref().map(|wanted| {
+            let known = before.and_then(|before| before.signer.as_ref());
+            match known.filter(|known| known.spec == *wanted && stays(files::of_signer(spec, folder))) {
+                Some(known) => Ok(known.clone()),
+                None => Signer::new(wanted, folder, known.map(|known| &**known))
+                    .map(Arc::new)
+                    .map_err(|error| at(loaded, &["signed_identity", "key"], error)),
+            }
+        });
         Ok(Self {
             number: before.map_or(1, |before| before.number + 1),
             spec: spec.clone(),
@@ -165,6 +177,7 @@ impl Snapshot {
             cache,
             quotas: quotas(spec, lasting),
             remote,
+            signer: signer.transpose()?,
             guesses,
             unmatched: lasting.metrics.route(UNMATCHED),
             head_limits: HeadLimits {

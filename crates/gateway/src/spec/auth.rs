@@ -82,6 +82,39 @@ fn realm() -> String {
     "gateway".into()
 }
 
+/// Who asks, for services, in a signed token (JWT, EdDSA) beside the `x-auth-…` headers. Its `aud` is the upstream's name.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SignedIdentity {
+    /// What its `iss` is: the gateway's URL.
+    pub issuer: String,
+    /// The header; what callers send under it is taken away.
+    #[serde(default = "token_header")]
+    pub header: String,
+    /// How long a token holds at most.
+    #[serde(default = "token_lifetime")]
+    pub lifetime: Span,
+    /// An Ed25519 key as a PEM file (`openssl genpkey -algorithm ed25519`), the same for all gateways that speak as this issuer; left
+    /// out, each process makes its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<PathBuf>,
+    /// The path on every listener where the key set is, for services.
+    #[serde(default = "token_key_set")]
+    pub key_set: String,
+}
+
+fn token_header() -> String {
+    "x-auth-token".into()
+}
+
+fn token_lifetime() -> Span {
+    Span::from_secs(60)
+}
+
+fn token_key_set() -> String {
+    "/.well-known/gateway-keys.json".into()
+}
+
 /// How a token is signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
 pub enum Algorithm {

@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 
 use super::explain::hint;
 use super::upstream::MAX_WEIGHT;
-use super::{Access, Auth, Balance, Gateway, Headers, Key, Listener, Matcher, Route, Template, Text, Upstream};
+use super::{
+    Access, Auth, Balance, Gateway, Headers, Key, Listener, Matcher, Route, SignedIdentity, Template, Text, Upstream,
+};
 use crate::domain::path::is_normal;
 use crate::domain::path_tree::Pattern;
 
@@ -49,6 +51,17 @@ pub fn check(gateway: &Gateway) -> Result<(), Fault> {
             ["redis://", "redis+cluster://", "redis+unix://"].iter().any(|start| shared.redis.starts_with(start));
         ensure(is_known, &["shared_limits", "redis"], || {
             "this is no Redis; write redis://host:6379 or redis+cluster://a:6379,b:6379".into()
+        })?;
+    }
+    if let Some(signed) = &gateway.signed_identity {
+        let SignedIdentity { issuer, header, lifetime, key_set, .. } = signed;
+        ensure(!issuer.is_empty(), &["signed_identity", "issuer"], || "an issuer has a name, such as its URL".into())?;
+        check_header(&["signed_identity", "header"], header)?;
+        ensure((1..=3_600).contains(&lifetime.0.as_secs()), &["signed_identity", "lifetime"], || {
+            "lifetime must be 1s to 1h".into()
+        })?;
+        ensure(key_set.starts_with('/') && is_normal(key_set), &["signed_identity", "key_set"], || {
+            format!("`{key_set}` is not a path; write one such as /.well-known/gateway-keys.json")
         })?;
     }
     gateway.auth.iter().try_for_each(|(name, auth)| check_auth(name, auth))?;

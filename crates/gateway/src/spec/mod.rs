@@ -25,6 +25,7 @@ use crate::domain::cidr::Cidr;
 
 pub use auth::{Algorithm, ApiKey, Auth, JwtKey, User};
 pub use cache::{Cache, CacheDisk, CacheQuery, RouteCache};
+pub use auth::{Algorithm, ApiKey, Auth, JwtKey, SignedIdentity, User};
 pub use check::check;
 pub use compress::Compress;
 pub use key::Key;
@@ -70,6 +71,9 @@ pub struct Gateway {
     /// Ways to prove who one is, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub auth: BTreeMap<String, Auth>,
+    /// Who asks, for services, in a signed token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed_identity: Option<SignedIdentity>,
     /// The services behind the gateway, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub upstreams: BTreeMap<String, Upstream>,

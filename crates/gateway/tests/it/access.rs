@@ -459,3 +459,65 @@ routes:
     let other = token(&format!("{}/other", service.url()));
     assert_eq!(ask(&door, "/impostor", &other).await, (503, "gateway.keys_unavailable".into()));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn services_can_check_who_asks() {
+    let service = Service::start(|got| reply(200, got.header("x-auth-token"))).await;
+    let config = |more: &str| {
+        format!(
+            r#"
+signed_identity: {{ issuer: https://gateway.example, lifetime: 60s{more} }}
+auth:
+  main: {{ jwt: {{ keys: [{{ id: hs, algorithm: HS256, secret: {SECRET} }}] }} }}
+upstreams: {{ orders: {{ endpoints: ["{0}"] }}, other: {{ endpoints: ["{0}"] }} }}
+routes:
+  - {{ name: open, match: {{ path: /* }}, upstream: orders, access: {{ by: [main], anonymous: true }} }}
+  - {{ name: other, match: {{ path: /other }}, upstream: other, access: {{ by: [main] }} }}
+"#,
+            service.url()
+        )
+    };
+    let folder = tempfile::tempdir().unwrap();
+    openssl(folder.path(), "genpkey -algorithm ed25519 -out own.key");
+    let door = Door::open_in(folder, &config(", key: own.key")).await;
+    let given = sign(
+        Algorithm::HS256,
+        Some("hs"),
+        &claims(&door, json!({ "roles": ["a,b"] })),
+        &EncodingKey::from_secret(SECRET.as_bytes()),
+    );
+    let token = ask(&door, "/", &given).await.1;
+    assert_eq!(ask(&door, "/", &given).await.1, token, "made once");
+    assert_ne!(ask(&door, "/other", &given).await.1, token, "each upstream has its own");
+    // Nobody has none, whatever he says.
+    let forged = [("x-auth-token", token.as_str()), ("x_auth_token", token.as_str())];
+    assert_eq!(door.get("/", &forged).await.body, "");
+    assert!(service.last().headers.keys().all(|name| !name.as_str().ends_with("token")));
+    let keys = door.get("/.well-known/gateway-keys.json", &[]).await;
+    assert_eq!((keys.status, keys.header("content-type")), (200, "application/json"));
+    assert!(!keys.body.contains("\"d\""), "{}", keys.body);
+    // A service that is a gateway itself checks it by the key set of the first.
+    let inner = Door::open(&format!(
+        r#"
+auth:
+  outer: {{ jwt: {{ issuer: https://gateway.example, audience: [orders], jwks: "{}" }} }}
+routes: [{{ name: any, match: {{ path: /* }}, respond: {{ body: ok }}, access: {{ by: [outer], roles: ["a,b"], scopes: [read], claims: {{ sub: ann }} }} }}]
+"#,
+        door.url("/.well-known/gateway-keys.json")
+    ))
+    .await;
+    assert_eq!(ask(&inner, "/", &token).await.0, 200);
+    let other = ask(&door, "/other", &given).await.1;
+    assert_eq!(ask(&inner, "/", &other).await.0, 401, "it is for another service");
+    inner.clock.advance(Duration::from_secs(120));
+    assert_eq!(ask(&inner, "/", &token).await.0, 401, "it is short-lived");
+    door.clock.advance(Duration::from_secs(40));
+    assert_ne!(ask(&door, "/", &given).await.1, token, "a new one in time");
+    // Without a file the key is the process's own, and a reload keeps it.
+    let door = Door::open(&config("")).await;
+    let before = door.get("/.well-known/gateway-keys.json", &[]).await.body;
+    let text = std::fs::read_to_string(door.file()).unwrap().replace("60s", "30s");
+    std::fs::write(door.file(), text).unwrap();
+    door.gateway.reloader.reload().await.unwrap();
+    assert_eq!(door.get("/.well-known/gateway-keys.json", &[]).await.body, before);
+}
