@@ -37,7 +37,7 @@ use tessera_service::{Component, Deps, Ready, Task, client};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
-use app::Reloader;
+use app::{Certificates, Reloader};
 use auth::Fetcher;
 use engine::{Engine, Shared};
 use limit::Connections;
@@ -54,6 +54,8 @@ pub struct Gateway {
     pub engine: Arc<Engine>,
     /// Reads its config again.
     pub reloader: Arc<Reloader>,
+    /// Has certificates issued.
+    pub certificates: Arc<Certificates>,
 }
 
 impl Gateway {
@@ -67,13 +69,14 @@ impl Gateway {
         for address in engine.addresses() {
             tracing::info!(%address, "the gateway listens");
         }
+        let certificates = Arc::new(Certificates::new(engine.clone()));
         let reloader = Arc::new(Reloader::new(engine.clone(), file.to_owned(), environment, lasting));
-        Ok(Self { engine, reloader })
+        Ok(Self { engine, reloader, certificates })
     }
 
     /// The admin API and the loops, which end the gateway when they are stopped.
     pub fn component(self, deps: &Deps) -> Component {
-        let Self { engine, reloader } = self;
+        let Self { engine, reloader, certificates } = self;
         let admin = http::Admin { engine: engine.clone(), reloader: reloader.clone(), keys: deps.keys.clone() };
         Component::new("gateway", "/gateway")
             .router(http::router(admin))
@@ -87,6 +90,12 @@ impl Gateway {
                 })
                 .front(),
             )
+            .task(Task::new("gateway-certificates", move |stop| jobs::renew(certificates, stop)))
+            .task(Task::new("gateway-proxy", move |stop| async move {
+                stop.cancelled().await;
+                engine.stop().await;
+                Ok(())
+            }))
     }
 }
 
@@ -96,7 +105,7 @@ fn start(file: &Path, deps: &Deps, environment: &Environment) -> Result<(Engine,
     let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let workers = loaded.gateway.workers.unwrap_or_else(cores);
     let metrics = Metrics::new(workers);
-    let lasting = Lasting { limiters: Arc::default(), metrics: metrics.clone() };
+    let lasting = Lasting { limiters: Arc::default(), metrics: metrics.clone(), acme: Arc::default() };
     let snapshot = Snapshot::build(&loaded, None, &lasting)?;
     let client = client::build().map_err(|error| Error::Internal(error.to_string()))?;
     let connections = Arc::new(Connections::default());

@@ -39,6 +39,8 @@ pub const CACHE_BYTES: &str = "tessera_gateway_cache_stored_bytes";
 /// Lines of the access log that could not be written.
 pub const LOG_LOST: &str = "tessera_gateway_access_log_lost_lines";
 
+/// Certificates asked for.
+pub const CERTIFICATES: &str = "tessera_gateway_certificates";
 /// Requests judged by one gateway alone under limits that are shared, since their Redis was away.
 pub const JUDGED_ALONE: &str = "tessera_gateway_shared_limits_judged_alone";
 
@@ -159,6 +161,8 @@ pub struct Metrics {
     pub cache_requests: Family<CacheLabels, Counter>,
     /// What is kept.
     pub cache_bytes: Family<CacheTier, Gauge>,
+    /// Certificates issued and refused by authorities.
+    pub certificates: Family<OutcomeLabels, Counter>,
     /// Lines of the access log that could not be written.
     pub log_lost: Counter,
     /// Requests judged by this gateway alone under limits that are shared.
@@ -179,6 +183,13 @@ pub struct ErrorLabels {
 pub struct UpstreamLabels {
     /// Its name.
     pub upstream: String,
+}
+
+/// Labels of a certificate that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OutcomeLabels {
+    /// `issued` or `refused`.
+    pub outcome: &'static str,
 }
 
 /// Labels of a reload.
@@ -218,6 +229,7 @@ impl Metrics {
             reloads: Family::default(),
             cache_requests: Family::default(),
             cache_bytes: Family::default(),
+            certificates: Family::default(),
             log_lost: Counter::default(),
             judged_alone: Counter::default(),
         }
@@ -254,6 +266,7 @@ impl Metrics {
             registry.register(RELOADS, "config files read", self.reloads.clone());
             registry.register(CACHE_REQUESTS, "requests of routes with a cache", self.cache_requests.clone());
             registry.register(CACHE_BYTES, "bytes of answers that are kept", self.cache_bytes.clone());
+            registry.register(CERTIFICATES, "certificates asked for", self.certificates.clone());
             registry.register(JUDGED_ALONE, "requests under shared limits judged alone", self.judged_alone.clone());
             registry.register(LOG_LOST, "lines of the access log that could not be written", self.log_lost.clone());
             registry.register_collector(Box::new(Routes { metrics: self.clone(), connections }));

@@ -1,7 +1,9 @@
-//! Use cases: read a config again, say which way a request would take.
+//! Use cases: read a config again, have certificates issued, say which way a request would take.
 
 pub mod changes;
+mod certificates;
 pub mod explain;
 mod reload;
 
+pub use certificates::Certificates;
 pub use reload::{Reloaded, Reloader};

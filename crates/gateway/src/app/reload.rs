@@ -132,6 +132,7 @@ impl Reloader {
         self.engine.swap(snapshot).await?;
         *self.before.lock().unwrap_or_else(PoisonError::into_inner) = Some(spec_before);
         self.lasting.limiters.tidy();
+        self.lasting.acme.tidy();
         self.lasting.metrics.tidy();
         Ok(reloaded)
     }

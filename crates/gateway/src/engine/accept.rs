@@ -23,7 +23,7 @@ use super::worker::{Serving, Worker};
 use super::{Body, LocalExecutor, Peer};
 use crate::limit::Place;
 use crate::pipeline;
-use crate::tls::names_of;
+use crate::tls::{PROOF_PROTOCOL, names_of};
 
 /// What an HTTP/2 connection begins with.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -77,6 +77,10 @@ async fn connection(
     // Errors here are the client's: it went away, or wants what the profile does not have.
     let Ok(Ok(stream)) = timeout(limits.head_timeout.0, TlsAcceptor::from(tls).accept(stream)).await else { return };
     let session = stream.get_ref().1;
+    if session.alpn_protocol().is_some_and(|protocol| protocol == PROOF_PROTOCOL) {
+        // The handshake was all that the authority wanted to see (RFC 8737).
+        return;
+    }
     let is_http2 = session.alpn_protocol().map(|protocol| protocol == b"h2");
     peer.certificate = session.peer_certificates().and_then(|chain| chain.first()).map(|first| names_of(first));
     serve(worker, snapshot, peer, stream, is_http2).await;

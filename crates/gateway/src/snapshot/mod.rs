@@ -29,7 +29,7 @@ use crate::domain::framing::HeadLimits;
 use crate::limit::{Gate, Limiter, Limiters, Quota, Remote};
 use crate::metrics::{Metrics, RouteStats, UNMATCHED};
 use crate::spec::{self, Loaded};
-use crate::tls;
+use crate::tls::{self, Acme, Slot};
 use crate::upstream::Upstream;
 
 /// A config compiled for serving.
@@ -53,6 +53,10 @@ pub struct Snapshot {
     pub ways: BTreeMap<String, Arc<Way>>,
     /// Answers that are kept.
     pub cache: Option<Arc<Store>>,
+    /// Certificates that an authority issues.
+    pub acme: Arc<Acme>,
+    /// Those of the listeners.
+    pub issued: Vec<Arc<Slot>>,
     /// Quotas by the consumer's name.
     pub quotas: HashMap<String, Arc<Quota>>,
     /// The Redis of shared limits.
@@ -80,6 +84,8 @@ pub struct Lasting {
     pub limiters: Arc<Limiters>,
     /// Counts by route.
     pub metrics: Metrics,
+    /// Certificates that an authority issues.
+    pub acme: Arc<Acme>,
 }
 
 impl Snapshot {
@@ -122,7 +128,7 @@ impl Snapshot {
             let config = listener.tls.as_ref().map(|tls| match known {
                 // The same one: sessions can be resumed.
                 Some((_, Some(known))) if stays(tls::files(tls, folder)) => Ok(known.clone()),
-                _ => tls::server_config(tls, folder).map(Arc::new),
+                _ => tls::server_config(tls, folder, &lasting.acme).map(Arc::new),
             });
             let keys = ["listeners", listener.address.as_str()];
             listeners.push((listener.address.clone(), config.transpose().map_err(|e| at(loaded, &keys, e))?));
@@ -132,6 +138,8 @@ impl Snapshot {
             routes.collect::<Result<_, _>>().map_err(|error| at(loaded, &["routes"], error))?;
         let cache = caching::store(spec, folder, before, lasting).map_err(|error| at(loaded, &["cache"], error))?;
         routes.iter_mut().for_each(|route| route.cache = Caching::new(&route.spec, cache.as_ref(), lasting));
+        let asked = spec.listeners.iter().filter_map(|listener| listener.tls.as_ref()?.acme.as_ref());
+        let issued = asked.map(|asked| lasting.acme.slot(asked, folder)).collect();
         let gates: HashMap<&str, &Arc<Gate>> = before
             .map(|before| before.routes.iter().map(|route| (&*route.name, &route.gate)).collect())
             .unwrap_or_default();
@@ -175,6 +183,8 @@ impl Snapshot {
             upstreams,
             ways,
             cache,
+            acme: lasting.acme.clone(),
+            issued,
             quotas: quotas(spec, lasting),
             remote,
             signer: signer.transpose()?,

@@ -91,9 +91,25 @@ fn check_listener(listener: &Listener) -> Result<(), Fault> {
         format!("`{address}` is not an address; write host and port, such as 0.0.0.0:8080 or [::]:8080")
     })?;
     let Some(tls) = &listener.tls else { return Ok(()) };
-    ensure(!tls.certificates.is_empty(), &["listeners", address, "certificates"], || {
-        "a listener with tls needs a certificate; add { chain: FILE, key: FILE }".into()
-    })
+    ensure(!tls.certificates.is_empty() || tls.acme.is_some(), &["listeners", address, "certificates"], || {
+        "a listener with tls needs a certificate; add { chain: FILE, key: FILE }, or `acme`".into()
+    })?;
+    let Some(acme) = &tls.acme else { return Ok(()) };
+    let keys = |key: &'static str| ["listeners", address, "acme", key];
+    let is_near = ["http://127.0.0.1:", "http://localhost:"].iter().any(|start| acme.directory.starts_with(start));
+    ensure(acme.directory.starts_with("https://") || is_near, &keys("directory"), || {
+        format!("`{}` is not the https URL of a directory", acme.directory)
+    })?;
+    ensure((1..=100).contains(&acme.domains.len()), &keys("domains"), || "acme needs 1 to 100 domains".into())?;
+    for domain in &acme.domains {
+        let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.".contains(c);
+        ensure(
+            domain.chars().all(good) && !domain.starts_with(['.', '-']) && domain.contains('.'),
+            &keys("domains"),
+            || format!("`{domain}` cannot be proven; write a whole name in small letters, without `*`"),
+        )?;
+    }
+    Ok(())
 }
 
 fn check_limits(gateway: &Gateway) -> Result<(), Fault> {

@@ -24,7 +24,11 @@ pub struct Tls {
     #[serde(default)]
     pub profile: TlsProfile,
     /// Certificates with their keys. The client's server name chooses; the first serves those that name none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub certificates: Vec<Certificate>,
+    /// A certificate that an authority issues and renews by itself (ACME).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acme: Option<Acme>,
     /// Certificates that clients show.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clients: Option<ClientCertificates>,
@@ -49,6 +53,45 @@ pub struct Certificate {
     pub chain: PathBuf,
     /// The private key.
     pub key: PathBuf,
+}
+
+/// A certificate by ACME. The account, the certificate and its key are kept in `folder`; it is renewed when a third of its
+/// time is left. By asking you agree to the terms of the authority.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Acme {
+    /// The URL of the authority's directory.
+    pub directory: String,
+    /// The names that the certificate is for.
+    pub domains: Vec<String>,
+    /// Where the authority may write to, such as `mailto:ops@example.com`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub contact: Vec<String>,
+    /// Where account, certificate and key are kept.
+    #[serde(default = "acme_folder")]
+    pub folder: PathBuf,
+    /// How the names are proven to be ours.
+    #[serde(default)]
+    pub challenge: AcmeChallenge,
+    /// Authorities that sign the directory's own certificate, as a PEM file; the public ones where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authorities: Option<PathBuf>,
+}
+
+fn acme_folder() -> PathBuf {
+    "acme".into()
+}
+
+/// How names are proven to be ours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum AcmeChallenge {
+    /// In a handshake on port 443 of each name, which this listener answers.
+    #[default]
+    #[serde(rename = "tls-alpn-01")]
+    TlsAlpn01,
+    /// By a document on port 80 of each name, which every listener without TLS answers.
+    #[serde(rename = "http-01")]
+    Http01,
 }
 
 /// Certificates of clients (mutual TLS).

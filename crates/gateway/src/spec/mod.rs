@@ -30,7 +30,7 @@ pub use check::check;
 pub use compress::Compress;
 pub use key::Key;
 pub use limits::{AccessLog, Limits, LogFormat, SharedLimits};
-pub use listener::{Certificate, ClientCertificates, Listener, Tls, TlsProfile};
+pub use listener::{Acme, AcmeChallenge, Certificate, ClientCertificates, Listener, Tls, TlsProfile};
 pub use load::{Environment, Loaded, json_schema, load, load_file};
 pub use matching::{Matcher, Text};
 pub use rate::PerTime;

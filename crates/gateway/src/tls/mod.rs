@@ -1,5 +1,6 @@
 //! TLS of listeners: certificates by server name, profiles, clients' certificates; files are read again when they change.
 
+mod acme;
 mod names;
 
 use std::path::{Path, PathBuf};
@@ -12,10 +13,11 @@ use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig};
 
-pub use names::{Named, names_of};
+pub use acme::{Acme, PROOF_PATH, PROOF_PROTOCOL, Slot};
+pub use names::{Named, names_of, validity_of};
 
 use crate::Error;
-use crate::spec::{Tls, TlsProfile};
+use crate::spec::{AcmeChallenge, Tls, TlsProfile};
 
 fn wrong(detail: String) -> Error {
     Error::Config { place: String::new(), detail }
@@ -50,14 +52,15 @@ pub fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
 pub fn files(spec: &Tls, folder: &Path) -> Vec<PathBuf> {
     let own = spec.certificates.iter().flat_map(|certificate| [&certificate.chain, &certificate.key]);
     let clients = spec.clients.iter().map(|clients| &clients.authorities);
-    own.chain(clients).map(|path| folder.join(path)).collect()
+    let acme = spec.acme.iter().filter_map(|acme| acme.authorities.as_ref());
+    own.chain(clients).chain(acme).map(|path| folder.join(path)).collect()
 }
 
 /// What handshakes with clients need.
 ///
 /// # Errors
 /// [`Error::Config`] without a place where a file cannot be used.
-pub fn server_config(spec: &Tls, folder: &Path) -> Result<ServerConfig, Error> {
+pub fn server_config(spec: &Tls, folder: &Path, acme: &Arc<Acme>) -> Result<ServerConfig, Error> {
     let provider = Arc::new(provider());
     let versions: &[&rustls::SupportedProtocolVersion] = match spec.profile {
         TlsProfile::Intermediate => &[&rustls::version::TLS13, &rustls::version::TLS12],
@@ -90,25 +93,42 @@ pub fn server_config(spec: &Tls, folder: &Path) -> Result<ServerConfig, Error> {
         })?;
         certificates.push((named.dns, Arc::new(certified)));
     }
-    let mut config = builder.with_cert_resolver(Arc::new(ByName(certificates)));
+    let issued = spec.acme.as_ref().map(|wanted| (acme.clone(), acme.slot(wanted, folder)));
+    let mut config = builder.with_cert_resolver(Arc::new(ByName { certificates, issued }));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    if spec.acme.as_ref().is_some_and(|acme| acme.challenge == AcmeChallenge::TlsAlpn01) {
+        config.alpn_protocols.push(PROOF_PROTOCOL.to_vec());
+    }
     Ok(config)
 }
 
 /// Certificates with the names they are for.
 #[derive(Debug)]
-struct ByName(Vec<(Vec<String>, Arc<CertifiedKey>)>);
+struct ByName {
+    certificates: Vec<(Vec<String>, Arc<CertifiedKey>)>,
+    issued: Option<(Arc<Acme>, Arc<Slot>)>,
+}
 
 impl ResolvesServerCert for ByName {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let wanted = hello.server_name().unwrap_or_default().to_ascii_lowercase();
+        if let Some((acme, slot)) = &self.issued {
+            if hello.alpn().is_some_and(|mut protocols| protocols.any(|protocol| protocol == PROOF_PROTOCOL)) {
+                return acme.proof_of(&wanted);
+            }
+            let certified = slot.certified().filter(|_| slot.spec.domains.contains(&wanted));
+            if certified.is_some() {
+                return certified;
+            }
+        }
         let has = |fits: fn(&str, &str) -> bool| {
-            let mut all = self.0.iter();
+            let mut all = self.certificates.iter();
             all.find(|(names, _)| names.iter().any(|name| fits(name, &wanted))).map(|(_, certified)| certified.clone())
         };
         has(|name, wanted| name == wanted)
             .or_else(|| has(is_under))
-            .or_else(|| self.0.first().map(|(_, certified)| certified.clone()))
+            .or_else(|| self.certificates.first().map(|(_, certified)| certified.clone()))
+            .or_else(|| self.issued.as_ref().and_then(|(_, slot)| slot.certified()))
     }
 }
 
