@@ -5,6 +5,7 @@ mod basic;
 mod jwks;
 mod jwt;
 mod mtls;
+mod policy;
 mod remembered;
 mod signer;
 
@@ -19,6 +20,7 @@ use tessera_kernel::Clock;
 pub use api_key::{hash_key, quota_name};
 pub use basic::hash_password;
 pub use jwks::Fetcher;
+pub use policy::{Asked, Policies};
 pub use remembered::Remembered;
 pub use signer::{SignedTokens, Signer};
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Exchange, limits};
 use crate::Error;
-use crate::auth::{Guesses, Identity, Proof, Shown};
+use crate::auth::{Asked, Guesses, Identity, Proof, Shown};
 use crate::snapshot::Access;
 use crate::spec::{Auth, Key, Text};
 
@@ -92,5 +92,17 @@ pub(super) fn authorise(exchange: &Exchange, access: &Access) -> Result<(), Erro
             return Err(Error::Forbidden(format!("another `{name}`")));
         }
     }
-    Ok(())
+    let Some(policies) = &access.policies else { return Ok(()) };
+    let route = exchange.route.and_then(|at| exchange.snapshot.routes.get(at));
+    let names = route.map(|route| route.parameters.as_slice()).unwrap_or_default();
+    let parameter = |name: &String| Some((name.clone(), exchange.parameter(name)?.into_owned()));
+    let asked = Asked {
+        identity,
+        method: exchange.head.method.as_str(),
+        route: route.map_or("", |route| &route.name),
+        host: &exchange.host,
+        ip: exchange.client_ip,
+        path: names.iter().filter_map(parameter).collect(),
+    };
+    if policies.permit(&asked) { Ok(()) } else { Err(Error::Forbidden("a policy that permits it".into())) }
 }

@@ -53,7 +53,9 @@ pub fn files(spec: &spec::Gateway, folder: &Path) -> Vec<PathBuf> {
     let listeners = listeners.flat_map(|tls| tls::files(tls, folder));
     let ways = spec.auth.values().flat_map(|auth| of_auth(auth, folder));
     let upstreams = spec.upstreams.values().flat_map(|upstream| of_upstream(upstream, folder));
-    listeners.chain(ways).chain(upstreams).chain(of_signer(spec, folder)).collect()
+    let policies = spec.routes.iter().filter_map(|route| route.access.as_ref()?.policy_file.as_ref());
+    let policies = policies.map(|file| folder.join(file));
+    listeners.chain(ways).chain(upstreams).chain(of_signer(spec, folder)).chain(policies).collect()
 }
 
 /// The files of a way to prove who one is.

@@ -146,7 +146,7 @@ impl Snapshot {
         let routes = spec.routes.iter().map(|route| {
             // Its requests under way go on counting.
             let gate = gates.get(route.name.as_str()).map_or_else(Arc::default, |gate| Arc::clone(gate));
-            Route::new(route, spec, &upstreams, &ways, gate, lasting)
+            Route::new(route, spec, &upstreams, &ways, gate, folder, lasting)
         });
         let routes: Box<[Route]> = routes.collect::<Result<_, _>>().map_err(|error| at(loaded, &["routes"], error))?;
         let log = before.map(|before| &before.log).filter(|log| log.spec == spec.access_log);

@@ -1,6 +1,7 @@
 //! A route compiled for serving.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -8,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use super::{Caching, Lasting};
 use crate::Error;
-use crate::auth::{Identity, Way};
+use crate::auth::{Identity, Policies, Way};
 use crate::domain::path_tree::Pattern;
 use crate::limit::{Gate, Limiter};
 use crate::metrics::RouteStats;
@@ -70,6 +71,8 @@ pub enum Action {
 pub struct Access {
     /// Ways to prove who one is.
     pub ways: Vec<Arc<Way>>,
+    /// What must permit it.
+    pub policies: Option<Policies>,
     /// What the file says.
     pub spec: spec::Access,
 }
@@ -114,6 +117,7 @@ impl Route {
         upstreams: &BTreeMap<String, Arc<Upstream>>,
         ways: &BTreeMap<String, Arc<Way>>,
         gate: Arc<Gate>,
+        folder: &Path,
         lasting: &Lasting,
     ) -> Result<Self, Error> {
         let wrong =
@@ -122,9 +126,9 @@ impl Route {
         let methods = spec.matcher.methods.iter().map(|method| Method::from_bytes(method.as_bytes()));
         let headers = spec.matcher.headers.iter().map(|(name, text)| Ok((name.parse::<HeaderName>()?, text.clone())));
         let headers = headers.collect::<Result<_, http::header::InvalidHeaderName>>();
-        let access = spec.access.as_ref().map(|access| Access {
-            ways: access.by.iter().filter_map(|name| ways.get(name).cloned()).collect(),
-            spec: access.clone(),
+        let access = spec.access.as_ref().map(|access| {
+            let ways = access.by.iter().filter_map(|name| ways.get(name).cloned()).collect();
+            Ok(Access { ways, policies: policies(access, folder)?, spec: access.clone() })
         });
         Ok(Self {
             name: spec.name.as_str().into(),
@@ -133,7 +137,7 @@ impl Route {
             methods: methods.collect::<Result<_, _>>().map_err(|error| wrong(error.to_string()))?,
             headers: headers.map_err(|error| wrong(error.to_string()))?,
             action: action_of(spec, upstreams).map_err(wrong)?,
-            access,
+            access: access.transpose().map_err(wrong)?,
             limiters: spec.rate_limits.iter().map(|limit| lasting.limiters.get(limit)).collect(),
             gate,
             body_limit: spec.body.unwrap_or(gateway.limits.body).0,
@@ -192,6 +196,18 @@ impl Route {
     pub fn allowed(&self) -> &[Method] {
         &self.methods
     }
+}
+
+fn policies(access: &spec::Access, folder: &Path) -> Result<Option<Policies>, String> {
+    let text = match (&access.policy, &access.policy_file) {
+        (Some(text), _) => text.clone(),
+        (None, Some(file)) => {
+            let path = folder.join(file);
+            std::fs::read_to_string(&path).map_err(|error| format!("policies `{}`: {error}", path.display()))?
+        }
+        (None, None) => return Ok(None),
+    };
+    Policies::new(&text).map(Some).map_err(|error| format!("policies: {error}"))
 }
 
 fn action_of(spec: &spec::Route, upstreams: &BTreeMap<String, Arc<Upstream>>) -> Result<Action, String> {

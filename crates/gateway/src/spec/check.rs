@@ -352,9 +352,14 @@ fn check_access(gateway: &Gateway, name: &str, access: &Access) -> Result<(), Fa
     }
     let asks = !access.roles.is_empty()
         || !access.scopes.is_empty()
+        || access.policy.is_some()
+        || access.policy_file.is_some()
         || access.claims.values().any(|text| !matches!(text, Text::Absent));
     ensure(!(access.anonymous && asks), &["routes", name, "anonymous"], || {
-        "nobody has roles, scopes or claims; take out `anonymous` or what is asked for".into()
+        "nobody has roles, scopes, claims or policies; take out `anonymous` or what is asked for".into()
+    })?;
+    ensure(access.policy.is_none() || access.policy_file.is_none(), &["routes", name, "policy_file"], || {
+        "policies stand in `policy` or in `policy_file`; take out one".into()
     })
 }
 

@@ -1,6 +1,7 @@
 //! `routes`: which requests go where, and what is asked of them on the way.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -216,6 +217,14 @@ pub struct Access {
     /// Claims: all of these; a value may name a parameter of the path, as in `"{user}"`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub claims: BTreeMap<String, Text>,
+    /// Policies in the Cedar language, one of which must permit it, and none forbid. `principal` is `User::"…"` in its `Role::"…"`,
+    /// `action` is `Action::"GET"`, `resource` is `Route::"…"`; `context` has `subject`, `scopes`, `claims`, `path` (its parameters),
+    /// `host` and `ip`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
+    /// The same, in a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy_file: Option<PathBuf>,
 }
 
 /// How often.

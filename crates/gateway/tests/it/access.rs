@@ -521,3 +521,81 @@ routes: [{{ name: any, match: {{ path: /* }}, respond: {{ body: ok }}, access: {
     door.gateway.reloader.reload().await.unwrap();
     assert_eq!(door.get("/.well-known/gateway-keys.json", &[]).await.body, before);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn policies_decide_over_claims_and_paths() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(
+        folder.path().join("shops.cedar"),
+        r#"
+permit (principal in Role::"clerk", action in [Action::"GET", Action::"PUT"], resource == Route::"shop")
+when { context.claims.shops.contains(context.path.shop) };
+forbid (principal, action, resource) when { context.claims.level < 2 } unless { context.ip.isLoopback() && action == Action::"GET" };
+"#,
+    )
+    .unwrap();
+    let door = Door::open_in(
+        folder,
+        &format!(
+            r#"
+auth: {{ main: {{ jwt: {{ keys: [{{ id: hs, algorithm: HS256, secret: {SECRET} }}] }} }} }}
+routes:
+  - {{ name: shop, match: {{ path: "/shops/{{shop}}" }}, respond: {{ body: ok }}, access: {{ by: [main], policy_file: shops.cedar }} }}
+  - name: own
+    match: {{ path: "/users/{{user}}" }}
+    respond: {{ body: ok }}
+    access: {{ by: [main], policy: 'permit (principal, action, resource) when {{ context.path.user == context.subject }};' }}
+"#
+        ),
+    )
+    .await;
+    let token = |more: Value| {
+        let claims = claims(&door, more);
+        sign(Algorithm::HS256, Some("hs"), &claims, &EncodingKey::from_secret(SECRET.as_bytes()))
+    };
+    let clerk = token(json!({ "roles": ["clerk"], "shops": ["a", "b c"], "level": 2 }));
+    for (path, status) in
+        [("/shops/a", 200), ("/shops/b%20c", 200), ("/shops/c", 403), ("/users/ann", 200), ("/users/bob", 403)]
+    {
+        assert_eq!(ask(&door, path, &clerk).await.0, status, "{path}");
+    }
+    for (why, claims, status) in [
+        ("another role", json!({ "roles": ["guest"], "shops": ["a"], "level": 2 }), 403),
+        ("no shops", json!({ "roles": ["clerk"], "level": 2 }), 403),
+        ("shops that are no list", json!({ "roles": ["clerk"], "shops": "a", "level": 2 }), 403),
+        ("a low level, from here", json!({ "roles": ["clerk"], "shops": ["a"], "level": 1 }), 200),
+        ("no level, which the forbid needs", json!({ "roles": ["clerk"], "shops": ["a"] }), 403),
+        (
+            "odd claims",
+            json!({ "roles": ["clerk"], "shops": ["a"], "level": 2, "x": null, "y": 1.5, "z": [[{}]] }),
+            200,
+        ),
+        (
+            "a claim that looks like an entity",
+            json!({ "roles": ["clerk"], "shops": [{ "__entity": { "type": "T", "id": "a" } }], "level": 2 }),
+            403,
+        ),
+    ] {
+        assert_eq!(ask(&door, "/shops/a", &token(claims)).await.0, status, "{why}");
+    }
+    let put = client_put(&door, "/shops/a", &token(json!({ "roles": ["clerk"], "shops": ["a"], "level": 1 }))).await;
+    assert_eq!(put, 403, "the exception is for reading");
+    // The file is followed, and a broken one refused.
+    let file = door.folder.path().join("shops.cedar");
+    std::fs::write(&file, "permit (principal, action, resource)").unwrap();
+    let refused = door.gateway.reloader.look().await.expect("it is followed").unwrap_err().to_string();
+    assert!(refused.contains("route `shop`: policies"), "{refused}");
+    std::fs::write(&file, "permit (principal, action, resource);").unwrap();
+    door.gateway.reloader.look().await.expect("it is followed").unwrap();
+    let all = async {
+        while ask(&door, "/shops/c", &clerk).await.0 != 200 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), all).await.expect("the new policy decides");
+}
+
+async fn client_put(door: &Door, path: &str, token: &str) -> u16 {
+    let request = crate::support::client().put(door.url(path)).bearer_auth(token);
+    request.send().await.unwrap().status().as_u16()
+}
