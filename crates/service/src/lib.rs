@@ -13,6 +13,7 @@ pub mod metrics;
 pub mod run;
 pub mod shutdown;
 pub mod telemetry;
+pub mod yaml;
 
 pub use component::{Component, Deps, Ready, ReadyFlag, Task};
 pub use error::{CODES, Error};

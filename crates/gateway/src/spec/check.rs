@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use super::explain::hint;
+use tessera_service::yaml::hint;
+
 use super::upstream::MAX_WEIGHT;
 use super::{
     Access, Auth, Balance, Gateway, Headers, Key, Listener, Matcher, Route, SignedIdentity, Template, Text, Upstream,

@@ -31,13 +31,14 @@ pub use compress::Compress;
 pub use key::Key;
 pub use limits::{AccessLog, Limits, LogFormat, SharedLimits};
 pub use listener::{Acme, AcmeChallenge, Certificate, ClientCertificates, Listener, Tls, TlsProfile};
-pub use load::{Environment, Loaded, json_schema, load, load_file};
+pub use load::{Loaded, json_schema, load, load_file};
 pub use matching::{Matcher, Text};
 pub use rate::PerTime;
 pub use route::{
     Access, Headers, Importance, Mirror, RateLimit, Redirect, Respond, Retry, RetryOn, Rewrite, Route, Share,
 };
 pub use template::Template;
+pub use tessera_service::yaml::Environment;
 pub use upstream::{
     Balance, Breaker, Endpoint, EndpointUrl, Health, Outliers, Protocol, Source, Upstream, UpstreamTls,
 };

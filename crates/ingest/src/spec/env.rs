@@ -1,48 +1,6 @@
-//! The environment a pipeline file is read with, and the secrets found in it.
-
-use std::collections::HashMap;
-
-use regex::Regex;
+//! The secrets found in a pipeline file.
 
 use super::{Auth, Pipeline};
-
-/// Variables for `${NAME}` in a pipeline file. Passed in, so that tests need not change the process.
-#[derive(Clone, Debug, Default)]
-pub struct Environment(HashMap<String, String>);
-
-impl Environment {
-    /// The process's own, as it was when called. Values that are no UTF-8 are left out.
-    pub fn of_process() -> Self {
-        Self(std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect())
-    }
-
-    /// One variable, if it is set and not empty.
-    pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
-    }
-
-    pub(super) fn variables(&self) -> HashMap<String, String> {
-        self.0.clone()
-    }
-
-    /// The first `${NAME}` without a default that is not set, with its line.
-    pub(super) fn first_missing(&self, text: &str) -> Option<(String, usize)> {
-        let reference = Regex::new(r"\$\$|\$\{([A-Za-z_][A-Za-z0-9_]*)\}|\$([A-Za-z_][A-Za-z0-9_]*)").ok()?;
-        text.lines().enumerate().find_map(|(line, text)| {
-            let text = if text.trim_start().starts_with('#') { "" } else { text.split(" #").next().unwrap_or("") };
-            reference.captures_iter(text).find_map(|found| {
-                let name = found.get(1).or_else(|| found.get(2))?.as_str();
-                (!self.0.contains_key(name)).then(|| (name.to_owned(), line + 1))
-            })
-        })
-    }
-}
-
-impl<K: Into<String>, V: Into<String>, const N: usize> From<[(K, V); N]> for Environment {
-    fn from(pairs: [(K, V); N]) -> Self {
-        Self(pairs.into_iter().map(|(k, v)| (k.into(), v.into())).collect())
-    }
-}
 
 /// The secret values of a pipeline, so that they can be struck out of whatever is written.
 #[derive(Clone, Default)]

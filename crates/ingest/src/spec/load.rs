@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use regex::Regex;
-use serde_saphyr::{Error as Yaml, PropertySyntax};
+use tessera_service::yaml;
 
 use super::{Environment, Pipeline, Secrets, check};
 use crate::Error;
@@ -44,22 +44,10 @@ pub fn load_file(path: &Path, environment: &Environment) -> Result<Loaded, Error
 /// [`Error::Spec`] with the place, the line and what to do.
 pub fn load(text: &str, place: &str, environment: &Environment) -> Result<Loaded, Error> {
     let at = |line: usize, detail: String| Error::Spec { place: format!("{place}:{line}"), detail };
-    if let Some((name, line)) = environment.first_missing(text) {
-        let detail = format!("environment variable `{name}` is not set; export it, or write ${{{name}:-default}}");
-        return Err(at(line, detail));
-    }
-    let options = serde_saphyr::options! {
-        with_snippet: false,
-        strict_booleans: true,
-        property_syntax: PropertySyntax::DockerCompose,
-    }
-    .with_properties(environment.variables());
-    let pipeline: Pipeline = serde_saphyr::from_str_with_options(text, options).map_err(|error| {
-        let (line, detail) = explain(&error, text);
-        at(line, detail)
-    })?;
+    let read = yaml::read(text, environment, "`tessera ingest init URL` writes a first one");
+    let pipeline: Pipeline = read.map_err(|(line, detail)| at(line, detail))?;
     let secrets = Secrets::of(&pipeline);
-    check(&pipeline).map_err(|fault| at(line_of(text, &fault.keys), secrets.redact(&fault.detail)))?;
+    check(&pipeline).map_err(|fault| at(yaml::line_of(text, &fault.keys), secrets.redact(&fault.detail)))?;
     let warnings = plain_secrets(text, place);
     Ok(Loaded { pipeline: Arc::new(pipeline), secrets, warnings })
 }
@@ -71,137 +59,6 @@ pub fn json_schema() -> serde_json::Value {
         schema.insert("title".into(), "Tessera ingest pipeline".into());
     }
     schema
-}
-
-/// Line and words for a YAML error. The parser places errors inside tagged values (`auth`, `paginator`) at the start
-/// of the value, so an unknown key is looked up from there.
-fn explain(error: &Yaml, text: &str) -> (usize, String) {
-    let line = error.location().map_or(1, |location| location.line() as usize).max(1);
-    let message = error.to_string();
-    let message = message.split(" at line ").next().unwrap_or(&message).to_owned();
-    if text.trim().is_empty() {
-        return (1, "the file is empty; `tessera ingest init URL` writes a first one".to_owned());
-    }
-    if let Some(key) = message.strip_prefix("duplicate mapping key: ") {
-        let key = key.split(',').next().unwrap_or(key);
-        return (line, format!("key `{key}` stands here a second time; keep one of them"));
-    }
-    if let Some(number) =
-        message.strip_prefix("invalid ").filter(|word| matches!(word.as_bytes(), [b'u' | b'i' | b'f', b'0'..=b'9', ..]))
-    {
-        let wanted = match number.as_bytes() {
-            [b'f', ..] => "a number",
-            [b'u', ..] => "a whole number of 0 or more",
-            _ => "a whole number",
-        };
-        return (line, format!("{wanted} is expected here; write one (a `${{NAME}}` within `{{ … }}` needs quotes)"));
-    }
-    if message == "expected mapping start" {
-        return (
-            line,
-            "keys and values are expected here; write `{ key: value }`, or the keys on lines of their own".into(),
-        );
-    }
-    if let Some(key) = message.strip_prefix("missing field `").and_then(|rest| rest.split('`').next()) {
-        return (line, format!("key `{key}` is missing here; add it"));
-    }
-    if let Some(value) = message.strip_prefix("unknown variant `").and_then(|rest| rest.split('`').next()) {
-        return match find_value(text, value, line) {
-            Some(line) => (line, format!("unknown value `{value}`; {}", hint(value, "values", &known_words(&message)))),
-            // It came out of a variable.
-            None => (line, message),
-        };
-    }
-    let Some(key) = message.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next()) else {
-        return (line, message);
-    };
-    let known = known_words(&message);
-    // In a mapping that has variables the parser does not repeat the key: it stands at the error's place, or in the
-    // braces behind it.
-    let key = match (key, error.location()) {
-        ("an interpolated field", Some(location)) => {
-            let rest = text.lines().nth(line - 1).and_then(|text| text.get(location.column() as usize - 1..));
-            let keys = rest.unwrap_or_default().split(['{', ',']).filter_map(|part| part.split_once(':'));
-            let keys: Vec<&str> = keys.map(|(key, _)| key.trim().trim_matches(['"', '\''])).collect();
-            let unknown = || keys.iter().filter(|key| !known.contains(*key) && **key != "type").copied();
-            unknown().find(|key| nearest(key, &known).is_some()).or_else(|| unknown().next()).unwrap_or(key)
-        }
-        _ => key,
-    };
-    let line = find_key(text, key, line).unwrap_or(line);
-    (line, format!("unknown key `{key}`; {}", hint(key, "keys", &known)))
-}
-
-/// The words of the parser's "expected one of `a`, `b`".
-fn known_words(message: &str) -> Vec<&str> {
-    let expected = message.split("expected ").nth(1).unwrap_or_default();
-    let words = expected.trim_start_matches("one of ").split([',', ' ']).map(|word| word.trim_matches('`'));
-    words.filter(|word| !matches!(*word, "" | "or")).collect()
-}
-
-/// What to write instead of a word.
-fn hint(word: &str, what: &str, known: &[&str]) -> String {
-    match nearest(word, known) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => {
-            // `GET` and `get` are one.
-            let mut shown: Vec<&str> = Vec::new();
-            for word in known {
-                if !shown.iter().any(|earlier| earlier.eq_ignore_ascii_case(word)) {
-                    shown.push(word);
-                }
-            }
-            format!("known {what} are {}", shown.join(", "))
-        }
-    }
-}
-
-/// The first line from `from` on that has the word as a value, else the first of all.
-fn find_value(text: &str, value: &str, from: usize) -> Option<usize> {
-    let pattern = Regex::new(&format!(r#"[:\[,\-]\s*["']?{}["']?\s*($|[,\]}}#])"#, regex::escape(value))).ok()?;
-    let lines = |skipped: usize| text.lines().enumerate().skip(skipped);
-    let found = |skipped: usize| lines(skipped).find(|(_, line)| pattern.is_match(line)).map(|(at, _)| at + 1);
-    found(from.saturating_sub(1)).or_else(|| found(0))
-}
-
-/// The first line from `from` on that has `key:`.
-fn find_key(text: &str, key: &str, from: usize) -> Option<usize> {
-    let pattern = Regex::new(&format!(r#"(^|[\s{{,\-"']){}["']?\s*:"#, regex::escape(key))).ok()?;
-    text.lines().enumerate().skip(from.saturating_sub(1)).find(|(_, line)| pattern.is_match(line)).map(|(at, _)| at + 1)
-}
-
-/// The line where keys and values follow each other, each from the line of the one before.
-fn line_of(text: &str, keys: &[String]) -> usize {
-    keys.iter().fold(1, |from, key| {
-        find_key(text, key, from)
-            .or_else(|| {
-                let mut lines = text.lines().enumerate().skip(from - 1);
-                lines.find(|(_, line)| line.contains(key.as_str())).map(|(at, _)| at + 1)
-            })
-            .unwrap_or(from)
-    })
-}
-
-/// The known word that differs least, if it differs by little.
-pub(crate) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
-    let (near, distance) = known.iter().map(|k| (*k, distance(word, k))).min_by_key(|(_, distance)| *distance)?;
-    (distance <= 1 + word.len() / 4).then_some(near)
-}
-
-/// Levenshtein distance.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = i;
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let cost = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = cost.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
 
 fn plain_secrets(text: &str, place: &str) -> Vec<String> {

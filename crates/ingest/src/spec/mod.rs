@@ -26,8 +26,8 @@ pub use auth::{Auth, ClientAuth, KeyPlace};
 pub use check::check;
 pub(crate) use check::{effective_paginator, parent, primary_key, references, write_mode};
 pub use destination::{Chunk, Destination, FileFormat, Load, S3};
+pub use env::Secrets;
 pub(crate) use env::is_secret_name;
-pub use env::{Environment, Secrets};
 pub use incremental::{CursorFormat, Incremental, IncrementalCursor};
 pub use load::{Loaded, json_schema, load, load_file};
 pub use paginator::Paginator;
@@ -35,6 +35,7 @@ pub use quality::{OnFail, QualityRules, Range};
 pub use resource::{ColumnType, Defaults, Lists, Method, Nested, Resource, ResponseFormat, SchemaPolicy, WriteMode};
 pub use source::{RateLimit, Source};
 pub use tessera_kernel::{Bytes, Span};
+pub use tessera_service::yaml::Environment;
 
 /// A pipeline: one API, its resources, where they go, and who is told when something is wrong.
 #[derive(Clone, Deserialize, Serialize, JsonSchema)]

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::yaml::distance;
+
 /// How many edits away a known key may be to be suggested.
 const MAX_DISTANCE: usize = 3;
 
@@ -78,20 +80,4 @@ pub(super) fn hint(tree: &Value, key: &str) -> String {
         Some(known) => format!("did you mean `{known}`?"),
         None => "`tessera config print` lists them all".to_owned(),
     }
-}
-
-/// Levenshtein distance over characters.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, to) in b.iter().enumerate() {
-            let substituted = diagonal + usize::from(from != *to);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
