@@ -91,11 +91,6 @@ impl Gateway {
                 .front(),
             )
             .task(Task::new("gateway-certificates", move |stop| jobs::renew(certificates, stop)))
-            .task(Task::new("gateway-proxy", move |stop| async move {
-                stop.cancelled().await;
-                engine.stop().await;
-                Ok(())
-            }))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Use cases: read a config again, have certificates issued, say which way a request would take.
 
-pub mod changes;
 mod certificates;
+pub mod changes;
 pub mod explain;
 mod reload;
 

@@ -10,10 +10,8 @@ use super::changes::{self, Change};
 use crate::Error;
 use crate::engine::Engine;
 use crate::metrics::ReloadLabels;
-use crate::snapshot::{Lasting, Snapshot};
-use crate::spec::{self, Environment, load_file};
 use crate::snapshot::{Lasting, Snapshot, Stamps, files};
-use crate::spec::{Environment, load_file};
+use crate::spec::{self, Environment, load_file};
 
 /// Reads the config again.
 #[derive(Debug)]
@@ -43,22 +41,10 @@ pub struct Reloaded {
 impl Reloader {
     /// Of this file, which the engine was started with.
     pub fn new(engine: Arc<Engine>, file: PathBuf, environment: Environment, lasting: Lasting) -> Self {
-        let reloader = Self {
-            engine,
-            file,
-            environment,
-            lasting,
-            seen: Mutex::default(),
-            refusal: Mutex::default(),
-            before: Mutex::default(),
-            turn: AsyncMutex::default(),
-        };
-        *reloader.seen.lock().unwrap_or_else(PoisonError::into_inner) = reloader.stamp();
-        reloader
         let snapshot = engine.snapshot();
         let seen = Stamps::of([file.clone()]).and(Stamps::of(files(&snapshot.spec, &snapshot.folder)));
         let (seen, refusal, turn) = (Mutex::new(seen), Mutex::default(), AsyncMutex::default());
-        Self { engine, file, environment, lasting, seen, refusal, turn }
+        Self { engine, file, environment, lasting, seen, refusal, before: Mutex::default(), turn }
     }
 
     /// Why the file as it is now was refused, where it was.

@@ -196,12 +196,11 @@ async fn pass(
         access::authenticate(exchange, access).await?;
         access::authorise(exchange, access)?;
     }
-    limits::limit(exchange, route)?;
+    limits::limit(exchange, route).await?;
     exchange.inflates = inflate::coding_of(exchange, route)?;
     if let Some(compress) = &route.spec.compress {
         exchange.compresses = coding::choose(&exchange.head.headers, &compress.codings);
     }
-    limits::limit(exchange, route).await?;
     match &route.action {
         Action::Redirect(status, to) => Ok(Reply::Own(*status, respond::location(exchange, to)?, Bytes::new())),
         Action::Respond(status, headers, body) => Ok(Reply::Own(*status, headers.clone(), body.clone())),

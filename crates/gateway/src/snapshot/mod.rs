@@ -21,10 +21,8 @@ pub use route::{Access, Action, Edits, Facts, Mismatch, Route};
 
 use crate::Error;
 use crate::access_log::Sink;
-use crate::auth::Way;
-use crate::cache::Store;
-use crate::auth::{Way, quota_name};
 use crate::auth::{Signer, Way, quota_name};
+use crate::cache::Store;
 use crate::domain::framing::HeadLimits;
 use crate::limit::{Gate, Limiter, Limiters, Quota, Remote};
 use crate::metrics::{Metrics, RouteStats, UNMATCHED};
@@ -133,11 +131,6 @@ impl Snapshot {
             let keys = ["listeners", listener.address.as_str()];
             listeners.push((listener.address.clone(), config.transpose().map_err(|e| at(loaded, &keys, e))?));
         }
-        let routes = spec.routes.iter().map(|route| Route::new(route, spec, &upstreams, &ways, lasting));
-        let mut routes: Box<[Route]> =
-            routes.collect::<Result<_, _>>().map_err(|error| at(loaded, &["routes"], error))?;
-        let cache = caching::store(spec, folder, before, lasting).map_err(|error| at(loaded, &["cache"], error))?;
-        routes.iter_mut().for_each(|route| route.cache = Caching::new(&route.spec, cache.as_ref(), lasting));
         let asked = spec.listeners.iter().filter_map(|listener| listener.tls.as_ref()?.acme.as_ref());
         let issued = asked.map(|asked| lasting.acme.slot(asked, folder)).collect();
         let gates: HashMap<&str, &Arc<Gate>> = before
@@ -148,7 +141,10 @@ impl Snapshot {
             let gate = gates.get(route.name.as_str()).map_or_else(Arc::default, |gate| Arc::clone(gate));
             Route::new(route, spec, &upstreams, &ways, gate, folder, lasting)
         });
-        let routes: Box<[Route]> = routes.collect::<Result<_, _>>().map_err(|error| at(loaded, &["routes"], error))?;
+        let mut routes: Box<[Route]> =
+            routes.collect::<Result<_, _>>().map_err(|error| at(loaded, &["routes"], error))?;
+        let cache = caching::store(spec, folder, before, lasting).map_err(|error| at(loaded, &["cache"], error))?;
+        routes.iter_mut().for_each(|route| route.cache = Caching::new(&route.spec, cache.as_ref(), lasting));
         let log = before.map(|before| &before.log).filter(|log| log.spec == spec.access_log);
         let log = match log {
             Some(log) => log.clone(),

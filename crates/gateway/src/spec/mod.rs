@@ -4,7 +4,6 @@ mod auth;
 mod cache;
 mod check;
 mod compress;
-mod explain;
 mod key;
 mod limits;
 mod listener;
@@ -23,9 +22,8 @@ use tessera_kernel::text_on_the_wire;
 
 use crate::domain::cidr::Cidr;
 
-pub use auth::{Algorithm, ApiKey, Auth, JwtKey, User};
-pub use cache::{Cache, CacheDisk, CacheQuery, RouteCache};
 pub use auth::{Algorithm, ApiKey, Auth, JwtKey, SignedIdentity, User};
+pub use cache::{Cache, CacheDisk, CacheQuery, RouteCache};
 pub use check::check;
 pub use compress::Compress;
 pub use key::Key;

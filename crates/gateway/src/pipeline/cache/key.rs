@@ -2,15 +2,17 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::{Exchange, headers, limits};
+use super::{Exchange, limits};
 use crate::cache::{Digest, Key, Mark, everything, place, route as route_mark, tag_marks, value_digest};
+use crate::domain::vouched::IDENTITY;
 use crate::snapshot::{Caching, Route};
 use crate::spec::{CacheQuery, Key as CallerKey};
 use crate::upstream::Upstream;
 
 /// The digest of a header's value as the upstream would see it.
 pub(super) fn value_of(exchange: &Exchange, name: &HeaderName) -> Key {
-    if headers::IDENTITY.contains(&name.as_str()) {
+    let is_signed = exchange.snapshot.signer.as_ref().is_some_and(|signer| signer.header == *name);
+    if is_signed || IDENTITY.contains(&name.as_str()) {
         // Not what the caller claims to be.
         return identity_digest(exchange);
     }
