@@ -9,6 +9,7 @@ mod policy;
 mod remembered;
 mod signer;
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -25,6 +26,7 @@ pub use remembered::Remembered;
 pub use signer::{SignedTokens, Signer};
 
 use crate::Error;
+use crate::domain::cidr::caller_block;
 use crate::limit::Limiter;
 use crate::spec::Auth;
 use crate::tls::Named;
@@ -116,8 +118,8 @@ pub struct Shown<'a> {
 pub struct Guesses<'a> {
     /// The limit, where there is one.
     pub limiter: Option<&'a Limiter>,
-    /// The caller.
-    pub caller: &'a str,
+    /// The caller's address.
+    pub caller: IpAddr,
     /// The time on the limits' clock.
     pub now_us: u64,
 }
@@ -129,7 +131,7 @@ impl Guesses<'_> {
     /// [`Error::RateLimited`] where too many did not hold.
     pub(crate) fn may_try(self) -> Result<(), Error> {
         let Some(limiter) = self.limiter else { return Ok(()) };
-        let verdict = limiter.look(self.caller.as_bytes(), self.now_us).verdict;
+        let verdict = limiter.look(self.key().as_bytes(), self.now_us).verdict;
         let retry_s = verdict.retry_us.div_ceil(1_000_000).max(1);
         if verdict.passes { Ok(()) } else { Err(Error::RateLimited { limit: limiter.name.to_string(), retry_s }) }
     }
@@ -137,8 +139,12 @@ impl Guesses<'_> {
     /// Counts a proof that did not hold.
     pub(crate) fn failed(self) {
         if let Some(limiter) = self.limiter {
-            limiter.judge(self.caller.as_bytes(), self.now_us);
+            limiter.judge(self.key().as_bytes(), self.now_us);
         }
+    }
+
+    fn key(self) -> String {
+        caller_block(self.caller).to_string()
     }
 }
 

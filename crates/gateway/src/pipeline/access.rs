@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{Exchange, limits};
+use super::Exchange;
 use crate::Error;
 use crate::auth::{Asked, Guesses, Identity, Proof, Shown};
 use crate::snapshot::Access;
-use crate::spec::{Auth, Key, Text};
+use crate::spec::{Auth, Text};
 
 /// Who asks, by any of the ways; nobody where nothing is shown.
 ///
@@ -15,9 +15,8 @@ use crate::spec::{Auth, Key, Text};
 /// too often.
 pub(super) async fn identity(exchange: &Exchange, access: &Access) -> Result<Option<Arc<Identity>>, Error> {
     let worker = &exchange.worker;
-    let caller = limits::key_text(exchange, &Key::Ip).unwrap_or_default();
     let limiter = exchange.snapshot.guesses.as_deref();
-    let guesses = Guesses { limiter, caller: &caller, now_us: worker.now_us() };
+    let guesses = Guesses { limiter, caller: exchange.client_ip, now_us: worker.now_us() };
     let shown = Shown {
         headers: &exchange.head.headers,
         certificate: exchange.peer.certificate.as_ref(),

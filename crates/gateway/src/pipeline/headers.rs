@@ -89,6 +89,9 @@ pub(super) fn for_upstream(exchange: &mut Exchange, route: &Route) {
 
 /// Takes away what a service may take for a header that the gateway vouches for, or that the route sets or takes away.
 fn strip_lookalikes(headers: &mut HeaderMap, route: &Route, token: Option<&HeaderName>) {
+    if !headers.keys().any(|name| is_odd(name.as_str())) {
+        return;
+    }
     let Edits { remove, set, add } = &route.request_headers;
     let secrets = route.access.iter().flat_map(|access| &access.ways).filter_map(|way| way.secret_header());
     let edited = remove.iter().chain(set.iter().chain(add).map(|(name, _)| name)).chain(secrets).chain(token);
@@ -216,6 +219,9 @@ pub(super) fn in_path<'e>(exchange: &'e Exchange, name: &str) -> Cow<'e, str> {
 /// [`Error::BadPath`] where it could be read as the path to another place.
 pub(super) fn rewritten(exchange: &Exchange, route: &Route) -> Result<String, Error> {
     let rewrite = &route.spec.rewrite;
+    if rewrite.path.is_none() && rewrite.strip_prefix.is_none() && rewrite.add_prefix.is_none() {
+        return Ok(exchange.path.clone());
+    }
     let mut path = match &rewrite.path {
         Some(template) => template.fill(|name| in_path(exchange, name)),
         None => exchange.path.clone(),
