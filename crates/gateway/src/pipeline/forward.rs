@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::header::{CONTENT_LENGTH, HOST, UPGRADE};
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::{Body as _, Incoming};
 use tokio::time::{Instant, timeout_at};
 
@@ -132,8 +132,10 @@ async fn attempts(
         let sent = attempt(exchange, route, upstream, &ask, &outgoing, body.take().unwrap_or(Body::Empty), until).await;
         let (error, unsent, reason) = match sent {
             Ok((answer, lease)) => {
-                let is_unavailable = matches!(answer.status().as_u16(), 502..=504);
-                let again = is_unavailable && is_safe && may_retry && retry.on.contains(&RetryOn::Unavailable);
+                let again = is_unavailable(answer.status())
+                    && is_safe
+                    && may_retry
+                    && retry.on.contains(&RetryOn::Unavailable);
                 if !(again && upstream.take_retry()) {
                     exchange.held.lease = Some(lease);
                     exchange.held.ask = Some(ask);
@@ -206,7 +208,7 @@ async fn attempt(
                 return Err(Failure { error: late(), unsent: None, reason: Some(RetryOn::Timeout) });
             }
             Ok(Ok(answer)) => {
-                note(!matches!(answer.status().as_u16(), 502..=504));
+                note(!is_unavailable(answer.status()));
                 return Ok((answer, lease));
             }
             // A connection that had been idle was closed by the other side before it took the request.
@@ -221,6 +223,11 @@ async fn attempt(
         }
     }
     Err(Failure { error: late(), unsent: None, reason: None })
+}
+
+/// Whether an answer says that the service cannot answer now.
+pub(super) fn is_unavailable(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 502..=504)
 }
 
 /// Where the caller's body is why sending failed.

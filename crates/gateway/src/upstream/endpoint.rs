@@ -46,27 +46,30 @@ pub enum Standing {
 pub struct Ask {
     /// The endpoint.
     pub endpoint: Arc<Endpoint>,
-    is_trial: bool,
+    /// The number of the trial that this is.
+    trial: Option<u32>,
 }
 
 impl Ask {
     pub(super) fn of(endpoint: &Arc<Endpoint>) -> Self {
         endpoint.in_flight.fetch_add(1, Ordering::Relaxed);
-        Self { endpoint: endpoint.clone(), is_trial: false }
+        Self { endpoint: endpoint.clone(), trial: None }
     }
 
-    pub(super) fn on_trial(endpoint: &Arc<Endpoint>) -> Self {
+    /// Where its pause is over and nobody else tries it.
+    pub(super) fn on_trial(endpoint: &Arc<Endpoint>, now_us: u64) -> Option<Self> {
+        let trial = endpoint.begin_trial(now_us)?;
         let mut ask = Self::of(endpoint);
-        ask.is_trial = true;
-        ask
+        ask.trial = Some(trial);
+        Some(ask)
     }
 }
 
 impl Drop for Ask {
     fn drop(&mut self) {
         self.endpoint.in_flight.fetch_sub(1, Ordering::Relaxed);
-        if self.is_trial {
-            self.endpoint.record().give_up_trial();
+        if let Some(trial) = self.trial {
+            self.endpoint.record().end_trial(trial);
         }
     }
 }
@@ -109,13 +112,9 @@ impl Endpoint {
     }
 
     /// Claims its trial, which only one request at a time has.
-    pub(super) fn begin_trial(&self, now_us: u64) -> bool {
+    fn begin_trial(&self, now_us: u64) -> Option<u32> {
         let mut record = self.record();
-        let is_free = record.standing(now_us) == breaker::Standing::OnTrial;
-        if is_free {
-            record.try_it();
-        }
-        is_free
+        (record.standing(now_us) == breaker::Standing::OnTrial).then(|| record.try_it())
     }
 
     /// How a request went that took so long until its answer began.
@@ -129,7 +128,7 @@ impl Endpoint {
                 if record.succeeded() {
                     tracing::info!(endpoint = %self.url, "an endpoint is back");
                 }
-                self.has_record.store(*record != Record::default(), Ordering::Relaxed);
+                self.has_record.store(!record.is_clean(), Ordering::Relaxed);
             }
             return;
         }

@@ -24,6 +24,7 @@ use crate::Error;
 use crate::domain::balance;
 use crate::domain::breaker::{self, Record, Tolerance};
 use crate::domain::retry_budget::{Allowance, Budget};
+use crate::limit::Gate;
 use crate::spec::{self, Balance};
 
 /// Retries saved up at most.
@@ -41,6 +42,8 @@ pub struct Upstream {
     endpoints: ArcSwap<Vec<Arc<Endpoint>>>,
     turn: AtomicU64,
     in_flight: AtomicU32,
+    /// Copies of other upstreams' requests under way.
+    pub copies: Arc<Gate>,
     budget: AtomicU64,
     breaker: Mutex<Record>,
     breaker_open_until_us: AtomicU64,
@@ -62,6 +65,7 @@ impl Upstream {
             endpoints: ArcSwap::from_pointee(Vec::new()),
             turn: AtomicU64::new(0),
             in_flight: AtomicU32::new(0),
+            copies: Arc::default(),
             budget: AtomicU64::new(0),
             breaker: Mutex::default(),
             breaker_open_until_us: AtomicU64::new(0),
@@ -121,9 +125,9 @@ impl Upstream {
             return self.choose_among_all(&endpoints, key, tried);
         }
         // One on trial gets the next request, or it would never come back.
-        if let Some((endpoint, _)) = open.iter().find(|(endpoint, is_trial)| *is_trial && endpoint.begin_trial(now_us))
-        {
-            return Ok(Ask::on_trial(endpoint));
+        let mut on_trial = open.iter().filter(|(_, is_trial)| *is_trial);
+        if let Some(ask) = on_trial.find_map(|(endpoint, _)| Ask::on_trial(endpoint, now_us)) {
+            return Ok(ask);
         }
         if open.iter().any(|(_, is_trial)| !is_trial) {
             open.retain(|(_, is_trial)| !is_trial);
@@ -193,18 +197,19 @@ impl Upstream {
     /// [`Error::NoEndpoint`] where it is open, [`Error::TooManyAtOnce`] where too many are under way.
     pub fn enter(self: &Arc<Self>, now_us: u64) -> Result<Entered, Error> {
         let until = self.breaker_open_until_us.load(Ordering::Relaxed);
+        let mut trial = None;
         if until != 0 {
             let mut record = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
             match record.standing(now_us) {
                 breaker::Standing::Paused { .. } => {
                     return Err(self.nobody("it failed too often and is left alone for a while"));
                 }
-                breaker::Standing::OnTrial => record.try_it(),
+                breaker::Standing::OnTrial => trial = Some(record.try_it()),
                 breaker::Standing::Good => {}
             }
         }
         let before = self.in_flight.fetch_add(1, Ordering::Relaxed);
-        let entered = Entered(self.clone());
+        let entered = Entered { upstream: self.clone(), trial };
         match self.spec.breaker.requests_at_once {
             Some(limit) if before >= limit => Err(Error::TooManyAtOnce { at_once: limit }),
             _ => Ok(entered),
@@ -265,11 +270,18 @@ impl Upstream {
 
 /// A request that is under way at an upstream, until this is dropped.
 #[derive(Debug)]
-pub struct Entered(Arc<Upstream>);
+pub struct Entered {
+    upstream: Arc<Upstream>,
+    /// The number of the trial that this is, where the breaker is open.
+    trial: Option<u32>,
+}
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.upstream.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if let Some(trial) = self.trial {
+            self.upstream.breaker.lock().unwrap_or_else(PoisonError::into_inner).end_trial(trial);
+        }
     }
 }
 
@@ -331,9 +343,11 @@ mod tests {
         assert!(matches!(upstream.enter(3), Err(Error::NoEndpoint { .. })) && upstream.is_broken());
         let trial = upstream.enter(1_000_003).unwrap();
         assert!(upstream.enter(1_000_004).is_err(), "one at a time");
-        upstream.note(true, 1_000_005);
         drop(trial);
-        assert!(upstream.enter(1_000_006).is_ok() && !upstream.is_broken());
+        let trial = upstream.enter(1_000_005).expect("one that told nothing makes way for another");
+        upstream.note(true, 1_000_006);
+        drop(trial);
+        assert!(upstream.enter(1_000_007).is_ok() && !upstream.is_broken());
     }
 
     #[test]

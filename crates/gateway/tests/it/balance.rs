@@ -176,6 +176,37 @@ async fn the_breaker_spares_an_upstream_that_fails() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_caller_who_goes_away_during_the_trial_does_not_keep_the_breaker_open() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let urls = [format!("http://{}", listener.local_addr().unwrap())];
+    let more = ", breaker: { failures: 1, pause: 1ms }, outliers: { failures: 0 }";
+    let door = Door::open(&over(&urls, more, ", retry: { attempts: 1 }")).await;
+    let asking = tokio::spawn(client().get(door.url("/")).send());
+    // The first one breaks off, which opens the breaker.
+    drop(listener.accept().await.unwrap());
+    assert_eq!(asking.await.unwrap().unwrap().status(), 502);
+    // The one that tries it gets no answer, and its caller goes away.
+    let (_hanging, asking) = loop {
+        let mut asking = tokio::spawn(client().get(door.url("/")).send());
+        tokio::select! {
+            accepted = listener.accept() => break (accepted.unwrap().0, asking),
+            refused = &mut asking => assert_eq!(refused.unwrap().unwrap().status(), 503),
+        }
+    };
+    asking.abort();
+    // Now it is well.
+    tokio::spawn(async move {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = stream.read(&mut [0; 1024]).await;
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok").await;
+        }
+    });
+    let back = async { while door.get("/", &[]).await.status != 200 {} };
+    tokio::time::timeout(crate::support::TIMEOUT, back).await.expect("it is tried again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn endpoints_are_found_by_name_and_in_a_file() {
     let (one, two) = (Service::named("one").await, Service::named("two").await);
     let folder = tempfile::tempdir().unwrap();
