@@ -167,6 +167,8 @@ impl Framing {
             let rest = &bytes[good..];
             let step = match self.state {
                 State::Through => rest.len(),
+                // Whoever asked for another protocol waits for the answer.
+                State::Upgrade if !rest.is_empty() => return Err(Malformed::BytesBeforeUpgrade),
                 State::Upgrade => 0,
                 State::Length(left) => {
                     let taken = usize::try_from(left).unwrap_or(usize::MAX).min(rest.len());
@@ -206,6 +208,11 @@ impl Framing {
     /// Whether a body is under way.
     pub fn is_in_body(&self) -> bool {
         matches!(self.state, State::Length(_) | State::Chunked(_))
+    }
+
+    /// Whether another protocol was asked for, and is not agreed on.
+    pub fn is_before_upgrade(&self) -> bool {
+        matches!(self.state, State::Upgrade)
     }
 
     /// Another protocol was agreed on: from now on everything passes.
@@ -391,7 +398,8 @@ fn read_head(head: &[u8], limits: HeadLimits) -> Result<Follows, Malformed> {
         (Some(_), true) => Err(Malformed::TwoLengths),
         (None, true) => Ok(Follows::Chunked),
         (Some(length), false) if length > 0 => Ok(Follows::Length(length)),
-        _ if seen.asks_upgrade && seen.connection_upgrade => Ok(Follows::Upgrade),
+        // Of HTTP/1.0 it is to be ignored (RFC 9110, 7.8).
+        _ if seen.asks_upgrade && seen.connection_upgrade && is_http_11 => Ok(Follows::Upgrade),
         _ => Ok(Follows::Nothing),
     }
 }

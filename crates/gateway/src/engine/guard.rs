@@ -44,6 +44,8 @@ pub enum Fault {
 enum Within {
     Head,
     Body,
+    /// Behind a request for another protocol that is not answered yet.
+    BeforeUpgrade,
 }
 
 /// What a connection's guard and its requests tell each other.
@@ -55,8 +57,9 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Why the connection cannot go on, as far as this request is concerned: a fault in a body is that of the request
-    /// under way, one in a head that of the stand-in. Requests before it on the same connection have none.
+    /// Why the connection cannot go on, as far as this request is concerned: a fault in a body or behind a request for
+    /// another protocol is that of the request under way, one in a head that of the stand-in. Requests before it on the
+    /// same connection have none.
     pub fn fault_of(&self, headers: &HeaderMap) -> Option<Fault> {
         let (fault, within) = self.fault.get()?;
         let is_stand_in = headers.get(HOST).is_some_and(|host| host == STAND_IN_HOST);
@@ -165,14 +168,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
     }
 
     fn refuse(&mut self, fault: Fault) -> Result<()> {
-        let within = if self.framing.is_in_body() { Within::Body } else { Within::Head };
+        let within = if self.framing.is_in_body() {
+            Within::Body
+        } else if self.framing.is_before_upgrade() {
+            Within::BeforeUpgrade
+        } else {
+            Within::Head
+        };
         let is_first = self.signals.fault.set((fault, within)).is_ok();
         if within == Within::Body || !is_first {
             return Err(Error::new(ErrorKind::InvalidData, "the request is malformed or too slow"));
         }
         self.buffer.clear();
-        self.buffer.extend_from_slice(STAND_IN);
-        self.good = STAND_IN.len();
+        // The request for another protocol is answered, and whatever the answer is, the connection ends with it.
+        if within == Within::Head {
+            self.buffer.extend_from_slice(STAND_IN);
+            self.good = STAND_IN.len();
+        }
         Ok(())
     }
 

@@ -19,7 +19,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::UPGRADE;
+use http::header::{CONNECTION, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
@@ -97,20 +97,24 @@ pub(crate) async fn handle(
     let is_stand_in = fault.is_some();
     let asks_upgrade = exchange.head.headers.contains_key(UPGRADE) && exchange.head.version == Version::HTTP_11;
     let client = exchange.head.extensions.remove::<OnUpgrade>().filter(|_| asks_upgrade);
-    match pass(&mut exchange, body, fault).await {
+    let mut response = match pass(&mut exchange, body, fault).await {
         Ok(Reply::Own(status, headers, body)) => respond::own(exchange, status, headers, body),
         Ok(Reply::Upstream(answer)) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
             tunnel::open(exchange, answer, client)
         }
-        // Where another protocol was asked for and not agreed on, what the caller sends next may be either.
-        Ok(Reply::Upstream(answer)) => respond::upstreams(exchange, answer, asks_upgrade),
+        Ok(Reply::Upstream(answer)) => respond::upstreams(exchange, answer),
         Err(error) => {
             // What the guard found wrong is why whatever failed did.
             let fault = if is_stand_in { None } else { signals.fault_of(&exchange.head.headers) };
             let error = fault.map_or(error, error_of);
             respond::refuse(exchange, error)
         }
+    };
+    // Where another protocol was asked for and not agreed on, what the caller sends next may be either.
+    if asks_upgrade && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
+    response
 }
 
 /// What the phases come to.

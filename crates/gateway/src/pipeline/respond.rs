@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::header::{
-    ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
+    ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
     WWW_AUTHENTICATE,
 };
 use http::{Method, Response, StatusCode, Version};
@@ -24,16 +24,13 @@ const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy"
 const OWN_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// The answer of an upstream.
-pub(super) fn upstreams(exchange: Exchange, answer: Response<Incoming>, closes: bool) -> Response<Body> {
+pub(super) fn upstreams(exchange: Exchange, answer: Response<Incoming>) -> Response<Body> {
     let (mut head, incoming) = answer.into_parts();
     headers::strip_hops(&mut head.headers);
     let snapshot = exchange.snapshot.clone();
     let route = exchange.route.map(|at| &snapshot.routes[at]);
     if let Some(route) = route.filter(|route| !route.response_headers.is_empty()) {
         headers::edit(&mut head.headers, &route.response_headers, &exchange);
-    }
-    if closes {
-        head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     head.version = Version::HTTP_11;
     head.extensions.clear();

@@ -246,6 +246,49 @@ async fn a_websocket_is_a_tunnel_and_other_protocols_are_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_taken_in_behind_an_upgrade_that_is_not_agreed_on() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let door = Door::open(&to(&format!("http://{}", listener.local_addr().unwrap()), "")).await;
+    let (mut answers, mut asking) = TcpStream::connect(door.address()).await.unwrap().into_split();
+    let ask = "GET /ws HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n";
+    asking.write_all(ask.as_bytes()).await.unwrap();
+    let (mut behind, _) = listener.accept().await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        behind.read_buf(&mut head).await.unwrap();
+    }
+    // More than all buffers of the system on the way hold.
+    let early = vec![b'x'; 64 << 20];
+    tokio::select! {
+        taken = asking.write_all(&early) => assert!(taken.is_err(), "all of it was taken in"),
+        () = tokio::time::sleep(Duration::from_millis(500)) => {}
+    }
+    behind
+        .write_all(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n")
+        .await
+        .unwrap();
+    let mut answer = vec![0; 13];
+    answers.read_exact(&mut answer).await.unwrap();
+    assert_eq!(String::from_utf8_lossy(&answer), "HTTP/1.1 400 ");
+    let mut more = Vec::new();
+    let _ = behind.read_to_end(&mut more).await;
+    assert!(more.is_empty(), "{} bytes went on", more.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_gateways_own_answer_to_an_upgrade_ends_the_connection_and_http_1_0_has_none() {
+    let door = Door::open("routes: [{ name: own, match: { path: /own }, respond: { body: hello } }]\n").await;
+    for (path, status) in [("/own", "200"), ("/none", "404")] {
+        let ask = format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n");
+        let answer = door.raw(ask).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")) && answer.contains("connection: close"), "{answer}");
+    }
+    let ask = "GET /own HTTP/1.0\r\nconnection: keep-alive, upgrade\r\nupgrade: x\r\n\r\n";
+    let answer = door.raw(format!("{ask}GET /own HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")).await;
+    assert_eq!((answer.matches(" 200 ").count(), answer.matches("hello").count()), (2, 2), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn grpc_passes_with_its_trailers_and_is_refused_in_its_own_words() {
     use http_body_util::{BodyExt, Full, StreamBody};
     use hyper::body::Frame;
