@@ -2,12 +2,13 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, HOST, UPGRADE};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::{Body as _, Incoming};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{Exchange, headers, limits, mirror, tunnel};
 use crate::Error;
@@ -22,6 +23,7 @@ use crate::upstream::{Ask, Lease, Sender, Tried, Upstream};
 const MOST_STALE: usize = 3;
 /// Of an answer that is not passed on, so much is read to keep its connection.
 const MOST_DISCARDED: usize = 64 << 10;
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long the upstream has left, in milliseconds.
 const TIME_LEFT: &str = "x-request-timeout-ms";
 
@@ -141,9 +143,7 @@ async fn attempts(
                     exchange.held.ask = Some(ask);
                     return Ok(answer);
                 }
-                if discard(answer.into_body(), MOST_DISCARDED).await {
-                    lease.give_back();
-                }
+                let_go(exchange, answer, lease);
                 (None, None, Some(RetryOn::Unavailable))
             }
             Err(Failure { error, unsent, reason }) => (Some(error), unsent, reason),
@@ -223,6 +223,21 @@ async fn attempt(
         }
     }
     Err(Failure { error: late(), unsent: None, reason: None })
+}
+
+/// Keeps the connection of an answer that is not passed on, where the rest of it comes soon. Nobody waits for that.
+fn let_go(exchange: &Exchange, answer: Response<Incoming>, lease: Lease) {
+    let draining = exchange.worker.draining.clone();
+    exchange.worker.tracker.spawn_local(async move {
+        tokio::select! {
+            read = timeout(DISCARD_TIMEOUT, discard(answer.into_body(), MOST_DISCARDED)) => {
+                if read.unwrap_or(false) {
+                    lease.give_back();
+                }
+            }
+            () = draining.cancelled() => {}
+        }
+    });
 }
 
 /// Whether an answer says that the service cannot answer now.

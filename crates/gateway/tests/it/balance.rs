@@ -121,6 +121,26 @@ async fn an_answer_of_503_is_tried_elsewhere_where_that_is_asked_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nobody_waits_for_the_rest_of_an_answer_that_is_not_passed_on() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (busy, service) = (listener.local_addr().unwrap(), Service::named("alive").await);
+    tokio::spawn(async move {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let mut open = Vec::new();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = stream.read(&mut [0; 1024]).await;
+            let _ = stream.write_all(b"HTTP/1.1 503 Busy\r\ncontent-length: 100\r\n\r\nmore to come").await;
+            open.push(stream);
+        }
+    });
+    let more = ", outliers: { failures: 0 }";
+    let door = Door::open(&over(&[format!("http://{busy}"), service.url()], more, ", retry: { on: [unavailable] }")).await;
+    for _ in 0..4 {
+        assert_eq!(door.get("/", &[]).await.body, "alive");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_budget_bounds_retries() {
     let (busy, also) = (Service::start(|_| reply(503, "busy")).await, Service::start(|_| reply(503, "busy")).await);
     let door = Door::open(&over(
