@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
 use super::Record;
 use crate::upstream::{Ask, Entered, Lease};
@@ -55,6 +55,32 @@ pub struct Progress {
     pub is_over: Cell<bool>,
     /// Whether the client broke off or sent what is malformed.
     pub is_broken: Cell<bool>,
+    /// Since when the client has been waited for, where it is.
+    waiting_since: Cell<Option<Instant>>,
+    waited: Cell<Duration>,
+}
+
+impl Progress {
+    /// Whether the client is to send more and does not.
+    pub fn is_waiting(&self) -> bool {
+        self.waiting_since.get().is_some()
+    }
+
+    /// How long the client was waited for.
+    pub fn waited(&self) -> Duration {
+        self.waited.get() + self.waiting_since.get().map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    fn note_wait(&self, is_waiting: bool) {
+        match self.waiting_since.get() {
+            None if is_waiting => self.waiting_since.set(Some(Instant::now())),
+            Some(since) if !is_waiting => {
+                self.waited.set(self.waited.get() + since.elapsed());
+                self.waiting_since.set(None);
+            }
+            _ => {}
+        }
+    }
 }
 
 impl Upload {
@@ -64,7 +90,9 @@ impl Upload {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let frame = match futures::ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
+        let polled = Pin::new(&mut self.incoming).poll_frame(cx);
+        self.progress.note_wait(polled.is_pending());
+        let frame = match futures::ready!(polled) {
             None => return Poll::Ready(None),
             Some(Err(error)) => {
                 self.progress.is_broken.set(true);

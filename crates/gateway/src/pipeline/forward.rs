@@ -177,8 +177,11 @@ async fn attempt(
     let worker = &exchange.worker;
     let began = Instant::now();
     let mut body = Some(body);
+    let progress = exchange.record.progress.as_deref();
     let note = |is_good: bool| {
-        let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        // How long the caller took to send its body says nothing about the service.
+        let waited = progress.map_or(Duration::ZERO, Progress::waited);
+        let took_us = u64::try_from(began.elapsed().saturating_sub(waited).as_micros()).unwrap_or(u64::MAX);
         let now_us = worker.now_us();
         ask.endpoint.note(is_good, took_us, now_us, &upstream.spec.outliers);
         upstream.note(is_good, now_us);
@@ -203,6 +206,9 @@ async fn attempt(
         let request = request.map_err(|error| Failure { error, unsent: None, reason: None })?;
         let sent = timeout_at(until, send(&mut lease.sender, request)).await;
         match sent {
+            Err(_) if progress.is_some_and(Progress::is_waiting) => {
+                return Err(Failure { error: Error::SlowClient, unsent: None, reason: None });
+            }
             Err(_) => {
                 note(false);
                 return Err(Failure { error: late(), unsent: None, reason: Some(RetryOn::Timeout) });
@@ -217,7 +223,10 @@ async fn attempt(
                 if let Some(failure) = uploads_fault(exchange, route) {
                     return Err(failure);
                 }
-                note(false);
+                // A service that gives up on a caller who does not go on is not at fault.
+                if !progress.is_some_and(Progress::is_waiting) {
+                    note(false);
+                }
                 return Err(of_hyper(upstream, ask, &error, unsent));
             }
         }

@@ -162,6 +162,24 @@ async fn bodies_have_limits_announced_or_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_slow_upload_is_the_callers_fault() {
+    let service = Service::named("behind").await;
+    let config = to(&service.url(), "breaker: { failures: 1, pause: 10m }");
+    let door = Door::open(&config.replace("upstream: s }]", "upstream: s, timeout: 300ms }]")).await;
+    let head = "POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 10\r\n\r\n";
+    let answer = door.raw(format!("{head}12345")).await;
+    assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("gateway.slow_client"), "{answer}");
+    assert_eq!(door.get("/", &[]).await.body, "behind", "nothing is held against the service");
+    // Nor where it is the service that has enough of waiting.
+    let (address, _) = blunt(b"").await;
+    let door = Door::open(&to(&format!("http://{address}"), "breaker: { failures: 1, pause: 10m }")).await;
+    for _ in 0..2 {
+        let answer = door.raw(format!("{head}12345")).await;
+        assert!(answer.contains("gateway.upstream_broke_off"), "{answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn streams_pass_as_they_come() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
