@@ -5,6 +5,7 @@ pub mod breaker;
 pub mod cidr;
 pub mod framing;
 pub mod gcra;
+pub mod grpc;
 pub mod path;
 pub mod path_tree;
 pub mod retry_budget;

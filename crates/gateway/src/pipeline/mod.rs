@@ -19,7 +19,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, UPGRADE};
+use http::header::{CONNECTION, CONTENT_TYPE, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
@@ -27,6 +27,7 @@ use hyper::upgrade::OnUpgrade;
 
 use crate::Error;
 use crate::auth::Identity;
+use crate::domain::grpc::Dialect;
 use crate::engine::{Body, Fault, Held, Peer, Record, Serving, Signals, Worker};
 use crate::limit::Outcome;
 use crate::snapshot::Action;
@@ -48,6 +49,8 @@ pub(crate) struct Exchange {
     /// The path's parameters, escaped.
     pub(crate) captures: Vec<String>,
     pub(crate) identity: Option<Arc<Identity>>,
+    /// The dialect of gRPC that the caller speaks.
+    pub(crate) grpc: Option<Dialect>,
     /// The tightest rate limit's word, for the answer's headers.
     pub(crate) rate: Option<(Arc<str>, Outcome)>,
     pub(crate) held: Held,
@@ -78,6 +81,7 @@ pub(crate) async fn handle(
     let snapshot = worker.snapshot();
     let client_ip = identify::client_ip(&snapshot, &peer, &head.headers);
     let record = Record::begin(&worker, &snapshot, &signals, client_ip, &head);
+    let grpc = head.headers.get(CONTENT_TYPE).and_then(|kind| Dialect::of(kind.as_bytes()));
     let mut exchange = Exchange {
         worker,
         snapshot,
@@ -89,6 +93,7 @@ pub(crate) async fn handle(
         route: None,
         captures: Vec::new(),
         identity: None,
+        grpc,
         rate: None,
         held: Held::default(),
         record,

@@ -13,6 +13,7 @@ use tessera_service::{Problem, ProductError};
 use super::identify::REQUEST_ID;
 use super::{Exchange, headers};
 use crate::Error;
+use crate::domain::grpc::Dialect;
 use crate::domain::path::encode_segment;
 use crate::engine::{Answer, Body, Source};
 use crate::spec::Template;
@@ -94,10 +95,8 @@ pub(super) fn refuse(mut exchange: Exchange, error: Error) -> Response<Body> {
     if let Some(seconds) = error.retry_after_s() {
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
-    let is_grpc =
-        exchange.head.headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
-    if is_grpc {
-        return refuse_grpc(exchange, &error, headers);
+    if let Some(dialect) = exchange.grpc {
+        return refuse_grpc(exchange, dialect, &error, headers);
     }
     headers.insert(CONTENT_TYPE, PROBLEM);
     let mut problem = Problem::from(error.clone());
@@ -126,8 +125,10 @@ fn public_detail(error: &Error) -> &'static str {
 }
 
 /// Statuses of gRPC for HTTP's.
-fn refuse_grpc(exchange: Exchange, error: &Error, mut headers: HeaderMap) -> Response<Body> {
+fn refuse_grpc(exchange: Exchange, dialect: Dialect, error: &Error, mut headers: HeaderMap) -> Response<Body> {
     let status: u8 = match error.kind() {
+        _ if matches!(error, Error::BodyTooLarge { .. } | Error::HeadTooLarge) => 8,
+        _ if matches!(error, Error::MethodNotAllowed { .. }) => 12,
         ErrorKind::Unauthenticated => 16,
         ErrorKind::Forbidden => 7,
         ErrorKind::NotFound => 12,
@@ -137,7 +138,7 @@ fn refuse_grpc(exchange: Exchange, error: &Error, mut headers: HeaderMap) -> Res
         ErrorKind::Internal => 13,
         _ => 3,
     };
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(dialect.content_type()));
     headers.insert("grpc-status", HeaderValue::from(u16::from(status)));
     headers.insert("grpc-message", HeaderValue::from_static(error.code()));
     own(exchange, StatusCode::OK, headers, Bytes::new())

@@ -330,8 +330,22 @@ async fn grpc_passes_with_its_trailers_and_is_refused_in_its_own_words() {
             });
         }
     });
-    let config = to(&format!("http://{address}"), "protocol: http2").replace("path: /*", "path: /shop.Orders/*");
-    let door = Door::open(&config).await;
+    let (gone, _) = blunt(b"").await;
+    let hanging = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let door = Door::open(&format!(
+        r#"
+upstreams:
+  s: {{ endpoints: ["http://{address}"], protocol: http2 }}
+  gone: {{ endpoints: ["http://{gone}"], protocol: http2 }}
+  late: {{ endpoints: ["http://{}"], protocol: http2 }}
+routes:
+  - {{ name: all, match: {{ path: /shop.Orders/* }}, upstream: s }}
+  - {{ name: gone, match: {{ path: /gone.Service/* }}, upstream: gone }}
+  - {{ name: late, match: {{ path: /late.Service/* }}, upstream: late, timeout: 300ms }}
+"#,
+        hanging.local_addr().unwrap()
+    ))
+    .await;
     let stream = TcpStream::connect(door.address()).await.unwrap();
     let (mut sender, connection) = hyper::client::conn::http2::Builder::new(hyper_util::rt::TokioExecutor::new())
         .handshake(hyper_util::rt::TokioIo::new(stream))
@@ -349,11 +363,13 @@ async fn grpc_passes_with_its_trailers_and_is_refused_in_its_own_words() {
     let collected = answer.into_body().collect().await.unwrap();
     assert_eq!(collected.trailers().unwrap()["grpc-status"], "0");
     assert_eq!(collected.to_bytes(), "\0\0\0\0\x01x");
-    let refused = sender.send_request(ask("/other.Service/Get")).await.unwrap();
-    assert_eq!(
-        (refused.status().as_u16(), &refused.headers()["grpc-status"]),
-        (200, &http::HeaderValue::from_static("12"))
-    );
+    // Where no route is, where the service cannot be reached, and where it is too late.
+    for (path, status) in [("/other.Service/Get", "12"), ("/gone.Service/Get", "14"), ("/late.Service/Get", "4")] {
+        let refused = sender.send_request(ask(path)).await.unwrap();
+        let head = refused.headers();
+        assert_eq!(refused.status().as_u16(), 200, "{path}: {head:?}");
+        assert_eq!((&head["grpc-status"], &head["content-type"]), (&status.parse().unwrap(), &"application/grpc".parse().unwrap()));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
