@@ -59,6 +59,8 @@ pub struct Record {
     pub endpoint: Option<Arc<Endpoint>>,
     /// How often it was sent.
     pub attempts: u32,
+    /// Whether a service may have begun to act on it, so that the caller must not send it again unthinkingly.
+    pub was_sent: bool,
     /// The answer's status; 0 before there is one.
     pub status: u16,
     /// How much was received.
@@ -100,6 +102,7 @@ impl Record {
             upstream: None,
             endpoint: None,
             attempts: 0,
+            was_sent: false,
             status: 0,
             progress: None,
             bytes_out: 0,

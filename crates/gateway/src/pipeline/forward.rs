@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CONTENT_LENGTH, HOST, UPGRADE};
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::{Body as _, Incoming};
@@ -143,6 +143,7 @@ async fn attempts(
                     exchange.held.ask = Some(ask);
                     return Ok(answer);
                 }
+                exchange.record.was_sent = true;
                 let_go(exchange, answer, lease);
                 (None, None, Some(RetryOn::Unavailable))
             }
@@ -150,6 +151,7 @@ async fn attempts(
         };
         if let Some(error) = error {
             let is_unsent = unsent.is_some();
+            exchange.record.was_sent |= !is_unsent;
             let is_wanted = reason.is_some_and(|reason| is_safe && retry.on.contains(&reason));
             let again = may_retry && Instant::now() < deadline && (is_unsent || is_wanted) && upstream.take_retry();
             if !again {
@@ -306,6 +308,11 @@ pub(super) fn build(
     match sender {
         Sender::Http1(_) => {
             request.headers_mut().insert(HOST, host.clone());
+            // Of GET and HEAD hyper drops a body whose length it does not know, unless it is told to send one.
+            let has_length = request.headers().contains_key(CONTENT_LENGTH) || request.body().size_hint().exact().is_some();
+            if !has_length {
+                request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+            }
             *request.version_mut() = Version::HTTP_11;
             *request.uri_mut() = outgoing.path.clone().into();
         }

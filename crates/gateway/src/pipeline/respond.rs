@@ -100,6 +100,10 @@ pub(super) fn refuse(mut exchange: Exchange, error: Error) -> Response<Body> {
     }
     headers.insert(CONTENT_TYPE, PROBLEM);
     let mut problem = Problem::from(error.clone());
+    if exchange.record.was_sent {
+        // An earlier attempt reached a service, whatever became of the last one.
+        problem.members.insert("may_retry".into(), false.into());
+    }
     if problem.status >= 500 {
         // Where our upstreams are and why they fail is in the log.
         problem.detail = public_detail(&error).to_owned();

@@ -162,6 +162,30 @@ async fn bodies_have_limits_announced_or_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_body_goes_on_with_every_method() {
+    let service = Service::named("behind").await;
+    let door = Door::open(&to(&service.url(), "")).await;
+    for method in ["GET", "HEAD", "DELETE", "POST"] {
+        for head in ["transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", "content-length: 5\r\n\r\nhello"] {
+            let answer = door.raw(format!("{method} / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{head}")).await;
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{method}: {answer}");
+            assert_eq!((service.last().method.as_str(), &service.last().body[..]), (method, &b"hello"[..]), "{head}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_sent_once_may_not_be_sent_again_whatever_came_after() {
+    let (broken, got) = blunt(b"").await;
+    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let config = to(&format!("http://{broken}\", \"http://{gone}"), "outliers: { failures: 0 }");
+    let door = Door::open(&format!("workers: 1\n{config}")).await;
+    let problem = door.get("/", &[]).await.json();
+    assert_eq!(got.lock().unwrap().len(), 1, "the first one was asked first");
+    assert_eq!((&problem["code"], &problem["may_retry"]), (&"gateway.upstream_unreachable".into(), &false.into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_slow_upload_is_the_callers_fault() {
     let service = Service::named("behind").await;
     let config = to(&service.url(), "breaker: { failures: 1, pause: 10m }");
