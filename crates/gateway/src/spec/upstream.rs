@@ -79,6 +79,16 @@ pub struct Endpoint {
     pub url: EndpointUrl,
     /// Its share of requests beside the others; 0 gets none.
     pub weight: u32,
+    /// The name that its address was found under, which its certificate is for.
+    #[serde(skip)]
+    pub name: Option<String>,
+}
+
+impl Endpoint {
+    /// With a weight of 1.
+    pub fn at(url: EndpointUrl) -> Self {
+        Self { url, weight: 1, name: None }
+    }
 }
 
 /// The highest weight.
@@ -95,7 +105,7 @@ impl<'de> Deserialize<'de> for Endpoint {
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Endpoint, E> {
-                Ok(Endpoint { url: text.parse().map_err(E::custom)?, weight: 1 })
+                Ok(Endpoint::at(text.parse().map_err(E::custom)?))
             }
 
             fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Endpoint, A::Error> {
@@ -107,7 +117,7 @@ impl<'de> Deserialize<'de> for Endpoint {
                     weight: u32,
                 }
                 let fields = Fields::deserialize(de::value::MapAccessDeserializer::new(map))?;
-                Ok(Endpoint { url: fields.url, weight: fields.weight })
+                Ok(Endpoint { weight: fields.weight, ..Endpoint::at(fields.url) })
             }
         }
         fn one() -> u32 {

@@ -49,7 +49,10 @@ async fn follow_dns(upstream: Arc<Upstream>, url: EndpointUrl, every: Duration) 
                 hosts.sort();
                 hosts.dedup();
                 hosts.truncate(MAX_ENDPOINTS);
-                let endpoint = |host| Endpoint { url: EndpointUrl { host, ..url.clone() }, weight: 1 };
+                let endpoint = |host| Endpoint {
+                    name: Some(url.host.clone()),
+                    ..Endpoint::at(EndpointUrl { host, ..url.clone() })
+                };
                 set(&upstream, hosts.into_iter().map(endpoint).collect());
                 was_found = true;
             }
@@ -85,7 +88,7 @@ async fn read_file(path: &std::path::Path) -> Result<Vec<spec::Endpoint>, String
     let text = tokio::fs::read_to_string(path).await.map_err(|error| error.to_string())?;
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     let endpoints: Vec<Endpoint> =
-        lines.map(|line| Ok(Endpoint { url: line.parse()?, weight: 1 })).collect::<Result<_, String>>()?;
+        lines.map(|line| Ok(Endpoint::at(line.parse()?))).collect::<Result<_, String>>()?;
     if endpoints.len() > MAX_ENDPOINTS { Err(format!("more than {MAX_ENDPOINTS} endpoints")) } else { Ok(endpoints) }
 }
 

@@ -18,6 +18,8 @@ pub struct Endpoint {
     pub url: EndpointUrl,
     /// Its share of requests.
     pub weight: u32,
+    /// The name that its address was found under.
+    pub name: Option<String>,
     /// Host and port as in a `host` header.
     pub authority: HeaderValue,
     in_flight: AtomicU32,
@@ -76,11 +78,13 @@ impl Drop for Ask {
 
 impl Endpoint {
     pub(super) fn new(spec: &spec::Endpoint) -> Self {
-        let authority = HeaderValue::from_str(&spec.url.authority());
+        let named = spec.name.as_ref().map(|name| EndpointUrl { host: name.clone(), ..spec.url.clone() });
+        let authority = HeaderValue::from_str(&named.as_ref().unwrap_or(&spec.url).authority());
         Self {
             id: hash(spec.url.to_string().as_bytes()),
             url: spec.url.clone(),
             weight: spec.weight,
+            name: spec.name.clone(),
             authority: authority.unwrap_or_else(|_| HeaderValue::from_static("upstream")),
             in_flight: AtomicU32::new(0),
             expected_us: AtomicU64::new(0),

@@ -84,8 +84,9 @@ impl Upstream {
     /// Replaces the endpoints; those that stay keep what is known of them. Gives whether anything changed.
     pub fn set_endpoints(&self, wanted: &[spec::Endpoint]) -> bool {
         let before = self.endpoints.load_full();
-        let same =
-            |known: &Arc<Endpoint>, wanted: &spec::Endpoint| known.url == wanted.url && known.weight == wanted.weight;
+        let same = |known: &Arc<Endpoint>, wanted: &spec::Endpoint| {
+            known.url == wanted.url && known.weight == wanted.weight && known.name == wanted.name
+        };
         if before.len() == wanted.len() && before.iter().zip(wanted).all(|(known, wanted)| same(known, wanted)) {
             return false;
         }

@@ -161,7 +161,7 @@ async fn open(upstream: &Upstream, endpoint: &Endpoint) -> Result<Sender, String
     if !url.is_tls {
         return handshake(stream, upstream.spec.protocol == Protocol::Http2).await.map_err(|error| said(&error));
     }
-    let name = upstream.spec.tls.name.as_ref().unwrap_or(&url.host).clone();
+    let name = upstream.spec.tls.name.as_ref().or(endpoint.name.as_ref()).unwrap_or(&url.host).clone();
     let name = ServerName::try_from(name).map_err(|error| said(&error))?;
     let connector = TlsConnector::from(upstream.tls.clone());
     let stream = connector.connect(name, stream).await.map_err(|error| said(&error))?;
