@@ -161,6 +161,9 @@ fn check_upstream(name: &str, upstream: &Upstream) -> Result<(), Fault> {
             "probes may come every 10ms at most".into()
         })?;
     }
+    for (key, span) in [("connect_timeout", upstream.connect_timeout), ("ping_every", upstream.ping_every)] {
+        ensure(!span.0.is_zero(), &["upstreams", name, key], || format!("{key} must be more than 0; write 2s"))?;
+    }
     ensure(upstream.outliers.most_percent <= 100, &["upstreams", name, "most_percent"], || {
         "most_percent must be 0 to 100".into()
     })

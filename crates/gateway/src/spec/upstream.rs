@@ -42,6 +42,10 @@ pub struct Upstream {
     /// Idle connections that each worker keeps to each endpoint.
     #[serde(default = "idle_connections")]
     pub idle_connections: usize,
+    /// How often an HTTP/2 connection that says nothing is asked whether it is still there; it has `connect_timeout` to
+    /// answer.
+    #[serde(default = "ping_every")]
+    pub ping_every: Span,
     /// Probes that find out whether an endpoint is well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
@@ -62,6 +66,10 @@ fn connect_timeout() -> Span {
 
 fn idle_timeout() -> Span {
     Span::from_secs(60)
+}
+
+fn ping_every() -> Span {
+    Span::from_secs(10)
 }
 
 fn idle_connections() -> usize {

@@ -110,6 +110,36 @@ async fn connections_are_kept_and_stale_ones_replaced() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_http2_connection_that_is_dead_is_found_out() {
+    let service = Service::named("behind").await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, behind) = (listener.local_addr().unwrap(), service.address);
+    // Between the two: the first connection passes bytes until it is told to go silent, without closing.
+    let (silence, silenced) = tokio::sync::watch::channel(false);
+    tokio::spawn(async move {
+        let mut is_first = true;
+        while let Ok((mut near, _)) = listener.accept().await {
+            let (mut silenced, may_go_silent) = (silenced.clone(), std::mem::take(&mut is_first));
+            tokio::spawn(async move {
+                let mut far = TcpStream::connect(behind).await.unwrap();
+                tokio::select! {
+                    _ = tokio::io::copy_bidirectional(&mut near, &mut far) => return,
+                    _ = silenced.wait_for(|silent| *silent && may_go_silent) => {}
+                }
+                std::future::pending::<()>().await;
+            });
+        }
+    });
+    let config = to(&format!("http://{address}"), "protocol: http2, ping_every: 50ms, connect_timeout: 500ms");
+    let door =
+        Door::open(&format!("workers: 1\n{}", config.replace("upstream: s }]", "upstream: s, timeout: 1s }]"))).await;
+    assert_eq!(door.get("/", &[]).await.body, "behind");
+    silence.send(true).unwrap();
+    let again = async { while door.get("/", &[]).await.status != 200 {} };
+    tokio::time::timeout(TIMEOUT, again).await.expect("another connection is opened");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_goes_wrong_behind_is_told_by_side_and_code() {
     let gone = {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
