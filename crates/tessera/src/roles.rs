@@ -125,7 +125,9 @@ fn gateway<'a>(config: &'a Config, deps: &'a Deps) -> Building<'a> {
     use tessera_gateway::spec::Environment;
     Box::pin(async {
         let settings: tessera_gateway::config::Config = config.get()?;
-        let built = tessera_gateway::build(&settings, deps, Environment::of_process());
+        let http: tessera_service::http::Config = config.get()?;
+        let stop_deadline = std::time::Duration::from_secs(http.stop_deadline_s);
+        let built = tessera_gateway::build(&settings, deps, Environment::of_process(), stop_deadline);
         built.map_err(|error| {
             let file = settings.file.unwrap_or_default().display().to_string();
             bad_setting(config, tessera_gateway::config::Config::FILE, file, error.to_string())

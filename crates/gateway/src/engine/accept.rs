@@ -75,7 +75,11 @@ async fn connection(
         return serve(worker, snapshot, peer, stream, None).await;
     };
     // Errors here are the client's: it went away, or wants what the profile does not have.
-    let Ok(Ok(stream)) = timeout(limits.head_timeout.0, TlsAcceptor::from(tls).accept(stream)).await else { return };
+    let accepted = tokio::select! {
+        accepted = timeout(limits.head_timeout.0, TlsAcceptor::from(tls).accept(stream)) => accepted,
+        () = worker.draining.cancelled() => return,
+    };
+    let Ok(Ok(stream)) = accepted else { return };
     let session = stream.get_ref().1;
     let is_http2 = session.alpn_protocol().map(|protocol| protocol == b"h2");
     peer.certificate = session.peer_certificates().and_then(|chain| chain.first()).map(|first| names_of(first));

@@ -10,6 +10,7 @@ use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -28,6 +29,8 @@ use worker::Start;
 
 /// Connections that the system keeps until they are accepted.
 const BACKLOG: i32 = 4096;
+/// How long the last lines of the access log may take to be written.
+pub const LOG_PATIENCE: Duration = Duration::from_secs(2);
 /// Orders that a worker has not read yet; it reads them between requests.
 const MOST_ORDERS: usize = 16;
 
@@ -139,13 +142,22 @@ impl Engine {
         Ok(())
     }
 
-    /// Takes no more connections, lets requests end for as long as `limits.drain` allows, and waits for that.
+    /// Takes no more connections, lets requests end for as long as `limits.drain` allows, and waits for that and for the
+    /// last line of the log.
     pub async fn stop(&self) {
         self.draining.cancel();
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        let joined = tokio::task::spawn_blocking(move || threads.into_iter().all(|thread| thread.join().is_ok()));
-        if !joined.await.unwrap_or(false) {
-            tracing::error!("a worker panicked");
+        let log = self.snapshot().log.clone();
+        let stopping = tokio::task::spawn_blocking(move || {
+            if !threads.into_iter().all(|thread| thread.join().is_ok()) {
+                tracing::error!("a worker panicked");
+            }
+            if !log.finish(LOG_PATIENCE) {
+                tracing::error!("the access log could not be written to its end");
+            }
+        });
+        if let Err(error) = stopping.await {
+            tracing::error!(%error, "the workers could not be waited for");
         }
     }
 }

@@ -43,6 +43,8 @@ pub struct Shared {
     pub fetcher: Fetcher,
     /// The zero of all workers' times.
     pub began: Instant,
+    /// The longest that a stop may take, whatever `limits.drain` says: then the process ends.
+    pub longest_drain: Option<Duration>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -195,7 +197,8 @@ pub(super) async fn run(start: Start) {
     }
     accepting.values().for_each(AbortHandle::abort);
     worker.tracker.close();
-    let patience = worker.snapshot().spec.limits.drain.0;
+    let drain = worker.snapshot().spec.limits.drain.0;
+    let patience = worker.shared.longest_drain.map_or(drain, |longest| drain.min(longest));
     let ended = tokio::time::timeout(patience, worker.tracker.wait()).await;
     if ended.is_err() {
         tracing::warn!(worker = index, left = worker.tracker.len(), "requests did not end in time and are broken off");

@@ -427,6 +427,39 @@ routes:
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stop_waits_for_no_handshake_and_no_copy_and_loses_no_line() {
+    let folder = tempfile::tempdir().unwrap();
+    crate::tls::authority(folder.path());
+    crate::tls::certificate(folder.path(), "a", "a.example");
+    let (service, hanging) = (Service::named("behind").await, TcpListener::bind("127.0.0.1:0").await.unwrap());
+    let door = Door::open_in(
+        folder,
+        &format!(
+            r#"
+listeners: [{{ address: "127.0.0.1:0" }}, {{ address: "127.0.0.2:0", tls: {{ certificates: [{{ chain: a.pem, key: a.key }}] }} }}]
+limits: {{ head_timeout: 10m, drain: 10m }}
+access_log: {{ file: access.log }}
+upstreams:
+  s: {{ endpoints: ["{}"] }}
+  hanging: {{ endpoints: ["http://{}"] }}
+routes: [{{ name: all, match: {{ path: /* }}, upstream: s, timeout: 10m, mirror: {{ upstream: hanging }} }}]
+"#,
+            service.url(),
+            hanging.local_addr().unwrap()
+        ),
+    )
+    .await;
+    let _silent = TcpStream::connect(door.gateway.engine.addresses()[1]).await.unwrap();
+    for _ in 0..300 {
+        assert_eq!(door.get("/", &[]).await.status, 200);
+    }
+    let stopped = tokio::time::timeout(TIMEOUT, door.gateway.engine.stop()).await;
+    stopped.expect("what is not answered keeps nobody");
+    let lines = std::fs::read_to_string(door.folder.path().join("access.log")).unwrap();
+    assert_eq!(lines.lines().count(), 300);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stop_lets_requests_end_and_takes_no_more() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
