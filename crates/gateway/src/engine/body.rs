@@ -12,8 +12,12 @@ use http_body_util::BodyExt;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep};
 
-use super::Record;
+use super::{Record, Step};
+use crate::Error;
 use crate::upstream::{Ask, Entered, Lease};
+
+/// The most of an answer that is given at once: a client has the time of one piece to take it.
+const MOST_AT_ONCE: usize = 64 << 10;
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 
@@ -44,6 +48,10 @@ pub struct Upload {
     incoming: Incoming,
     limit_bytes: u64,
     progress: Rc<Progress>,
+    /// How long the next bytes may take, where the connection's guard does not see to that: a request of many on one
+    /// connection.
+    patience: Option<Duration>,
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
 /// How far an upload came; the pipeline looks at it when the upstream fails.
@@ -55,6 +63,8 @@ pub struct Progress {
     pub is_over: Cell<bool>,
     /// Whether the client broke off or sent what is malformed.
     pub is_broken: Cell<bool>,
+    /// Whether the answer has begun: from then on both sides may talk and be silent as they like.
+    pub is_answered: Cell<bool>,
     /// Since when the client has been waited for, where it is.
     waiting_since: Cell<Option<Instant>>,
     waited: Cell<Duration>,
@@ -84,14 +94,31 @@ impl Progress {
 }
 
 impl Upload {
-    /// A body of a client that may have so many bytes.
-    pub fn new(incoming: Incoming, limit_bytes: u64, progress: Rc<Progress>) -> Self {
-        Self { incoming, limit_bytes, progress }
+    /// A body of a client that may have so many bytes. `patience` is how long the next ones may take until the answer
+    /// begins.
+    pub fn new(incoming: Incoming, limit_bytes: u64, progress: Rc<Progress>, patience: Option<Duration>) -> Self {
+        Self { incoming, limit_bytes, progress, patience, timer: None }
+    }
+
+    /// Ready where the client was silent for too long.
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<BoxError> {
+        let Some(patience) = self.patience.filter(|_| !self.progress.is_answered.get()) else { return Poll::Pending };
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+        futures::ready!(timer.as_mut().poll(cx));
+        if self.progress.is_answered.get() {
+            return Poll::Pending;
+        }
+        self.progress.is_broken.set(true);
+        Poll::Ready("the body did not come in time".into())
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let polled = Pin::new(&mut self.incoming).poll_frame(cx);
         self.progress.note_wait(polled.is_pending());
+        if polled.is_pending() {
+            return self.poll_silence(cx).map(|error| Some(Err(error)));
+        }
+        self.timer = None;
         let frame = match futures::ready!(polled) {
             None => return Poll::Ready(None),
             Some(Err(error)) => {
@@ -124,6 +151,8 @@ pub struct Answer {
     /// How long it may say nothing.
     pub idle_timeout: Duration,
     timer: Option<Pin<Box<Sleep>>>,
+    /// What is left of a frame that was too long to be given at once.
+    rest: Option<Bytes>,
     is_read: bool,
 }
 
@@ -152,17 +181,22 @@ pub struct Held {
 impl Answer {
     /// An answer that is not read yet.
     pub fn new(source: Source, held: Held, record: Record, idle_timeout: Duration) -> Self {
-        Self { source, held, record, idle_timeout, timer: None, is_read: false }
+        Self { source, held, record, idle_timeout, timer: None, rest: None, is_read: false }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let polled = match &mut self.source {
-            Source::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Source::Upstream(incoming) => Pin::new(incoming).poll_frame(cx).map_err(BoxError::from),
+        let polled = match (self.rest.take(), &mut self.source) {
+            (Some(rest), _) => Poll::Ready(Some(Ok(Frame::data(rest)))),
+            (None, Source::Own(bytes)) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            (None, Source::Upstream(incoming)) => Pin::new(incoming).poll_frame(cx).map_err(BoxError::from),
         };
+        self.record.signals.set_step(if polled.is_pending() { Step::Waits } else { Step::Gave });
         match polled {
-            Poll::Ready(Some(Ok(frame))) => {
+            Poll::Ready(Some(Ok(mut frame))) => {
                 self.timer = None;
+                if let Some(data) = frame.data_mut().filter(|data| data.len() > MOST_AT_ONCE) {
+                    self.rest = Some(data.split_off(MOST_AT_ONCE));
+                }
                 self.record.bytes_out += frame.data_ref().map_or(0, |data| data.len() as u64);
                 Poll::Ready(Some(Ok(frame)))
             }
@@ -186,6 +220,7 @@ impl Answer {
 
     fn is_end(&self) -> bool {
         match &self.source {
+            _ if self.rest.is_some() => false,
             Source::Own(bytes) => bytes.is_none(),
             Source::Upstream(incoming) => incoming.is_end_stream(),
         }
@@ -195,6 +230,9 @@ impl Answer {
 impl Drop for Answer {
     fn drop(&mut self) {
         let is_whole = self.is_read || self.is_end();
+        if !is_whole && self.record.signals.step_is(Step::GivenUp) {
+            self.record.failed(&Error::SlowClient);
+        }
         if let Some(lease) = self.held.lease.take().filter(|_| is_whole) {
             lease.give_back();
         }

@@ -2,11 +2,11 @@
 
 mod accept;
 mod body;
+mod executor;
 mod guard;
 mod record;
 mod worker;
 
-use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -18,7 +18,8 @@ use tokio::sync::mpsc::{Sender, channel};
 use tokio_util::sync::CancellationToken;
 
 pub use body::{Answer, Body, Held, Progress, Source, Upload, discard};
-pub use guard::{Fault, Signals};
+pub use executor::LocalExecutor;
+pub use guard::{Fault, Signals, Step};
 pub use record::Record;
 pub use worker::{Order, Serving, Shared, Worker};
 
@@ -33,19 +34,6 @@ const BACKLOG: i32 = 4096;
 pub const LOG_PATIENCE: Duration = Duration::from_secs(2);
 /// Orders that a worker has not read yet; it reads them between requests.
 const MOST_ORDERS: usize = 16;
-
-/// Runs what hyper wants run beside a connection on the connection's own thread.
-#[derive(Clone, Copy, Debug)]
-pub struct LocalExecutor;
-
-impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor
-where
-    F::Output: 'static,
-{
-    fn execute(&self, future: F) {
-        tokio::task::spawn_local(future);
-    }
-}
 
 /// Who is at the other end of a connection.
 #[derive(Debug)]

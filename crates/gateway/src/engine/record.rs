@@ -130,7 +130,7 @@ impl Record {
         if std::mem::replace(&mut self.is_over, true) {
             return;
         }
-        self.signals.request_ended();
+        self.signals.request_ended(!is_whole && self.error.is_none());
         let took_us = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX);
         let status = if self.status == 0 { GONE } else { self.status };
         let bytes_in = self.progress.as_ref().map_or(0, |progress| progress.bytes.get());

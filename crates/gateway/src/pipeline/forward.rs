@@ -80,7 +80,9 @@ pub(super) async fn forward(
     let body = if has_body {
         let progress = Rc::new(Progress::default());
         exchange.record.progress = Some(progress.clone());
-        Body::Upload(Upload::new(incoming, route.body_limit, progress))
+        let patience = exchange.snapshot.spec.limits.body_timeout.0;
+        let patience = (exchange.head.version == Version::HTTP_2).then_some(patience);
+        Body::Upload(Upload::new(incoming, route.body_limit, progress, patience))
     } else {
         Body::Empty
     };
@@ -217,6 +219,9 @@ async fn attempt(
             }
             Ok(Ok(answer)) => {
                 note(!is_unavailable(answer.status()));
+                if let Some(progress) = progress {
+                    progress.is_answered.set(true);
+                }
                 return Ok((answer, lease));
             }
             // A connection that had been idle was closed by the other side before it took the request.

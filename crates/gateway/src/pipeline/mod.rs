@@ -98,7 +98,7 @@ pub(crate) async fn handle(
         held: Held::default(),
         record,
     };
-    let fault = signals.fault_of(&exchange.head.headers);
+    let fault = signals.fault_of(&exchange.head);
     let is_stand_in = fault.is_some();
     let asks_upgrade = exchange.head.headers.contains_key(UPGRADE) && exchange.head.version == Version::HTTP_11;
     let client = exchange.head.extensions.remove::<OnUpgrade>().filter(|_| asks_upgrade);
@@ -110,7 +110,7 @@ pub(crate) async fn handle(
         Ok(Reply::Upstream(answer)) => respond::upstreams(exchange, answer),
         Err(error) => {
             // What the guard found wrong is why whatever failed did.
-            let fault = if is_stand_in { None } else { signals.fault_of(&exchange.head.headers) };
+            let fault = if is_stand_in { None } else { signals.fault_of(&exchange.head) };
             let error = fault.map_or(error, error_of);
             respond::refuse(exchange, error)
         }

@@ -34,7 +34,7 @@ pub(super) fn wanted(exchange: &Exchange, route: &Route) -> Option<HeaderValue> 
 /// Answers that the protocol changes, and passes bytes from then on.
 pub(super) fn open(exchange: Exchange, mut answer: Response<Incoming>, client: Option<OnUpgrade>) -> Response<Body> {
     // What came before this was agreed on must not be taken for the other protocol.
-    if let Some(fault) = exchange.record.signals.fault_of(&exchange.head.headers) {
+    if let Some(fault) = exchange.record.signals.fault_of(&exchange.head) {
         return respond::refuse(exchange, error_of(fault));
     }
     let server = hyper::upgrade::on(&mut answer);

@@ -6,6 +6,7 @@ mod balance;
 mod docs;
 mod forward;
 mod framing;
+mod http2;
 mod limits;
 mod operate;
 mod routing;
