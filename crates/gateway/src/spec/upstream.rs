@@ -49,6 +49,10 @@ pub struct Upstream {
     /// Probes that find out whether an endpoint is well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
+    /// How long an endpoint that is new or back takes to get its whole share: it begins with a tenth. Not under `hash`,
+    /// where a share is a set of keys. All at once where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slow_start: Option<Span>,
     /// When an endpoint that fails is left alone.
     #[serde(default)]
     pub outliers: Outliers,

@@ -5,9 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use http::HeaderValue;
 
-use crate::domain::balance::{Candidate, hash, peak_ewma};
+use crate::domain::balance::{self, Candidate, hash, peak_ewma};
 use crate::domain::breaker::{self, Record, Tolerance};
 use crate::spec::{self, EndpointUrl, Outliers};
+
+/// It has its whole share.
+const WARM: u64 = 0;
+/// It is new or back since the next look.
+const COLD: u64 = 1;
 
 /// One endpoint of an upstream.
 #[derive(Debug)]
@@ -25,6 +30,8 @@ pub struct Endpoint {
     in_flight: AtomicU32,
     expected_us: AtomicU64,
     measured_at_us: AtomicU64,
+    /// Since when it is new or back, on the workers' clock; [`WARM`] where it has its whole share.
+    cold_since_us: AtomicU64,
     is_well: AtomicBool,
     is_drained: AtomicBool,
     /// Whether `record` has anything in it: the usual case takes no lock.
@@ -89,6 +96,7 @@ impl Endpoint {
             in_flight: AtomicU32::new(0),
             expected_us: AtomicU64::new(0),
             measured_at_us: AtomicU64::new(0),
+            cold_since_us: AtomicU64::new(WARM),
             is_well: AtomicBool::new(true),
             is_drained: AtomicBool::new(false),
             has_record: AtomicBool::new(false),
@@ -130,6 +138,7 @@ impl Endpoint {
             if self.has_record.load(Ordering::Relaxed) {
                 let mut record = self.record();
                 if record.succeeded() {
+                    self.cool();
                     tracing::info!(endpoint = %self.url, "an endpoint is back");
                 }
                 self.has_record.store(!record.is_clean(), Ordering::Relaxed);
@@ -150,10 +159,30 @@ impl Endpoint {
         }
     }
 
-    /// What a choice is made on.
-    pub(super) fn candidate(&self) -> Candidate {
+    /// It is new or back: it gets its share little by little.
+    pub(super) fn cool(&self) {
+        self.cold_since_us.store(COLD, Ordering::Relaxed);
+    }
+
+    /// Its weight in hundredths, less than all of it while it is new or back.
+    pub(super) fn share(&self, slow_start_us: Option<u64>, now_us: u64) -> u32 {
+        let warmth = match (slow_start_us, self.cold_since_us.load(Ordering::Relaxed)) {
+            (None, _) | (_, WARM) => balance::WHOLE,
+            (Some(takes_us), since_us) => {
+                let since_us = if since_us == COLD { now_us.max(COLD + 1) } else { since_us };
+                let warmth = balance::warmth(now_us.saturating_sub(since_us), takes_us);
+                self.cold_since_us.store(if warmth == balance::WHOLE { WARM } else { since_us }, Ordering::Relaxed);
+                warmth
+            }
+        };
+        // A weight is ten thousand at most.
+        self.weight * warmth
+    }
+
+    /// What a choice is made on, with its share as weight.
+    pub(super) fn candidate(&self, share: u32) -> Candidate {
         Candidate {
-            weight: self.weight,
+            weight: share,
             in_flight: self.in_flight(),
             expected_us: self.expected_us.load(Ordering::Relaxed),
         }
@@ -175,6 +204,9 @@ impl Endpoint {
     }
 
     pub(super) fn set_well(&self, is_well: bool) {
+        if is_well {
+            self.cool();
+        }
         self.is_well.store(is_well, Ordering::Relaxed);
     }
 
@@ -185,6 +217,9 @@ impl Endpoint {
 
     /// Starts or stops draining it.
     pub fn drain(&self, is_drained: bool) {
+        if !is_drained {
+            self.cool();
+        }
         self.is_drained.store(is_drained, Ordering::Relaxed);
     }
 }

@@ -6,6 +6,7 @@
 mod discover;
 mod endpoint;
 mod health;
+mod names;
 mod pool;
 mod tls;
 
@@ -91,7 +92,15 @@ impl Upstream {
             return false;
         }
         let find = |wanted: &spec::Endpoint| before.iter().find(|known| same(known, wanted)).cloned();
-        let now = wanted.iter().map(|wanted| find(wanted).unwrap_or_else(|| Arc::new(Endpoint::new(wanted)))).collect();
+        let new = |wanted: &spec::Endpoint| {
+            let endpoint = Endpoint::new(wanted);
+            // Among others it is new; where all are, none is.
+            if !before.is_empty() {
+                endpoint.cool();
+            }
+            Arc::new(endpoint)
+        };
+        let now = wanted.iter().map(|wanted| find(wanted).unwrap_or_else(|| new(wanted))).collect();
         self.endpoints.store(Arc::new(now));
         true
     }
@@ -123,7 +132,7 @@ impl Upstream {
         }
         if open.is_empty() || paused > may_be_paused {
             // Too many are away for that to be their own fault, or all others were tried: whoever is there is asked.
-            return self.choose_among_all(&endpoints, key, tried);
+            return self.choose_among_all(&endpoints, key, tried, now_us);
         }
         // One on trial gets the next request, or it would never come back.
         let mut on_trial = open.iter().filter(|(_, is_trial)| *is_trial);
@@ -133,11 +142,17 @@ impl Upstream {
         if open.iter().any(|(_, is_trial)| !is_trial) {
             open.retain(|(_, is_trial)| !is_trial);
         }
-        let chosen = self.pick(&open, key).ok_or_else(|| self.nobody("none has a weight"))?;
+        let chosen = self.pick(&open, key, now_us).ok_or_else(|| self.nobody("none has a weight"))?;
         Ok(Ask::of(open[chosen].0))
     }
 
-    fn choose_among_all(&self, endpoints: &[Arc<Endpoint>], key: Option<u64>, tried: &Tried) -> Result<Ask, Error> {
+    fn choose_among_all(
+        &self,
+        endpoints: &[Arc<Endpoint>],
+        key: Option<u64>,
+        tried: &Tried,
+        now_us: u64,
+    ) -> Result<Ask, Error> {
         let there = |endpoint: &&Arc<Endpoint>| endpoint.weight > 0 && !endpoint.is_drained();
         let mut all: Vec<(&Arc<Endpoint>, bool)> = endpoints
             .iter()
@@ -148,29 +163,34 @@ impl Upstream {
         if all.is_empty() {
             all = endpoints.iter().filter(there).map(|endpoint| (endpoint, false)).collect();
         }
-        let chosen = self.pick(&all, key).ok_or_else(|| {
+        let chosen = self.pick(&all, key, now_us).ok_or_else(|| {
             self.nobody(if endpoints.is_empty() { "none is known yet" } else { "all are drained or have no weight" })
         })?;
         Ok(Ask::of(all[chosen].0))
     }
 
-    fn pick(&self, open: &[(&Arc<Endpoint>, bool)], key: Option<u64>) -> Option<usize> {
+    fn pick(&self, open: &[(&Arc<Endpoint>, bool)], key: Option<u64>, now_us: u64) -> Option<usize> {
         let turn = || self.turn.fetch_add(1, Ordering::Relaxed);
+        let slow_start_us = self.spec.slow_start.map(|span| span.as_micros());
+        let shares = || open.iter().map(|(endpoint, _)| endpoint.share(slow_start_us, now_us));
         match self.spec.balance {
             Balance::Hash => balance::rendezvous(
                 key.unwrap_or_else(turn),
                 open.iter().map(|(endpoint, _)| (endpoint.id, endpoint.weight)),
             ),
-            Balance::RoundRobin if open.iter().all(|(endpoint, _)| endpoint.weight == 1) => {
-                (turn() as usize).checked_rem(open.len())
-            }
             Balance::RoundRobin => {
-                let weights: Vec<u32> = open.iter().map(|(endpoint, _)| endpoint.weight).collect();
+                let weights = || open.iter().map(|(endpoint, _)| endpoint.weight);
+                let is_warm = weights().zip(shares()).all(|(weight, share)| share == weight * balance::WHOLE);
+                if is_warm && weights().all(|weight| weight == 1) {
+                    return (turn() as usize).checked_rem(open.len());
+                }
+                let weights: Vec<u32> = if is_warm { weights().collect() } else { shares().collect() };
                 // A step that has no common divisor with usual sums spreads a weight over the round.
                 balance::weighted(&weights, turn().wrapping_mul(7_919))
             }
             Balance::LeastRequests => {
-                let candidates: Vec<_> = open.iter().map(|(endpoint, _)| endpoint.candidate()).collect();
+                let candidates: Vec<_> =
+                    open.iter().zip(shares()).map(|((endpoint, _), share)| endpoint.candidate(share)).collect();
                 balance::least_requests(&candidates, turn() as usize)
             }
             Balance::PeakEwma => {
@@ -178,8 +198,8 @@ impl Upstream {
                 let count = open.len() as u64;
                 let first = draw.checked_rem(count)? as usize;
                 let second = ((draw >> 32) % count) as usize;
-                let is_first = balance::cheaper(&open[first].0.candidate(), &open[second].0.candidate());
-                Some(if is_first { first } else { second })
+                let candidate = |at: usize| open[at].0.candidate(open[at].0.share(slow_start_us, now_us));
+                Some(if balance::cheaper(&candidate(first), &candidate(second)) { first } else { second })
             }
         }
     }
@@ -320,6 +340,24 @@ mod tests {
         assert_eq!(again.endpoint.url.host, "a", "one request tries it");
         again.endpoint.note(true, 5, 10_000_300, &upstream.spec.outliers);
         assert_eq!(asked(&upstream, 30, 10_000_400).len(), 3);
+    }
+
+    #[test]
+    fn one_that_is_back_gets_its_share_little_by_little() {
+        for balance in ["round_robin", "least_requests", "peak_ewma"] {
+            let upstream = upstream(&format!("slow_start: 10s\nbalance: {balance}\n"));
+            let share = |now_us| asked(&upstream, 300, now_us).get("a").copied().unwrap_or(0);
+            // All are there from the beginning.
+            assert!((60..=140).contains(&share(5)), "{balance}: {}", share(5));
+            upstream.endpoints()[0].drain(true);
+            assert_eq!(share(6), 0);
+            upstream.endpoints()[0].drain(false);
+            let (first, half, whole) = (share(1_000_000), share(6_000_000), share(11_000_000));
+            if balance == "round_robin" {
+                assert!((10..=20).contains(&first) && (60..=75).contains(&half), "{first} {half}");
+            }
+            assert!(first < 60 && (60..=140).contains(&whole), "{balance}: {first}, {half}, {whole}");
+        }
     }
 
     #[test]
