@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::{Exchange, headers, limits, mirror, tunnel};
 use crate::Error;
 use crate::domain::balance::hash;
+use crate::domain::grpc;
 use crate::engine::{Body, Progress, Upload, discard};
 use crate::metrics::UpstreamLabels;
 use crate::snapshot::Route;
@@ -26,6 +27,7 @@ const MOST_DISCARDED: usize = 64 << 10;
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long the upstream has left, in milliseconds.
 const TIME_LEFT: &str = "x-request-timeout-ms";
+const GRPC_TIME_LEFT: &str = "grpc-timeout";
 
 /// The head of a request for an upstream.
 #[derive(Clone, Debug)]
@@ -43,7 +45,33 @@ struct Asked {
     body: Body,
     /// What chooses the endpoint under `balance: hash`.
     key: Option<u64>,
-    deadline: Instant,
+    deadline: Deadline,
+}
+
+/// Until when an answer must have begun.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Deadline {
+    pub(super) at: Instant,
+    /// Whether the caller set it: then a service that misses it is not at fault.
+    is_callers: bool,
+}
+
+impl Deadline {
+    /// The route's, or the caller's where that is sooner.
+    fn of(route: &Route, headers: &HeaderMap) -> Self {
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let stated = text(TIME_LEFT).and_then(|text| text.parse().ok()).map(Duration::from_millis);
+        let of_grpc = text(GRPC_TIME_LEFT).and_then(grpc::timeout);
+        let patience = route.spec.timeout.0;
+        let sooner = stated.into_iter().chain(of_grpc).min().filter(|callers| *callers < patience);
+        Self { at: Instant::now() + sooner.unwrap_or(patience), is_callers: sooner.is_some() }
+    }
+
+    /// This one, or so long from now where that is sooner.
+    fn within(self, limit: Option<Duration>) -> Self {
+        let sooner = limit.map(|limit| Instant::now() + limit).filter(|sooner| *sooner < self.at);
+        sooner.map_or(self, |at| Self { at, is_callers: false })
+    }
 }
 
 /// An attempt that failed.
@@ -66,7 +94,7 @@ pub(super) async fn forward(
     host: Option<&HeaderValue>,
     incoming: Incoming,
 ) -> Result<Response<Incoming>, Error> {
-    let deadline = Instant::now() + route.spec.timeout.0;
+    let deadline = Deadline::of(route, &exchange.head.headers);
     exchange.record.upstream = Some(upstream.name.clone());
     exchange.held.entered = Some(upstream.enter(exchange.worker.now_us())?);
     upstream.pay_in();
@@ -132,7 +160,7 @@ async fn attempts(
         let may_retry = exchange.record.attempts < retry.attempts;
         let ask = upstream.choose(key, &tried, exchange.worker.now_us())?;
         exchange.record.endpoint = Some(ask.endpoint.clone());
-        let until = retry.attempt_timeout.map_or(deadline, |limit| deadline.min(Instant::now() + limit.0));
+        let until = deadline.within(retry.attempt_timeout.map(|limit| limit.0));
         let sent = attempt(exchange, route, upstream, &ask, &outgoing, body.take().unwrap_or(Body::Empty), until).await;
         let (error, unsent, reason) = match sent {
             Ok((answer, lease)) => {
@@ -155,7 +183,7 @@ async fn attempts(
             let is_unsent = unsent.is_some();
             exchange.record.was_sent |= !is_unsent;
             let is_wanted = reason.is_some_and(|reason| is_safe && retry.on.contains(&reason));
-            let again = may_retry && Instant::now() < deadline && (is_unsent || is_wanted) && upstream.take_retry();
+            let again = may_retry && Instant::now() < deadline.at && (is_unsent || is_wanted) && upstream.take_retry();
             if !again {
                 return Err(error);
             }
@@ -176,7 +204,7 @@ async fn attempt(
     ask: &Ask,
     outgoing: &Outgoing,
     body: Body,
-    until: Instant,
+    until: Deadline,
 ) -> Result<(Response<Incoming>, Lease), Failure> {
     let worker = &exchange.worker;
     let began = Instant::now();
@@ -190,31 +218,37 @@ async fn attempt(
         ask.endpoint.note(is_good, took_us, now_us, &upstream.spec.outliers);
         upstream.note(is_good, now_us);
     };
+    // Who asks for an answer within a millisecond says nothing about the service.
+    let note_late = || {
+        if !until.is_callers {
+            note(false);
+        }
+    };
     let late = || Error::UpstreamTimeout {
         upstream: upstream.name.to_string(),
-        after_ms: u64::try_from(route.spec.timeout.0.as_millis()).unwrap_or(u64::MAX),
+        after_ms: u64::try_from(exchange.record.began.elapsed().as_millis()).unwrap_or(u64::MAX),
     };
     for stale in 0.. {
-        let mut lease = match timeout_at(until, worker.pools.lease(upstream, &ask.endpoint)).await {
+        let mut lease = match timeout_at(until.at, worker.pools.lease(upstream, &ask.endpoint)).await {
             Ok(Ok(lease)) => lease,
             Ok(Err(error)) => {
                 note(false);
                 return Err(Failure { error, unsent: body, reason: None });
             }
             Err(_) => {
-                note(false);
+                note_late();
                 return Err(Failure { error: late(), unsent: body, reason: Some(RetryOn::Timeout) });
             }
         };
-        let request = build(outgoing, ask, &lease.sender, body.take().unwrap_or(Body::Empty), until);
+        let request = build(outgoing, ask, &lease.sender, body.take().unwrap_or(Body::Empty), until.at);
         let request = request.map_err(|error| Failure { error, unsent: None, reason: None })?;
-        let sent = timeout_at(until, send(&mut lease.sender, request)).await;
+        let sent = timeout_at(until.at, send(&mut lease.sender, request)).await;
         match sent {
             Err(_) if progress.is_some_and(Progress::is_waiting) => {
                 return Err(Failure { error: Error::SlowClient, unsent: None, reason: None });
             }
             Err(_) => {
-                note(false);
+                note_late();
                 return Err(Failure { error: late(), unsent: None, reason: Some(RetryOn::Timeout) });
             }
             Ok(Ok(answer)) => {
@@ -310,6 +344,11 @@ pub(super) fn build(
     let left = until.saturating_duration_since(Instant::now());
     let left_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
     request.headers_mut().insert(TIME_LEFT, HeaderValue::from(left_ms));
+    if let Some(stated) = request.headers_mut().get_mut(GRPC_TIME_LEFT)
+        && let Ok(left) = HeaderValue::try_from(grpc::timeout_text(left))
+    {
+        *stated = left;
+    }
     match sender {
         Sender::Http1(_) => {
             request.headers_mut().insert(HOST, host.clone());

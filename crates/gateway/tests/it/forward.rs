@@ -234,6 +234,32 @@ async fn a_slow_upload_is_the_callers_fault() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_callers_deadline_holds_and_is_passed_on() {
+    let service = Service::named("behind").await;
+    let door = Door::open(&to(&service.url(), "")).await;
+    let left = |header: &str, name: &str| -> u64 {
+        service.last().header(name).trim_end_matches('m').parse().unwrap_or_else(|_| panic!("{header}"))
+    };
+    for (name, value, most) in
+        [("x-none", "", 30_000), ("x-request-timeout-ms", "9000", 9_000), ("x-request-timeout-ms", "99999", 30_000)]
+    {
+        assert_eq!(door.get("/", &[(name, value)]).await.status, 200);
+        assert!((most - 5_000..=most).contains(&left(name, "x-request-timeout-ms")), "{name}: {value}");
+    }
+    door.get("/", &[("grpc-timeout", "8S")]).await;
+    assert!((3_000..=8_000).contains(&left("grpc-timeout", "grpc-timeout")));
+    assert!((3_000..=8_000).contains(&left("grpc-timeout", "x-request-timeout-ms")));
+    // Who is in a hurry is told so, and that is not held against the service.
+    let hanging = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", hanging.local_addr().unwrap());
+    let door = Door::open(&to(&url, "breaker: { failures: 1, pause: 10m }")).await;
+    for _ in 0..2 {
+        let answer = door.get("/", &[("x-request-timeout-ms", "50")]).await;
+        assert_eq!((answer.status, answer.code().as_str()), (504, "gateway.upstream_timeout"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn streams_pass_as_they_come() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
