@@ -28,6 +28,8 @@ pub const BYTES_OUT: &str = "tessera_gateway_sent_bytes";
 pub const ERRORS: &str = "tessera_gateway_errors";
 /// Retries by upstream.
 pub const RETRIES: &str = "tessera_gateway_retries";
+/// Requests that a second endpoint was asked beside the first, by upstream.
+pub const HEDGES: &str = "tessera_gateway_hedges";
 /// Connections of clients.
 pub const CONNECTIONS: &str = "tessera_gateway_connections";
 /// Config files taken and refused.
@@ -141,6 +143,8 @@ pub struct Metrics {
     pub errors: Family<ErrorLabels, Counter>,
     /// Retries by upstream.
     pub retries: Family<UpstreamLabels, Counter>,
+    /// Second endpoints asked beside the first, by upstream.
+    pub hedges: Family<UpstreamLabels, Counter>,
     /// Config files taken and refused.
     pub reloads: Family<ReloadLabels, Counter>,
     /// Lines of the access log that could not be written.
@@ -181,6 +185,7 @@ impl Metrics {
             routes: Arc::default(),
             errors: Family::default(),
             retries: Family::default(),
+            hedges: Family::default(),
             reloads: Family::default(),
             log_lost: Counter::default(),
         }
@@ -203,6 +208,7 @@ impl Metrics {
         metrics.register(|registry| {
             registry.register(ERRORS, "refusals and failures", self.errors.clone());
             registry.register(RETRIES, "requests tried again", self.retries.clone());
+            registry.register(HEDGES, "requests that a second endpoint was asked for too", self.hedges.clone());
             registry.register(RELOADS, "config files read", self.reloads.clone());
             registry.register(LOG_LOST, "lines of the access log that could not be written", self.log_lost.clone());
             registry.register_collector(Box::new(Routes { metrics: self.clone(), connections }));

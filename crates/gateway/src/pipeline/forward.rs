@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, V
 use hyper::body::{Body as _, Incoming};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{Exchange, headers, limits, mirror, tunnel};
+use super::{Exchange, headers, hedge, limits, mirror, tunnel};
 use crate::Error;
 use crate::domain::balance::hash;
 use crate::domain::grpc;
@@ -75,7 +75,7 @@ impl Deadline {
 }
 
 /// An attempt that failed.
-struct Failure {
+pub(super) struct Failure {
     error: Error,
     /// The body, where nothing of it was sent.
     unsent: Option<Body>,
@@ -161,8 +161,19 @@ async fn attempts(
         let ask = upstream.choose(key, &tried, exchange.worker.now_us())?;
         exchange.record.endpoint = Some(ask.endpoint.clone());
         let until = deadline.within(retry.attempt_timeout.map(|limit| limit.0));
-        let sent = attempt(exchange, route, upstream, &ask, &outgoing, body.take().unwrap_or(Body::Empty), until).await;
-        let (error, unsent, reason) = match sent {
+        let plan = Plan { exchange, route, upstream, outgoing: &outgoing, until };
+        let (Sent { ask, outcome }, hedged) = if is_safe && hedge::may_be(&outgoing.method, retry) {
+            hedge::attempt(plan, ask, key, &tried).await
+        } else {
+            (plan.attempt(ask, body.take().unwrap_or(Body::Empty)).await, None)
+        };
+        if let Some(id) = hedged {
+            exchange.record.attempts += 1;
+            exchange.record.was_sent = true;
+            exchange.record.endpoint = Some(ask.endpoint.clone());
+            tried.push(id);
+        }
+        let (error, unsent, reason) = match outcome {
             Ok((answer, lease)) => {
                 let again = is_unavailable(answer.status())
                     && is_safe
@@ -194,6 +205,31 @@ async fn attempts(
         exchange.worker.shared.metrics.retries.get_or_create(&labels).inc();
         tracing::debug!(upstream = &*upstream.name, endpoint = %ask.endpoint.url, ?reason, "tried again");
     }
+}
+
+/// What all attempts have in common.
+#[derive(Clone, Copy)]
+pub(super) struct Plan<'e> {
+    pub(super) exchange: &'e Exchange,
+    pub(super) route: &'e Route,
+    pub(super) upstream: &'e Arc<Upstream>,
+    pub(super) outgoing: &'e Outgoing,
+    until: Deadline,
+}
+
+impl Plan<'_> {
+    /// One attempt at one endpoint.
+    pub(super) async fn attempt(self, ask: Ask, body: Body) -> Sent {
+        let Self { exchange, route, upstream, outgoing, until } = self;
+        let outcome = attempt(exchange, route, upstream, &ask, outgoing, body, until).await;
+        Sent { ask, outcome }
+    }
+}
+
+/// What became of an attempt.
+pub(super) struct Sent {
+    pub(super) ask: Ask,
+    pub(super) outcome: Result<(Response<Incoming>, Lease), Failure>,
 }
 
 /// One attempt at one endpoint; connections that were closed meanwhile do not count.

@@ -8,6 +8,7 @@ mod access;
 mod choose;
 mod forward;
 mod headers;
+mod hedge;
 mod identify;
 mod limits;
 mod mirror;

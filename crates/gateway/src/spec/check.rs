@@ -206,6 +206,9 @@ fn check_route(gateway: &Gateway, route: &Route) -> Result<(), Fault> {
     }
     ensure(!route.timeout.0.is_zero(), &at("timeout"), || "timeout must be more than 0; write 30s".into())?;
     ensure((1..=10).contains(&route.retry.attempts), &at("attempts"), || "attempts must be 1 to 10".into())?;
+    ensure(route.retry.hedge_after.is_none_or(|after| after.0 < route.timeout.0), &at("hedge_after"), || {
+        "hedge_after must be less than the route's timeout".into()
+    })?;
     let parameters = check_match(route)?;
     check_templates(route, &parameters)?;
     if let Some(access) = &route.access {

@@ -141,6 +141,37 @@ async fn nobody_waits_for_the_rest_of_an_answer_that_is_not_passed_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_read_that_is_late_is_asked_of_a_second_endpoint() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (late, service) = (listener.local_addr().unwrap(), Service::named("quick").await);
+    let urls = [format!("http://{late}"), service.url()];
+    let door = Door::open(&over(
+        &urls,
+        ", outliers: { failures: 0 }",
+        ", timeout: 10s, retry: { attempts: 1, hedge_after: 50ms }",
+    ))
+    .await;
+    for _ in 0..6 {
+        assert_eq!(door.get("/", &[]).await.body, "quick");
+    }
+    assert!(door.metrics().contains("tessera_gateway_hedges_total{upstream=\"s\"} 6"), "{}", door.metrics());
+    // What changes something is asked of one only; with the late one first in turn it waits for it.
+    let before = service.got().len();
+    let waiting = tokio::spawn(client().post(door.url("/")).body("x").send());
+    let other = Answer::of(client().post(door.url("/")).body("x").send().await.unwrap()).await;
+    assert_eq!((other.body.as_str(), service.got().len()), ("quick", before + 1));
+    waiting.abort();
+    // With nobody else there is no second one; and where both are bad, an answer is better than none.
+    let busy = Service::start(|_| reply(503, "busy")).await;
+    let (broken, _) = blunt(b"").await;
+    let urls = [format!("http://{broken}"), busy.url()];
+    let both = Door::open(&over(&urls, ", outliers: { failures: 0 }", ", retry: { attempts: 1, hedge_after: 1ms }")).await;
+    for _ in 0..2 {
+        assert!([502, 503].contains(&both.get("/", &[]).await.status));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_budget_bounds_retries() {
     let (busy, also) = (Service::start(|_| reply(503, "busy")).await, Service::start(|_| reply(503, "busy")).await);
     let door = Door::open(&over(
