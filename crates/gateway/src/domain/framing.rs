@@ -66,6 +66,8 @@ pub enum Malformed {
     Trailer,
     /// Bytes behind a request for another protocol, before that is agreed.
     BytesBeforeUpgrade,
+    /// A body that is not Base64 where it must be.
+    Base64,
     /// More header lines or bytes than allowed.
     HeadTooLarge,
     /// A longer target than allowed.
@@ -91,6 +93,7 @@ impl fmt::Display for Malformed {
             Self::Chunk => "a chunk of the body is malformed",
             Self::Trailer => "a trailer is malformed or may not be one",
             Self::BytesBeforeUpgrade => "there are bytes behind a request for another protocol that is not agreed yet",
+            Self::Base64 => "the body is not the Base64 that its `content-type` promises",
             Self::HeadTooLarge => "the head of the request is too large",
             Self::TargetTooLong => "the target of the request is too long",
         })

@@ -12,7 +12,7 @@ use http_body_util::BodyExt;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep};
 
-use super::{Record, Step};
+use super::{Record, Step, WebAnswer, WebText};
 use crate::Error;
 use crate::upstream::{Ask, Entered, Lease};
 
@@ -52,6 +52,8 @@ pub struct Upload {
     /// connection.
     patience: Option<Duration>,
     timer: Option<Pin<Box<Sleep>>>,
+    /// Where it comes as the text of gRPC-Web.
+    text: Option<WebText>,
 }
 
 /// How far an upload came; the pipeline looks at it when the upstream fails.
@@ -63,6 +65,8 @@ pub struct Progress {
     pub is_over: Cell<bool>,
     /// Whether the client broke off or sent what is malformed.
     pub is_broken: Cell<bool>,
+    /// Whether it was to be Base64 and is not.
+    pub is_not_base64: Cell<bool>,
     /// Whether the answer has begun: from then on both sides may talk and be silent as they like.
     pub is_answered: Cell<bool>,
     /// Since when the client has been waited for, where it is.
@@ -97,11 +101,22 @@ impl Upload {
     /// A body of a client that may have so many bytes. `patience` is how long the next ones may take until the answer
     /// begins.
     pub fn new(incoming: Incoming, limit_bytes: u64, progress: Rc<Progress>, patience: Option<Duration>) -> Self {
-        Self { incoming, limit_bytes, progress, patience, timer: None }
+        Self { incoming, limit_bytes, progress, patience, timer: None, text: None }
     }
 
-    /// Ready where the client was silent for too long.
-    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<BoxError> {
+    /// It comes as the text of gRPC-Web, and goes on as bytes.
+    pub fn decode_text(&mut self) {
+        self.text = Some(WebText::default());
+    }
+
+    /// A frame as it goes on.
+    fn decoded(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, BoxError> {
+        let (Some(text), Some(data)) = (&mut self.text, frame.data_ref()) else { return Ok(frame) };
+        let decoded = text.read(data).inspect_err(|_| self.progress.is_not_base64.set(true))?;
+        Ok(Frame::data(decoded))
+    }
+
+    /// Ready where the client was silent for too long.(&mut self, cx: &mut Context<'_>) -> Poll<BoxError> {
         let Some(patience) = self.patience.filter(|_| !self.progress.is_answered.get()) else { return Poll::Pending };
         let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
         futures::ready!(timer.as_mut().poll(cx));
@@ -120,6 +135,10 @@ impl Upload {
         }
         self.timer = None;
         let frame = match futures::ready!(polled) {
+            None if self.text.as_ref().is_some_and(|text| !text.is_whole()) => {
+                self.progress.is_not_base64.set(true);
+                return Poll::Ready(Some(Err("the body ends within a group of Base64".into())));
+            }
             None => return Poll::Ready(None),
             Some(Err(error)) => {
                 self.progress.is_broken.set(true);
@@ -134,7 +153,7 @@ impl Upload {
             self.progress.is_over.set(true);
             return Poll::Ready(Some(Err("the body is over its limit".into())));
         }
-        Poll::Ready(Some(Ok(frame)))
+        Poll::Ready(Some(self.decoded(frame)))
     }
 }
 
@@ -174,6 +193,8 @@ pub struct Held {
     pub ask: Option<Ask>,
     /// The upstream, counted as busy.
     pub entered: Option<Entered>,
+    /// What the answer is made for callers of gRPC-Web.
+    pub web: Option<WebAnswer>,
     /// Places under limits of requests at the same time.
     pub permits: Vec<crate::limit::Permit>,
 }
@@ -188,7 +209,14 @@ impl Answer {
         let polled = match (self.rest.take(), &mut self.source) {
             (Some(rest), _) => Poll::Ready(Some(Ok(Frame::data(rest)))),
             (None, Source::Own(bytes)) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            (None, Source::Upstream(incoming)) => Pin::new(incoming).poll_frame(cx).map_err(BoxError::from),
+            (None, Source::Upstream(incoming)) => {
+                let web = self.held.web;
+                let frame = |frame| match web {
+                    Some(web) => web.frame(frame),
+                    None => frame,
+                };
+                Pin::new(incoming).poll_frame(cx).map_ok(frame).map_err(BoxError::from)
+            }
         };
         self.record.signals.set_step(if polled.is_pending() { Step::Waits } else { Step::Gave });
         match polled {
@@ -257,7 +285,9 @@ impl HttpBody for Body {
         match self {
             Self::Empty => true,
             Self::Full(bytes) => bytes.is_none(),
-            Self::Upload(upload) => upload.incoming.is_end_stream(),
+            Self::Upload(upload) => {
+                upload.incoming.is_end_stream() && upload.text.as_ref().is_none_or(WebText::is_whole)
+            }
             Self::Answer(answer) => answer.is_end(),
         }
     }
@@ -267,9 +297,11 @@ impl HttpBody for Body {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(bytes) => exact(bytes),
+            Self::Upload(upload) if upload.text.is_some() => SizeHint::default(),
             Self::Upload(upload) => upload.incoming.size_hint(),
             Self::Answer(answer) => match &answer.source {
                 Source::Own(bytes) => exact(bytes),
+                Source::Upstream(_) if answer.held.web.is_some() => SizeHint::default(),
                 Source::Upstream(incoming) => incoming.size_hint(),
             },
         }

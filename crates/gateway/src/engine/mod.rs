@@ -3,6 +3,7 @@
 mod accept;
 mod body;
 mod executor;
+mod grpc_web;
 mod guard;
 mod record;
 mod worker;
@@ -19,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use body::{Answer, Body, Held, Progress, Source, Upload, discard};
 pub use executor::LocalExecutor;
+pub use grpc_web::{WebAnswer, WebText};
 pub use guard::{Fault, Signals, Step};
 pub use record::Record;
 pub use worker::{Order, Serving, Shared, Worker};

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
+use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, TE, TRANSFER_ENCODING, UPGRADE};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::{Body as _, Incoming};
@@ -13,8 +13,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::{Exchange, headers, hedge, limits, mirror, tunnel};
 use crate::Error;
 use crate::domain::balance::hash;
-use crate::domain::grpc;
-use crate::engine::{Body, Progress, Upload, discard};
+use crate::domain::framing::Malformed;
+use crate::domain::grpc::{self, Dialect};
+use crate::engine::{Body, Progress, Upload, WebAnswer, discard};
 use crate::metrics::UpstreamLabels;
 use crate::snapshot::Route;
 use crate::spec::RetryOn;
@@ -101,7 +102,11 @@ pub(super) async fn forward(
     let has_body = !incoming.is_end_stream();
     let key = upstream.spec.hash_key.as_ref().and_then(|key| limits::key_text(exchange, key));
     let key = key.map(|text| hash(text.as_bytes()));
-    let outgoing = prepare(exchange, route, host)?;
+    let web = exchange.grpc.filter(|dialect| route.spec.grpc_web && *dialect != Dialect::Plain);
+    let mut outgoing = prepare(exchange, route, host)?;
+    if web.is_some() {
+        of_grpc_web(&mut outgoing.headers);
+    }
     if let Some(mirror) = mirror.filter(|_| !has_body) {
         mirror::copy(exchange, &outgoing, mirror, route.spec.timeout.0);
     }
@@ -110,11 +115,48 @@ pub(super) async fn forward(
         exchange.record.progress = Some(progress.clone());
         let patience = exchange.snapshot.spec.limits.body_timeout.0;
         let patience = (exchange.head.version == Version::HTTP_2).then_some(patience);
-        Body::Upload(Upload::new(incoming, route.body_limit, progress, patience))
+        let mut upload = Upload::new(incoming, route.body_limit, progress, patience);
+        if web == Some(Dialect::WebText) {
+            upload.decode_text();
+        }
+        Body::Upload(upload)
     } else {
         Body::Empty
     };
-    attempts(exchange, route, upstream, Asked { outgoing, body, key, deadline }).await
+    let mut answer = attempts(exchange, route, upstream, Asked { outgoing, body, key, deadline }).await?;
+    if let Some(dialect) = web
+        && to_grpc_web(answer.headers_mut(), dialect)
+    {
+        exchange.held.web = Some(WebAnswer::of(dialect));
+    }
+    Ok(answer)
+}
+
+/// The head of a call of gRPC-Web becomes one of gRPC.
+fn of_grpc_web(headers: &mut HeaderMap) {
+    let suffix = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).and_then(|kind| kind.split_once('+'));
+    let kind = suffix.map_or("application/grpc".to_owned(), |(_, suffix)| format!("application/grpc+{suffix}"));
+    if let Ok(kind) = HeaderValue::try_from(kind) {
+        headers.insert(CONTENT_TYPE, kind);
+    }
+    headers.insert(TE, HeaderValue::from_static("trailers"));
+    for name in [ACCEPT, CONTENT_LENGTH, HeaderName::from_static("x-grpc-web")] {
+        headers.remove(name);
+    }
+}
+
+/// The head of an answer becomes one of gRPC-Web, where it is one of gRPC.
+fn to_grpc_web(headers: &mut HeaderMap, dialect: Dialect) -> bool {
+    let Some(kind) = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()) else { return false };
+    if Dialect::of(kind.as_bytes()) != Some(Dialect::Plain) {
+        return false;
+    }
+    let base = if dialect == Dialect::WebText { "application/grpc-web-text" } else { "application/grpc-web" };
+    let suffix = kind.split_once('+').map_or("proto", |(_, suffix)| suffix);
+    let Ok(kind) = HeaderValue::try_from(format!("{base}+{suffix}")) else { return false };
+    headers.insert(CONTENT_TYPE, kind);
+    headers.remove(CONTENT_LENGTH);
+    true
 }
 
 /// What the upstream is asked.
@@ -336,6 +378,8 @@ fn uploads_fault(exchange: &Exchange, route: &Route) -> Option<Failure> {
     let progress = exchange.record.progress.as_ref()?;
     let error = if progress.is_over.get() {
         Error::BodyTooLarge { limit_bytes: route.body_limit }
+    } else if progress.is_not_base64.get() {
+        Malformed::Base64.into()
     } else if progress.is_broken.get() {
         Error::SlowClient
     } else {

@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 
 use super::explain::hint;
 use super::upstream::MAX_WEIGHT;
-use super::{Access, Auth, Balance, Gateway, Headers, Key, Listener, Matcher, Route, Template, Text, Upstream};
+use super::{
+    Access, Auth, Balance, Gateway, Headers, Key, Listener, Matcher, Protocol, Route, Template, Text, Upstream,
+};
 use crate::domain::path_tree::Pattern;
 
 /// A broken rule: the keys that lead to its place in the file, and what to do.
@@ -209,6 +211,13 @@ fn check_route(gateway: &Gateway, route: &Route) -> Result<(), Fault> {
     ensure(route.retry.hedge_after.is_none_or(|after| after.0 < route.timeout.0), &at("hedge_after"), || {
         "hedge_after must be less than the route's timeout".into()
     })?;
+    let forwards = route.upstream.iter().chain(route.split.iter().map(|share| &share.upstream));
+    for upstream in forwards.filter(|_| route.grpc_web) {
+        let speaks = gateway.upstreams.get(upstream).is_some_and(|known| known.protocol != Protocol::Http1);
+        ensure(speaks, &at("grpc_web"), || {
+            format!("gRPC needs HTTP/2; give upstream `{upstream}` the protocol http2 or negotiate")
+        })?;
+    }
     let parameters = check_match(route)?;
     check_templates(route, &parameters)?;
     if let Some(access) = &route.access {

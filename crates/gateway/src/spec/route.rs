@@ -77,6 +77,9 @@ pub struct Route {
     /// When a request is tried again.
     #[serde(default)]
     pub retry: Retry,
+    /// Whether gRPC-Web of browsers goes on as gRPC. The upstream speaks HTTP/2.
+    #[serde(default)]
+    pub grpc_web: bool,
     /// Whether other protocols may take over the connection (WebSocket).
     #[serde(default = "yes")]
     pub upgrades: bool,

@@ -386,15 +386,23 @@ async fn the_gateways_own_answer_to_an_upgrade_ends_the_connection_and_http_1_0_
     assert_eq!((answer.matches(" 200 ").count(), answer.matches("hello").count()), (2, 2), "{answer}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn grpc_passes_with_its_trailers_and_is_refused_in_its_own_words() {
-    use http_body_util::{BodyExt, Full, StreamBody};
+/// A gRPC service that gives back what it gets, with the content type and `te` of each call.
+async fn echo_by_grpc() -> (std::net::SocketAddr, std::sync::Arc<std::sync::Mutex<Vec<(String, String)>>>) {
+    use http_body_util::{BodyExt, StreamBody};
     use hyper::body::Frame;
+    let calls: std::sync::Arc<std::sync::Mutex<Vec<(String, String)>>> = Default::default();
+    let seen = calls.clone();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let service = hyper::service::service_fn(|request: http::Request<hyper::body::Incoming>| async move {
+            let seen = seen.clone();
+            let service = hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| {
+                let text = |name: &str| {
+                    request.headers().get(name).map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default()
+                };
+                seen.lock().unwrap().push((text("content-type"), text("te")));
+                async move {
                 let got = request.into_body().collect().await.unwrap().to_bytes();
                 let mut trailers = http::HeaderMap::new();
                 trailers.insert("grpc-status", "0".parse().unwrap());
@@ -402,6 +410,7 @@ async fn grpc_passes_with_its_trailers_and_is_refused_in_its_own_words() {
                 let body = StreamBody::new(futures::stream::iter(frames));
                 let answer = http::Response::builder().header("content-type", "application/grpc");
                 Ok::<_, std::convert::Infallible>(answer.body(body).unwrap())
+                }
             });
             let stream = hyper_util::rt::TokioIo::new(stream);
             tokio::spawn(async move {
@@ -410,6 +419,44 @@ async fn grpc_passes_with_its_trailers_and_is_refused_in_its_own_words() {
             });
         }
     });
+    (address, calls)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn browsers_call_grpc_services() {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+    let (address, calls) = echo_by_grpc().await;
+    let config = to(&format!("http://{address}"), "protocol: http2");
+    let door = Door::open(&config.replace("upstream: s }]", "upstream: s, grpc_web: true }]")).await;
+    let message = b"\0\0\0\0\x05hello";
+    let with_trailers = [&message[..], b"\x80\0\0\0\x10grpc-status: 0\r\n"].concat();
+    let call = async |kind: &str, body: Vec<u8>| {
+        let sent = client().post(door.url("/shop.Orders/Get")).header("content-type", kind).header("x-grpc-web", "1");
+        let answer = sent.body(body).send().await.unwrap();
+        let kind = answer.headers()["content-type"].to_str().unwrap().to_owned();
+        (kind, answer.bytes().await.unwrap().to_vec())
+    };
+    let (kind, body) = call("application/grpc-web+proto", message.to_vec()).await;
+    assert_eq!((kind.as_str(), &body), ("application/grpc-web+proto", &with_trailers));
+    let (kind, body) = call("application/grpc-web-text", STANDARD.encode(message).into_bytes()).await;
+    assert_eq!(kind, "application/grpc-web-text+proto");
+    let read: Vec<u8> = body.chunks(4).flat_map(|group| STANDARD.decode(group).unwrap()).collect();
+    assert_eq!(read, with_trailers, "{body:?}");
+    let expected = ("application/grpc+proto".to_owned(), "trailers".to_owned());
+    assert_eq!(calls.lock().unwrap()[0], expected);
+    assert_eq!(calls.lock().unwrap()[1].0, "application/grpc");
+    // What is no Base64 is the caller's fault, told in his words.
+    let answer = client().post(door.url("/shop.Orders/Get")).header("content-type", "application/grpc-web-text");
+    let answer = answer.body("****").send().await.unwrap();
+    assert_eq!((answer.status().as_u16(), &answer.headers()["grpc-status"]), (200, &"3".parse().unwrap()));
+    assert_eq!(answer.headers()["content-type"], "application/grpc-web-text+proto");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn grpc_passes_with_its_trailers_and_is_refused_in_its_own_words() {
+    use http_body_util::{BodyExt, Full};
+    let (address, _) = echo_by_grpc().await;
     let (gone, _) = blunt(b"").await;
     let hanging = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let door = Door::open(&format!(
