@@ -30,6 +30,8 @@ pub const ERRORS: &str = "tessera_gateway_errors";
 pub const RETRIES: &str = "tessera_gateway_retries";
 /// Requests that a second endpoint was asked beside the first, by upstream.
 pub const HEDGES: &str = "tessera_gateway_hedges";
+/// Look-ups of endpoints, by upstream and outcome.
+pub const LOOKUPS: &str = "tessera_gateway_lookups";
 /// Connections of clients.
 pub const CONNECTIONS: &str = "tessera_gateway_connections";
 /// Config files taken and refused.
@@ -145,6 +147,8 @@ pub struct Metrics {
     pub retries: Family<UpstreamLabels, Counter>,
     /// Second endpoints asked beside the first, by upstream.
     pub hedges: Family<UpstreamLabels, Counter>,
+    /// Look-ups of endpoints, in DNS and in files.
+    pub lookups: Family<LookupLabels, Counter>,
     /// Config files taken and refused.
     pub reloads: Family<ReloadLabels, Counter>,
     /// Lines of the access log that could not be written.
@@ -167,6 +171,15 @@ pub struct UpstreamLabels {
     pub upstream: String,
 }
 
+/// Labels of a look-up.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct LookupLabels {
+    /// The upstream's name.
+    pub upstream: String,
+    /// `found` or `failed`.
+    pub outcome: &'static str,
+}
+
 /// Labels of a reload.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ReloadLabels {
@@ -186,6 +199,7 @@ impl Metrics {
             errors: Family::default(),
             retries: Family::default(),
             hedges: Family::default(),
+            lookups: Family::default(),
             reloads: Family::default(),
             log_lost: Counter::default(),
         }
@@ -209,6 +223,7 @@ impl Metrics {
             registry.register(ERRORS, "refusals and failures", self.errors.clone());
             registry.register(RETRIES, "requests tried again", self.retries.clone());
             registry.register(HEDGES, "requests that a second endpoint was asked for too", self.hedges.clone());
+            registry.register(LOOKUPS, "look-ups of endpoints in DNS and files", self.lookups.clone());
             registry.register(RELOADS, "config files read", self.reloads.clone());
             registry.register(LOG_LOST, "lines of the access log that could not be written", self.log_lost.clone());
             registry.register_collector(Box::new(Routes { metrics: self.clone(), connections }));

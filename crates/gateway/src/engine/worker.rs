@@ -230,7 +230,7 @@ fn watch_upstreams(worker: &Rc<Worker>, snapshot: &Snapshot, watches: &mut HashM
     let address = |upstream: &Arc<Upstream>| Arc::as_ptr(upstream).addr();
     watches.retain(|_, (known, _)| snapshot.upstreams.values().any(|upstream| Arc::ptr_eq(upstream, known)));
     for upstream in snapshot.upstreams.values() {
-        let new = || (upstream.clone(), watch(upstream, &snapshot.folder));
+        let new = || (upstream.clone(), watch(upstream, &snapshot.folder, &worker.shared.metrics));
         watches.entry(address(upstream)).or_insert_with(new);
     }
 }

@@ -155,6 +155,11 @@ fn check_upstream(name: &str, upstream: &Upstream) -> Result<(), Fault> {
         &["upstreams", name, "balance"],
         || "`balance: hash` and `hash_key` belong together".into(),
     )?;
+    if let Some(super::Source::Srv { name: wanted, .. }) = &upstream.discover {
+        ensure(wanted.contains('.') && !wanted.contains(['/', ':']), &["upstreams", name, "srv", "name"], || {
+            format!("`{wanted}` is not the name of a service; write it as in _http._tcp.shop.internal")
+        })?;
+    }
     if let Some(health) = &upstream.health {
         ensure(health.path.starts_with('/'), &["upstreams", name, "health", "path"], || {
             format!("`{}` must start with `/`", health.path)

@@ -34,7 +34,7 @@ pub use route::{
 };
 pub use template::Template;
 pub use upstream::{
-    Balance, Breaker, Endpoint, EndpointUrl, Health, Outliers, Protocol, Source, Upstream, UpstreamTls,
+    Balance, Breaker, Endpoint, EndpointUrl, Health, MAX_WEIGHT, Outliers, Protocol, Source, Upstream, UpstreamTls,
 };
 
 text_on_the_wire!(Cidr, "^[0-9a-fA-F.:]+(/[0-9]+)?$", "10.0.0.0/8");

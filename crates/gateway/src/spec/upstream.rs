@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -206,19 +207,32 @@ pub enum Source {
     Dns {
         /// The URL with the name; each of its addresses is an endpoint.
         url: EndpointUrl,
-        /// How often it is asked.
-        #[serde(default = "refresh")]
-        every: Span,
+        /// How often it is asked; as long as its records hold, between a second and a minute, where it is left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        every: Option<Span>,
+        /// Name servers that are asked instead of the system's.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        servers: Vec<SocketAddr>,
+    },
+    /// The targets of a service's SRV records, those of the highest priority by their weight.
+    Srv {
+        /// The name, such as `_http._tcp.shop.internal`.
+        name: String,
+        /// Whether TLS is spoken; certificates are for the targets' names.
+        #[serde(default)]
+        tls: bool,
+        /// How often it is asked; as long as its records hold, between a second and a minute, where it is left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        every: Option<Span>,
+        /// Name servers that are asked instead of the system's.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        servers: Vec<SocketAddr>,
     },
     /// A file of URLs, one a line; it is read again when it changes.
     File {
         /// The file.
         path: PathBuf,
     },
-}
-
-fn refresh() -> Span {
-    Span::from_secs(10)
 }
 
 /// Who is asked.

@@ -282,5 +282,77 @@ routes:
     std::fs::write(door.folder.path().join("endpoints"), format!("{}\n{}\n", one.url(), two.url())).unwrap();
     until("the file is read again", || count("file") == 2).await;
     std::fs::write(door.folder.path().join("endpoints"), "not a url\n").unwrap();
-    assert_eq!(door.get("/file", &[]).await.status, 200, "a broken file changes nothing");
+    let refused = "tessera_gateway_lookups_total{upstream=\"file\",outcome=\"failed\"} 1";
+    until("it is read and refused", || door.metrics().contains(refused)).await;
+    assert_eq!((door.get("/file", &[]).await.status, count("file")), (200, 2), "a broken file changes nothing");
+}
+
+/// A name server with a service of these targets (priority, weight, port), all at `127.0.0.1`.
+async fn name_server(targets: Arc<std::sync::Mutex<Vec<(u16, u16, u16)>>>) -> std::net::SocketAddr {
+    let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut query = [0; 512];
+        while let Ok((count, asker)) = socket.recv_from(&mut query).await {
+            let name_end = 12 + query[12..count].iter().position(|byte| *byte == 0).unwrap();
+            let (question, kind) = (&query[12..name_end + 5], u16::from_be_bytes([query[name_end + 1], query[name_end + 2]]));
+            // The name is that of the question; one second.
+            let record = |data: &[u8]| {
+                let head = [&[0xc0, 12][..], &kind.to_be_bytes(), &[0, 1, 0, 0, 0, 1], &(data.len() as u16).to_be_bytes()];
+                [&head.concat(), data].concat()
+            };
+            let records: Vec<Vec<u8>> = match kind {
+                1 => vec![record(&[127, 0, 0, 1])],
+                33 => {
+                    let targets = targets.lock().unwrap();
+                    let target = |&(priority, weight, port): &(u16, u16, u16)| {
+                        record(&[&[priority, weight, port].map(u16::to_be_bytes).concat()[..], b"\x03one\x07example\0"].concat())
+                    };
+                    targets.iter().map(target).collect()
+                }
+                _ => Vec::new(),
+            };
+            let head = [&query[..2], &[0x85, 0x80, 0, 1], &(records.len() as u16).to_be_bytes(), &[0, 0, 0, 0]].concat();
+            let _ = socket.send_to(&[&head, question, &records.concat()].concat(), asker).await;
+        }
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn services_are_found_by_their_records() {
+    let (one, two, spare) = (Service::named("one").await, Service::named("two").await, Service::named("spare").await);
+    let port = |service: &Service| service.address.port();
+    let targets = Arc::new(std::sync::Mutex::new(vec![(1, 3, port(&one)), (1, 1, port(&two)), (2, 1, port(&spare))]));
+    let server = name_server(targets.clone()).await;
+    let config = format!(
+        r#"
+workers: 1
+upstreams:
+  s: {{ discover: {{ srv: {{ name: _http._tcp.shop.internal, servers: ["{server}"] }} }} }}
+  named: {{ discover: {{ dns: {{ url: "http://one.example:{}", servers: ["{server}"] }} }} }}
+routes:
+  - {{ name: all, match: {{ path: /* }}, upstream: s, keep_host: false }}
+  - {{ name: named, match: {{ path: /named }}, upstream: named }}
+"#,
+        port(&two)
+    );
+    let door = Door::open(&config).await;
+    let snapshot = door.gateway.engine.snapshot();
+    let count = |name: &str| snapshot.upstreams[name].endpoints().len();
+    until("they are found", || count("s") == 2 && count("named") == 1).await;
+    for _ in 0..8 {
+        door.get("/", &[]).await;
+    }
+    assert_eq!((one.got().len(), two.got().len()), (6, 2), "by weight");
+    assert_eq!(one.last().header("host"), format!("one.example:{}", port(&one)));
+    assert_eq!(door.get("/named", &[]).await.body, "two");
+    // The records hold for a second; when the first ones are gone the next are used, and none is no answer.
+    targets.lock().unwrap().retain(|(priority, ..)| *priority == 2);
+    until("the next are found", || count("s") == 1).await;
+    assert_eq!(door.get("/", &[]).await.body, "spare");
+    targets.lock().unwrap().clear();
+    let failed = "tessera_gateway_lookups_total{upstream=\"s\",outcome=\"failed\"}";
+    until("there is none", || door.metrics().contains(failed)).await;
+    assert_eq!(door.get("/", &[]).await.body, "spare", "the known one stays");
 }
