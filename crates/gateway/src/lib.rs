@@ -146,6 +146,7 @@ fn start(
         requests: Arc::default(),
         fetcher: Fetcher::new(Handle::current(), client),
         began: Instant::now(),
+        tracer: engine::tracer().map(Arc::new),
         longest_drain,
     };
     Ok((Engine::start(shared, snapshot, workers)?, lasting))

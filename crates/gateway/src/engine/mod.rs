@@ -6,6 +6,7 @@ mod executor;
 mod grpc_web;
 mod guard;
 mod record;
+mod trace;
 mod worker;
 
 use std::net::{SocketAddr, TcpListener};
@@ -23,6 +24,8 @@ pub use executor::LocalExecutor;
 pub use grpc_web::{WebAnswer, WebText};
 pub use guard::{Fault, Signals, Step};
 pub use record::Record;
+pub use trace::{Told, Trace, tracer};
+pub(crate) use trace::TRACE_PARENT;
 pub use worker::{Order, Serving, Shared, Worker};
 
 use crate::Error;

@@ -43,6 +43,8 @@ pub struct Shared {
     pub fetcher: Fetcher,
     /// The zero of all workers' times.
     pub began: Instant,
+    /// Begins spans, where the process sends them somewhere.
+    pub tracer: Option<Arc<opentelemetry::global::BoxedTracer>>,
     /// The longest that a stop may take, whatever `limits.drain` says: then the process ends.
     pub longest_drain: Option<Duration>,
 }

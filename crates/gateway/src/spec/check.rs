@@ -92,6 +92,9 @@ fn check_limits(gateway: &Gateway) -> Result<(), Fault> {
     ] {
         ensure(!span.0.is_zero(), &["limits", name], || format!("{name} must be more than 0; write 30s"))?;
     }
+    ensure(gateway.tracing.sample_percent <= 100, &["tracing", "sample_percent"], || {
+        "sample_percent must be 0 to 100".into()
+    })?;
     ensure(gateway.access_log.sample_percent <= 100, &["access_log", "sample_percent"], || {
         "sample_percent must be 0 to 100".into()
     })

@@ -24,7 +24,7 @@ use crate::domain::cidr::Cidr;
 pub use auth::{Algorithm, ApiKey, Auth, JwtKey, User};
 pub use check::check;
 pub use key::Key;
-pub use limits::{AccessLog, Limits, LogFormat};
+pub use limits::{AccessLog, Limits, LogFormat, Tracing};
 pub use listener::{Certificate, ClientCertificates, Listener, Tls, TlsProfile};
 pub use load::{Environment, Loaded, json_schema, load, load_file};
 pub use matching::{Matcher, Text};
@@ -60,6 +60,9 @@ pub struct Gateway {
     /// One line for each request.
     #[serde(default)]
     pub access_log: AccessLog,
+    /// Spans of requests, where the process sends them somewhere.
+    #[serde(default)]
+    pub tracing: Tracing,
     /// Ways to prove who one is, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub auth: BTreeMap<String, Auth>,
