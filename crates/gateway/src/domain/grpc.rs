@@ -17,7 +17,8 @@ impl Dialect {
     /// The dialect of a `content-type`.
     pub fn of(content_type: &[u8]) -> Option<Self> {
         let kind = content_type.split(|byte| *byte == b';').next()?.trim_ascii();
-        let rest = kind.get(..16).filter(|start| start.eq_ignore_ascii_case(b"application/grpc")).map(|_| &kind[16..])?;
+        let rest =
+            kind.get(..16).filter(|start| start.eq_ignore_ascii_case(b"application/grpc")).map(|_| &kind[16..])?;
         let is = |name: &[u8]| {
             let start = rest.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name));
             start && matches!(rest.get(name.len()), None | Some(b'+'))

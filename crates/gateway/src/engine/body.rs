@@ -116,7 +116,8 @@ impl Upload {
         Ok(Frame::data(decoded))
     }
 
-    /// Ready where the client was silent for too long.(&mut self, cx: &mut Context<'_>) -> Poll<BoxError> {
+    /// Ready where the client was silent for too long.
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<BoxError> {
         let Some(patience) = self.patience.filter(|_| !self.progress.is_answered.get()) else { return Poll::Pending };
         let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
         futures::ready!(timer.as_mut().poll(cx));

@@ -24,8 +24,8 @@ pub use executor::LocalExecutor;
 pub use grpc_web::{WebAnswer, WebText};
 pub use guard::{Fault, Signals, Step};
 pub use record::Record;
-pub use trace::{Told, Trace, tracer};
 pub(crate) use trace::TRACE_PARENT;
+pub use trace::{Told, Trace, tracer};
 pub use worker::{Order, Serving, Shared, Worker};
 
 use crate::Error;

@@ -132,7 +132,8 @@ mod tests {
             Parent::of(&headers)
         };
         let (trace, span) = ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7");
-        let known = Parent { trace_id: 0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736, span_id: 0x00f0_67aa_0ba9_02b7, flags: 1 };
+        let known =
+            Parent { trace_id: 0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736, span_id: 0x00f0_67aa_0ba9_02b7, flags: 1 };
         for (text, expected) in [
             (format!("00-{trace}-{span}-01"), Some(known)),
             (format!("cc-{trace}-{span}-01-more"), Some(known)),

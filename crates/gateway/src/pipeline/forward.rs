@@ -217,10 +217,8 @@ async fn attempts(
         }
         let (error, unsent, reason) = match outcome {
             Ok((answer, lease)) => {
-                let again = is_unavailable(answer.status())
-                    && is_safe
-                    && may_retry
-                    && retry.on.contains(&RetryOn::Unavailable);
+                let again =
+                    is_unavailable(answer.status()) && is_safe && may_retry && retry.on.contains(&RetryOn::Unavailable);
                 if !(again && upstream.take_retry()) {
                     exchange.held.lease = Some(lease);
                     exchange.held.ask = Some(ask);
@@ -433,7 +431,8 @@ pub(super) fn build(
         Sender::Http1(_) => {
             request.headers_mut().insert(HOST, host.clone());
             // Of GET and HEAD hyper drops a body whose length it does not know, unless it is told to send one.
-            let has_length = request.headers().contains_key(CONTENT_LENGTH) || request.body().size_hint().exact().is_some();
+            let has_length =
+                request.headers().contains_key(CONTENT_LENGTH) || request.body().size_hint().exact().is_some();
             if !has_length {
                 request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
             }

@@ -117,7 +117,6 @@ async fn follow_file(mut told: Told, path: PathBuf) {
 async fn read_file(path: &std::path::Path) -> Result<Vec<spec::Endpoint>, String> {
     let text = tokio::fs::read_to_string(path).await.map_err(|error| error.to_string())?;
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    let endpoints: Vec<Endpoint> =
-        lines.map(|line| Ok(Endpoint::at(line.parse()?))).collect::<Result<_, String>>()?;
+    let endpoints: Vec<Endpoint> = lines.map(|line| Ok(Endpoint::at(line.parse()?))).collect::<Result<_, String>>()?;
     if endpoints.len() > MAX_ENDPOINTS { Err(format!("more than {MAX_ENDPOINTS} endpoints")) } else { Ok(endpoints) }
 }

@@ -181,11 +181,7 @@ impl Endpoint {
 
     /// What a choice is made on, with its share as weight.
     pub(super) fn candidate(&self, share: u32) -> Candidate {
-        Candidate {
-            weight: share,
-            in_flight: self.in_flight(),
-            expected_us: self.expected_us.load(Ordering::Relaxed),
-        }
+        Candidate { weight: share, in_flight: self.in_flight(), expected_us: self.expected_us.load(Ordering::Relaxed) }
     }
 
     /// Requests under way.

@@ -47,7 +47,8 @@ async fn ask(upstream: &Upstream, endpoint: &Endpoint, probe: &Health) -> bool {
 async fn answer(upstream: &Upstream, endpoint: &Endpoint, probe: &Health) -> Option<bool> {
     let scheme = if endpoint.url.is_tls { "https" } else { "http" };
     let authority = endpoint.authority.to_str().ok()?;
-    let request = Request::get(format!("{scheme}://{authority}{}", probe.path)).header(USER_AGENT, client::user_agent());
+    let request =
+        Request::get(format!("{scheme}://{authority}{}", probe.path)).header(USER_AGENT, client::user_agent());
     let status = match connect(upstream, endpoint).await.ok()? {
         Sender::Http2(mut sender) => sender.send_request(request.body(Body::Empty).ok()?).await.ok()?.status(),
         Sender::Http1(mut sender) => {

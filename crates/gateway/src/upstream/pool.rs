@@ -163,7 +163,9 @@ async fn open(upstream: &Upstream, endpoint: &Endpoint) -> Result<Sender, String
     let stream = TcpStream::connect((url.host.as_str(), url.port)).await.map_err(|error| said(&error))?;
     stream.set_nodelay(true).map_err(|error| said(&error))?;
     if !url.is_tls {
-        return handshake(stream, upstream, upstream.spec.protocol == Protocol::Http2).await.map_err(|error| said(&error));
+        return handshake(stream, upstream, upstream.spec.protocol == Protocol::Http2)
+            .await
+            .map_err(|error| said(&error));
     }
     let name = upstream.spec.tls.name.as_ref().or(endpoint.name.as_ref()).unwrap_or(&url.host).clone();
     let name = ServerName::try_from(name).map_err(|error| said(&error))?;

@@ -134,7 +134,8 @@ async fn nobody_waits_for_the_rest_of_an_answer_that_is_not_passed_on() {
         }
     });
     let more = ", outliers: { failures: 0 }";
-    let door = Door::open(&over(&[format!("http://{busy}"), service.url()], more, ", retry: { on: [unavailable] }")).await;
+    let door =
+        Door::open(&over(&[format!("http://{busy}"), service.url()], more, ", retry: { on: [unavailable] }")).await;
     for _ in 0..4 {
         assert_eq!(door.get("/", &[]).await.body, "alive");
     }
@@ -165,7 +166,8 @@ async fn a_read_that_is_late_is_asked_of_a_second_endpoint() {
     let busy = Service::start(|_| reply(503, "busy")).await;
     let (broken, _) = blunt(b"").await;
     let urls = [format!("http://{broken}"), busy.url()];
-    let both = Door::open(&over(&urls, ", outliers: { failures: 0 }", ", retry: { attempts: 1, hedge_after: 1ms }")).await;
+    let both =
+        Door::open(&over(&urls, ", outliers: { failures: 0 }", ", retry: { attempts: 1, hedge_after: 1ms }")).await;
     for _ in 0..2 {
         assert!([502, 503].contains(&both.get("/", &[]).await.status));
     }
@@ -295,10 +297,12 @@ async fn name_server(targets: Arc<std::sync::Mutex<Vec<(u16, u16, u16)>>>) -> st
         let mut query = [0; 512];
         while let Ok((count, asker)) = socket.recv_from(&mut query).await {
             let name_end = 12 + query[12..count].iter().position(|byte| *byte == 0).unwrap();
-            let (question, kind) = (&query[12..name_end + 5], u16::from_be_bytes([query[name_end + 1], query[name_end + 2]]));
+            let (question, kind) =
+                (&query[12..name_end + 5], u16::from_be_bytes([query[name_end + 1], query[name_end + 2]]));
             // The name is that of the question; one second.
             let record = |data: &[u8]| {
-                let head = [&[0xc0, 12][..], &kind.to_be_bytes(), &[0, 1, 0, 0, 0, 1], &(data.len() as u16).to_be_bytes()];
+                let head =
+                    [&[0xc0, 12][..], &kind.to_be_bytes(), &[0, 1, 0, 0, 0, 1], &(data.len() as u16).to_be_bytes()];
                 [&head.concat(), data].concat()
             };
             let records: Vec<Vec<u8>> = match kind {
@@ -306,13 +310,17 @@ async fn name_server(targets: Arc<std::sync::Mutex<Vec<(u16, u16, u16)>>>) -> st
                 33 => {
                     let targets = targets.lock().unwrap();
                     let target = |&(priority, weight, port): &(u16, u16, u16)| {
-                        record(&[&[priority, weight, port].map(u16::to_be_bytes).concat()[..], b"\x03one\x07example\0"].concat())
+                        record(
+                            &[&[priority, weight, port].map(u16::to_be_bytes).concat()[..], b"\x03one\x07example\0"]
+                                .concat(),
+                        )
                     };
                     targets.iter().map(target).collect()
                 }
                 _ => Vec::new(),
             };
-            let head = [&query[..2], &[0x85, 0x80, 0, 1], &(records.len() as u16).to_be_bytes(), &[0, 0, 0, 0]].concat();
+            let head =
+                [&query[..2], &[0x85, 0x80, 0, 1], &(records.len() as u16).to_be_bytes(), &[0, 0, 0, 0]].concat();
             let _ = socket.send_to(&[&head, question, &records.concat()].concat(), asker).await;
         }
     });

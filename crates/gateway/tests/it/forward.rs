@@ -403,13 +403,13 @@ async fn echo_by_grpc() -> (std::net::SocketAddr, std::sync::Arc<std::sync::Mute
                 };
                 seen.lock().unwrap().push((text("content-type"), text("te")));
                 async move {
-                let got = request.into_body().collect().await.unwrap().to_bytes();
-                let mut trailers = http::HeaderMap::new();
-                trailers.insert("grpc-status", "0".parse().unwrap());
-                let frames = [Frame::data(got), Frame::trailers(trailers)].map(Ok::<_, std::convert::Infallible>);
-                let body = StreamBody::new(futures::stream::iter(frames));
-                let answer = http::Response::builder().header("content-type", "application/grpc");
-                Ok::<_, std::convert::Infallible>(answer.body(body).unwrap())
+                    let got = request.into_body().collect().await.unwrap().to_bytes();
+                    let mut trailers = http::HeaderMap::new();
+                    trailers.insert("grpc-status", "0".parse().unwrap());
+                    let frames = [Frame::data(got), Frame::trailers(trailers)].map(Ok::<_, std::convert::Infallible>);
+                    let body = StreamBody::new(futures::stream::iter(frames));
+                    let answer = http::Response::builder().header("content-type", "application/grpc");
+                    Ok::<_, std::convert::Infallible>(answer.body(body).unwrap())
                 }
             });
             let stream = hyper_util::rt::TokioIo::new(stream);
@@ -495,7 +495,10 @@ routes:
         let refused = sender.send_request(ask(path)).await.unwrap();
         let head = refused.headers();
         assert_eq!(refused.status().as_u16(), 200, "{path}: {head:?}");
-        assert_eq!((&head["grpc-status"], &head["content-type"]), (&status.parse().unwrap(), &"application/grpc".parse().unwrap()));
+        assert_eq!(
+            (&head["grpc-status"], &head["content-type"]),
+            (&status.parse().unwrap(), &"application/grpc".parse().unwrap())
+        );
     }
 }
 

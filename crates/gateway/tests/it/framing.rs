@@ -144,11 +144,40 @@ async fn slow_clients_are_closed_by_their_deadline() {
 
 /// What is mixed into good requests.
 const PIECES: [&[u8]; 34] = [
-    b"\r\n", b"\n", b"\r", b" ", b"\t", b":", b",", b";", b"\0", b"\x0b", b"\x0c", b"\x7f", b"\x80", b"\xff", b"0", b"5", b"f",
-    b"chunked", b"identity", b"Content-Length: 3\r\n", b"content-length:5\r\n", b"Content-Length: 0\r\n",
-    b"Transfer-Encoding: chunked\r\n", b"transfer-encoding:\tchunked\r\n", b"Transfer-Encoding: x, chunked\r\n",
-    b"Host: b\r\n", b"Connection: close\r\n", b"Connection: upgrade\r\nUpgrade: x\r\n", b"Expect: 100-continue\r\n", b"Trailer: x\r\n",
-    b"0\r\n\r\n", b"HTTP/1.0", b"GET /x HTTP/1.1\r\nhost: a\r\n\r\n", b"\r\n\r\n",
+    b"\r\n",
+    b"\n",
+    b"\r",
+    b" ",
+    b"\t",
+    b":",
+    b",",
+    b";",
+    b"\0",
+    b"\x0b",
+    b"\x0c",
+    b"\x7f",
+    b"\x80",
+    b"\xff",
+    b"0",
+    b"5",
+    b"f",
+    b"chunked",
+    b"identity",
+    b"Content-Length: 3\r\n",
+    b"content-length:5\r\n",
+    b"Content-Length: 0\r\n",
+    b"Transfer-Encoding: chunked\r\n",
+    b"transfer-encoding:\tchunked\r\n",
+    b"Transfer-Encoding: x, chunked\r\n",
+    b"Host: b\r\n",
+    b"Connection: close\r\n",
+    b"Connection: upgrade\r\nUpgrade: x\r\n",
+    b"Expect: 100-continue\r\n",
+    b"Trailer: x\r\n",
+    b"0\r\n\r\n",
+    b"HTTP/1.0",
+    b"GET /x HTTP/1.1\r\nhost: a\r\n\r\n",
+    b"\r\n\r\n",
 ];
 
 fn good() -> Vec<Vec<u8>> {
@@ -201,7 +230,8 @@ async fn seen_by_hyper(bytes: &[u8]) -> Vec<(http::request::Parts, Option<usize>
     });
     near.write_all(bytes).await.unwrap();
     near.shutdown().await.unwrap();
-    let serving = hyper::server::conn::http1::Builder::new().serve_connection(hyper_util::rt::TokioIo::new(far), service);
+    let serving =
+        hyper::server::conn::http1::Builder::new().serve_connection(hyper_util::rt::TokioIo::new(far), service);
     let reading = async {
         let _ = near.read_to_end(&mut Vec::new()).await;
     };

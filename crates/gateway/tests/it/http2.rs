@@ -239,7 +239,8 @@ async fn what_has_no_one_meaning_is_refused_and_not_forwarded() {
     let service = Service::named("behind").await;
     let door = Door::open(&to(&service.url(), "", "")).await;
     let of = |more: &[(&'static str, &'static str)]| [&pseudo("POST", "/bad")[..], more].concat();
-    let without = |name: &str| pseudo("GET", "/bad").into_iter().filter(|(known, _)| *known != name).collect::<Vec<_>>();
+    let without =
+        |name: &str| pseudo("GET", "/bad").into_iter().filter(|(known, _)| *known != name).collect::<Vec<_>>();
     let cases: Vec<(&str, Vec<(&str, &str)>)> = vec![
         ("an upper-case name", of(&[("X-Upper", "1")])),
         ("a transfer coding", of(&[("transfer-encoding", "chunked")])),
@@ -302,11 +303,23 @@ async fn frames_that_break_the_protocol_end_the_connection() {
         ("data on stream 0", vec![(DATA, 0, 0, b"x")], &[PROTOCOL]),
         ("headers on stream 0", vec![(HEADERS, whole, 0, &get)], &[PROTOCOL]),
         ("headers on an even stream", vec![(HEADERS, whole, 2, &get)], &[PROTOCOL]),
-        ("a stream before the last", vec![(HEADERS, whole, 5, &get), (HEADERS, whole, 3, &get)], &[PROTOCOL, STREAM_CLOSED]),
+        (
+            "a stream before the last",
+            vec![(HEADERS, whole, 5, &get), (HEADERS, whole, 3, &get)],
+            &[PROTOCOL, STREAM_CLOSED],
+        ),
         ("a continuation of nothing", vec![(CONTINUATION, END_HEADERS, 1, &get)], &[PROTOCOL]),
         ("a ping between headers", vec![(HEADERS, END_STREAM, 1, &get), (PING, 0, 0, b"12345678")], &[PROTOCOL]),
-        ("a continuation of another stream", vec![(HEADERS, END_STREAM, 1, &get[..4]), (CONTINUATION, END_HEADERS, 3, &get)], &[PROTOCOL]),
-        ("headers that cannot be read", vec![(HEADERS, whole, 1, &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff])], &[COMPRESSION, PROTOCOL]),
+        (
+            "a continuation of another stream",
+            vec![(HEADERS, END_STREAM, 1, &get[..4]), (CONTINUATION, END_HEADERS, 3, &get)],
+            &[PROTOCOL],
+        ),
+        (
+            "headers that cannot be read",
+            vec![(HEADERS, whole, 1, &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff])],
+            &[COMPRESSION, PROTOCOL],
+        ),
         ("an index beyond the table", vec![(HEADERS, whole, 1, &[0xc6])], &[COMPRESSION]),
         ("a ping of seven bytes", vec![(PING, 0, 0, b"1234567")], &[FRAME_SIZE]),
         ("a ping on a stream", vec![(PING, 0, 1, b"12345678")], &[PROTOCOL]),
@@ -321,8 +334,16 @@ async fn frames_that_break_the_protocol_end_the_connection() {
         ("a window update of three bytes", vec![(WINDOW_UPDATE, 0, 0, &[0, 0, 1])], &[FRAME_SIZE]),
         ("a reset of a stream that never was", vec![(RST_STREAM, 0, 1, &zero)], &[PROTOCOL]),
         ("a reset of stream 0", vec![(RST_STREAM, 0, 0, &zero)], &[PROTOCOL]),
-        ("a reset of three bytes", vec![(HEADERS, END_HEADERS, 1, &get), (RST_STREAM, 0, 1, &[0, 0, 1])], &[FRAME_SIZE]),
-        ("padding longer than the frame", vec![(HEADERS, END_HEADERS, 1, &get), (DATA, 8 | END_STREAM, 1, &[200, 1])], &[PROTOCOL]),
+        (
+            "a reset of three bytes",
+            vec![(HEADERS, END_HEADERS, 1, &get), (RST_STREAM, 0, 1, &[0, 0, 1])],
+            &[FRAME_SIZE],
+        ),
+        (
+            "padding longer than the frame",
+            vec![(HEADERS, END_HEADERS, 1, &get), (DATA, 8 | END_STREAM, 1, &[200, 1])],
+            &[PROTOCOL],
+        ),
         ("a pushed promise", vec![(5, END_HEADERS, 1, &[0, 0, 0, 2])], &[PROTOCOL]),
     ];
     for (name, sent, codes) in cases {

@@ -173,14 +173,16 @@ async fn requests_have_spans_that_services_belong_to() {
         service.url()
     );
     let door = Door::open(&routes).await;
-    let of_route = || -> Vec<_> {
-        spans.0.lock().unwrap().iter().filter(|span| span.name.ends_with("traced")).cloned().collect()
-    };
+    let of_route =
+        || -> Vec<_> { spans.0.lock().unwrap().iter().filter(|span| span.name.ends_with("traced")).cloned().collect() };
     let (trace, parent) = ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7");
     door.get("/traced?secret=1", &[("traceparent", &format!("00-{trace}-{parent}-01"))]).await;
     until("there is a span", || of_route().len() == 1).await;
     let span = of_route().remove(0);
-    assert_eq!((span.span_context.trace_id().to_string(), span.parent_span_id.to_string()), (trace.into(), parent.into()));
+    assert_eq!(
+        (span.span_context.trace_id().to_string(), span.parent_span_id.to_string()),
+        (trace.into(), parent.into())
+    );
     assert_eq!(service.last().header("traceparent"), format!("00-{trace}-{}-01", span.span_context.span_id()));
     let told = format!("{:?}", span.attributes);
     assert!(told.contains("200") && told.contains("\"s\"") && !told.contains("secret"), "{told}");
