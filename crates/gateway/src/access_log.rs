@@ -3,7 +3,8 @@
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::path::Path;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::time::{Duration, Instant};
 
 use crate::Error;
 use crate::metrics::Metrics;
@@ -11,6 +12,8 @@ use crate::spec::AccessLog;
 
 /// Pages that wait for the writer. A disk that is slower than that costs lines, not requests.
 const MOST_PAGES: usize = 256;
+/// Between looks whether a full queue has room again.
+const FINISH_PAUSE: Duration = Duration::from_millis(5);
 /// A page is handed over when it has this much.
 pub const PAGE_BYTES: usize = 32 << 10;
 
@@ -19,8 +22,17 @@ pub const PAGE_BYTES: usize = 32 << 10;
 pub struct Sink {
     /// What the config file says.
     pub spec: AccessLog,
-    pages: SyncSender<String>,
+    pages: SyncSender<Page>,
     metrics: Metrics,
+}
+
+/// What the thread that writes is told.
+#[derive(Debug)]
+enum Page {
+    /// Write these lines.
+    Lines(String),
+    /// Say when all before this are written.
+    Told(SyncSender<()>),
 }
 
 impl Sink {
@@ -46,18 +58,39 @@ impl Sink {
 
     /// Hands a page over; where too many wait its lines are lost and counted.
     pub fn write(&self, page: String) {
-        if let Err(error) = self.pages.try_send(page) {
-            let page = match error {
-                std::sync::mpsc::TrySendError::Full(page) | std::sync::mpsc::TrySendError::Disconnected(page) => page,
-            };
+        if let Err(TrySendError::Full(Page::Lines(page)) | TrySendError::Disconnected(Page::Lines(page))) =
+            self.pages.try_send(Page::Lines(page))
+        {
             self.metrics.log_lost.inc_by(page.bytes().filter(|byte| *byte == b'\n').count() as u64);
+        }
+    }
+
+    /// Waits until all pages are written, or for so long. Gives whether they are. It blocks the thread.
+    pub fn finish(&self, patience: Duration) -> bool {
+        let until = Instant::now() + patience;
+        let (say, told) = sync_channel(1);
+        let mut page = Page::Told(say);
+        loop {
+            match self.pages.try_send(page) {
+                Ok(()) => return told.recv_timeout(until.saturating_duration_since(Instant::now())).is_ok(),
+                Err(TrySendError::Full(back)) if Instant::now() < until => page = back,
+                Err(_) => return false,
+            }
+            std::thread::sleep(FINISH_PAUSE);
         }
     }
 }
 
-fn write(mut file: Option<File>, pages: Receiver<String>) {
+fn write(mut file: Option<File>, pages: Receiver<Page>) {
     let mut is_failing = false;
     for page in pages {
+        let page = match page {
+            Page::Lines(page) => page,
+            Page::Told(told) => {
+                let _ = told.try_send(());
+                continue;
+            }
+        };
         let written = match &mut file {
             Some(file) => file.write_all(page.as_bytes()),
             None => std::io::stdout().lock().write_all(page.as_bytes()),

@@ -32,6 +32,7 @@ pub mod upstream;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tessera_service::{Component, Deps, Ready, Task, client};
 use tokio::runtime::Handle;
@@ -39,7 +40,7 @@ use tokio::time::Instant;
 
 use app::{Certificates, Reloader};
 use auth::Fetcher;
-use engine::{Engine, Shared};
+use engine::{Engine, LOG_PATIENCE, Shared};
 use limit::Connections;
 use metrics::Metrics;
 use snapshot::{Lasting, Snapshot};
@@ -64,7 +65,21 @@ impl Gateway {
     /// # Errors
     /// [`Error::Config`] with line and reason, [`Error::Listener`].
     pub fn open(file: &Path, deps: &Deps, environment: Environment) -> Result<Self, Error> {
-        let (engine, lasting) = start(file, deps, &environment)?;
+        Self::open_within(file, deps, environment, None)
+    }
+
+    /// As [`Gateway::open`]; a stop takes no longer than `stop_deadline`, whatever `limits.drain` says.
+    ///
+    /// # Errors
+    /// As [`Gateway::open`].
+    pub fn open_within(
+        file: &Path,
+        deps: &Deps,
+        environment: Environment,
+        stop_deadline: Option<Duration>,
+    ) -> Result<Self, Error> {
+        let longest_drain = stop_deadline.map(|deadline| deadline.saturating_sub(2 * LOG_PATIENCE));
+        let (engine, lasting) = start(file, deps, &environment, longest_drain)?;
         let engine = Arc::new(engine);
         for address in engine.addresses() {
             tracing::info!(%address, "the gateway listens");
@@ -95,8 +110,22 @@ impl Gateway {
 }
 
 /// An engine that serves by this file.
-fn start(file: &Path, deps: &Deps, environment: &Environment) -> Result<(Engine, Lasting), Error> {
+fn start(
+    file: &Path,
+    deps: &Deps,
+    environment: &Environment,
+    longest_drain: Option<Duration>,
+) -> Result<(Engine, Lasting), Error> {
     let loaded = load_file(file, environment)?;
+    let drain = loaded.gateway.limits.drain.0;
+    if longest_drain.is_some_and(|longest| drain > longest) {
+        let longest_s = longest_drain.unwrap_or_default().as_secs();
+        tracing::warn!(
+            drain_s = drain.as_secs(),
+            longest_s,
+            "limits.drain is longer than a stop may take and is cut short; raise http.stop_deadline_s"
+        );
+    }
     let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let workers = loaded.gateway.workers.unwrap_or_else(cores);
     let metrics = Metrics::new(workers);
@@ -115,6 +144,8 @@ fn start(file: &Path, deps: &Deps, environment: &Environment) -> Result<(Engine,
         inside: deps.inside.clone(),
         runtime: Handle::current(),
         began: Instant::now(),
+        tracer: engine::tracer().map(Arc::new),
+        longest_drain,
     };
     Ok((Engine::start(shared, snapshot, workers)?, lasting))
 }

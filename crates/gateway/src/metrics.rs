@@ -28,6 +28,10 @@ pub const BYTES_OUT: &str = "tessera_gateway_sent_bytes";
 pub const ERRORS: &str = "tessera_gateway_errors";
 /// Retries by upstream.
 pub const RETRIES: &str = "tessera_gateway_retries";
+/// Requests that a second endpoint was asked beside the first, by upstream.
+pub const HEDGES: &str = "tessera_gateway_hedges";
+/// Look-ups of endpoints, by upstream and outcome.
+pub const LOOKUPS: &str = "tessera_gateway_lookups";
 /// Connections of clients.
 pub const CONNECTIONS: &str = "tessera_gateway_connections";
 /// Config files taken and refused.
@@ -155,6 +159,10 @@ pub struct Metrics {
     pub errors: Family<ErrorLabels, Counter>,
     /// Retries by upstream.
     pub retries: Family<UpstreamLabels, Counter>,
+    /// Second endpoints asked beside the first, by upstream.
+    pub hedges: Family<UpstreamLabels, Counter>,
+    /// Look-ups of endpoints, in DNS and in files.
+    pub lookups: Family<LookupLabels, Counter>,
     /// Config files taken and refused.
     pub reloads: Family<ReloadLabels, Counter>,
     /// Requests of routes with a cache.
@@ -192,6 +200,15 @@ pub struct OutcomeLabels {
     pub outcome: &'static str,
 }
 
+/// Labels of a look-up.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct LookupLabels {
+    /// The upstream's name.
+    pub upstream: String,
+    /// `found` or `failed`.
+    pub outcome: &'static str,
+}
+
 /// Labels of a reload.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ReloadLabels {
@@ -226,6 +243,8 @@ impl Metrics {
             routes: Arc::default(),
             errors: Family::default(),
             retries: Family::default(),
+            hedges: Family::default(),
+            lookups: Family::default(),
             reloads: Family::default(),
             cache_requests: Family::default(),
             cache_bytes: Family::default(),
@@ -263,6 +282,8 @@ impl Metrics {
         metrics.register(|registry| {
             registry.register(ERRORS, "refusals and failures", self.errors.clone());
             registry.register(RETRIES, "requests tried again", self.retries.clone());
+            registry.register(HEDGES, "requests that a second endpoint was asked for too", self.hedges.clone());
+            registry.register(LOOKUPS, "look-ups of endpoints in DNS and files", self.lookups.clone());
             registry.register(RELOADS, "config files read", self.reloads.clone());
             registry.register(CACHE_REQUESTS, "requests of routes with a cache", self.cache_requests.clone());
             registry.register(CACHE_BYTES, "bytes of answers that are kept", self.cache_bytes.clone());

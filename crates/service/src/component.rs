@@ -97,8 +97,8 @@ impl Task {
         Self { name, is_front: false, run: Box::new(move |token| Box::pin(run(token))) }
     }
 
-    /// It hands requests to components of the process: it is told to end when the process takes no more of them, and has until
-    /// `http.drain_deadline_s`.
+    /// It hands requests to components of the process: it is told to end when the process takes no more of them, and so before the
+    /// loops of those components, if it ends within `http.drain_deadline_s`.
     #[must_use]
     pub fn front(mut self) -> Self {
         self.is_front = true;

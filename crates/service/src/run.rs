@@ -172,10 +172,10 @@ impl Running {
         self.draining.cancel();
         let drain = Duration::from_secs(self.http.drain_deadline_s);
         let all_answered = async {
-            let _ = (&mut self.server).await;
             while self.fronts.join_next().await.is_some() {}
+            let _ = (&mut self.server).await;
         };
-        let drained = tokio::time::timeout(drain, all_answered).await.is_ok();
+        let drained = tokio::time::timeout(drain, all_answered).await.is_ok() || self.server.is_finished();
         if !drained {
             tracing::warn!(http.drain_deadline_s = self.http.drain_deadline_s, "requests were cut off");
             // Its connections are its own, and end with it.
@@ -183,7 +183,10 @@ impl Running {
         }
         self.stopping.cancel();
         let stop = Duration::from_secs(self.http.stop_deadline_s);
-        let all_ended = async { while self.tasks.join_next().await.is_some() {} };
+        let all_ended = async {
+            while self.tasks.join_next().await.is_some() {}
+            while self.fronts.join_next().await.is_some() {}
+        };
         let stopped = tokio::time::timeout(stop, all_ended).await.is_ok();
         if !stopped {
             tracing::warn!(

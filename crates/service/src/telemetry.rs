@@ -139,6 +139,10 @@ impl Telemetry {
     pub fn start(config: &Config) -> Result<Self, Error> {
         let traces = config.otlp_endpoint.as_ref().map(|endpoint| tracer_provider(config, endpoint)).transpose()?;
         let filter = EnvFilter::try_new(&config.log.0).map_err(|error| Error::Telemetry(error.to_string()))?;
+        // For who makes spans without a log line: the gateway, at its rates.
+        if let Some(traces) = &traces {
+            opentelemetry::global::set_tracer_provider(traces.clone());
+        }
         tracing_subscriber::registry()
             .with(filter)
             .with(log_layer(config.format))

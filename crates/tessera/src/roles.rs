@@ -4,6 +4,7 @@
 use std::future::Future;
 use std::path::Path;
 use std::pin::Pin;
+use std::time::Duration;
 
 use tessera_ingest::spec::Environment;
 use tessera_rides::Part;
@@ -134,7 +135,10 @@ fn gateway<'a>(config: &'a Config, deps: &'a Deps) -> Building<'a> {
 /// The gateway that serves by this file.
 pub fn gateway_by(file: &Path, config: &Config, deps: &Deps) -> anyhow::Result<Vec<Component>> {
     use tessera_gateway::spec::Environment;
-    let opened = tessera_gateway::Gateway::open(file, deps, Environment::of_process()).map_err(|error| {
+    let http: tessera_service::http::Config = config.get()?;
+    let stop_deadline = Duration::from_secs(http.stop_deadline_s);
+    let opened = tessera_gateway::Gateway::open_within(file, deps, Environment::of_process(), Some(stop_deadline));
+    let opened = opened.map_err(|error| {
         let key = tessera_gateway::config::Config::FILE;
         bad_setting(config, key, file.display().to_string(), error.to_string())
     });

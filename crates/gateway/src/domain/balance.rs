@@ -11,11 +11,25 @@ pub struct Candidate {
     pub expected_us: u64,
 }
 
+/// What is multiplied with a weight, so that a share of it is a whole number.
+pub const WHOLE: u32 = 100;
+/// Loads are compared in so fine parts.
+const FINE: u128 = 1_000_000_000;
+/// The share that an endpoint begins with.
+const FIRST: u32 = 10;
+
+/// The share, out of [`WHOLE`], of an endpoint that has been there for so long and takes so long to get all of it. It
+/// grows evenly.
+pub fn warmth(since_us: u64, takes_us: u64) -> u32 {
+    let grown = u128::from(WHOLE - FIRST) * u128::from(since_us) / u128::from(takes_us.max(1));
+    u32::try_from(grown).map_or(WHOLE, |grown| FIRST.saturating_add(grown).min(WHOLE))
+}
+
 /// The cheaper of two by *peak EWMA*: expected time times the queue in front of a new request.
 pub fn cheaper(one: &Candidate, other: &Candidate) -> bool {
     let cost = |candidate: &Candidate| {
         let expected = u128::from(candidate.expected_us.max(1));
-        expected * (u128::from(candidate.in_flight) + 1) / u128::from(candidate.weight.max(1))
+        expected * (u128::from(candidate.in_flight) + 1) * FINE / u128::from(candidate.weight.max(1))
     };
     cost(one) <= cost(other)
 }
@@ -26,7 +40,7 @@ pub fn least_requests(candidates: &[Candidate], start: usize) -> Option<usize> {
     let count = candidates.len();
     let load = |at: &usize| {
         let candidate = &candidates[*at];
-        (u64::from(candidate.in_flight) + 1) * 1_000 / u64::from(candidate.weight)
+        (u128::from(candidate.in_flight) + 1) * FINE / u128::from(candidate.weight)
     };
     (0..count).map(|step| (start + step) % count).filter(|at| candidates[*at].weight > 0).min_by_key(load)
 }
@@ -99,6 +113,12 @@ mod tests {
         }
         assert_eq!(counts, [250, 0, 750]);
         assert_eq!(weighted(&[0, 0], 3), None);
+    }
+
+    #[test]
+    fn a_new_one_gets_its_share_little_by_little() {
+        assert_eq!([0, 50, 100, 1_000, u64::MAX].map(|since| warmth(since, 100)), [10, 55, 100, 100, 100]);
+        assert_eq!(warmth(5, 0), 100);
     }
 
     #[test]

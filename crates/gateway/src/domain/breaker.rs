@@ -18,6 +18,8 @@ pub struct Record {
     pauses: u32,
     until_us: u64,
     is_trying: bool,
+    /// Counts trials, so that a late end of one is not taken for the end of another.
+    trials: u32,
 }
 
 /// Whether an endpoint may be asked.
@@ -44,21 +46,30 @@ impl Record {
         }
     }
 
-    /// One request was chosen to try it.
-    pub fn try_it(&mut self) {
+    /// One request was chosen to try it. Gives the number of the trial.
+    pub fn try_it(&mut self) -> u32 {
         self.is_trying = true;
+        self.trials = self.trials.wrapping_add(1);
+        self.trials
     }
 
-    /// The request that tried it ended without telling anything.
-    pub fn give_up_trial(&mut self) {
-        self.is_trying = false;
+    /// The request that tried it is over. Where it told nothing, another one may try.
+    pub fn end_trial(&mut self, number: u32) {
+        if self.trials == number {
+            self.is_trying = false;
+        }
+    }
+
+    /// Whether nothing speaks against it.
+    pub fn is_clean(&self) -> bool {
+        self.failures == 0 && self.pauses == 0 && self.until_us == 0
     }
 
     /// It answered well. Gives whether it is back after a pause.
     pub fn succeeded(&mut self) -> bool {
         let was_paused = self.until_us != 0;
-        *self =
-            Self { pauses: if was_paused { self.pauses } else { self.pauses.saturating_sub(1) }, ..Self::default() };
+        let pauses = if was_paused { self.pauses } else { self.pauses.saturating_sub(1) };
+        *self = Self { pauses, trials: self.trials, ..Self::default() };
         was_paused
     }
 
@@ -103,5 +114,19 @@ mod tests {
         record.try_it();
         assert!(record.succeeded());
         assert_eq!(record.standing(63), Standing::Good);
+    }
+
+    #[test]
+    fn a_trial_that_tells_nothing_makes_way_for_another() {
+        let mut record = Record::default();
+        assert_eq!([1, 2, 3].map(|now| record.failed(now, TOLERANCE)), [None, None, Some(13)]);
+        let first = record.try_it();
+        record.end_trial(first);
+        assert_eq!(record.standing(20), Standing::OnTrial);
+        let second = record.try_it();
+        record.end_trial(first);
+        assert!(matches!(record.standing(20), Standing::Paused { .. }), "that was not its end");
+        record.end_trial(second);
+        assert_eq!(record.standing(20), Standing::OnTrial);
     }
 }

@@ -66,6 +66,8 @@ pub enum Malformed {
     Trailer,
     /// Bytes behind a request for another protocol, before that is agreed.
     BytesBeforeUpgrade,
+    /// A body that is not Base64 where it must be.
+    Base64,
     /// More header lines or bytes than allowed.
     HeadTooLarge,
     /// A longer target than allowed.
@@ -91,6 +93,7 @@ impl fmt::Display for Malformed {
             Self::Chunk => "a chunk of the body is malformed",
             Self::Trailer => "a trailer is malformed or may not be one",
             Self::BytesBeforeUpgrade => "there are bytes behind a request for another protocol that is not agreed yet",
+            Self::Base64 => "the body is not the Base64 that its `content-type` promises",
             Self::HeadTooLarge => "the head of the request is too large",
             Self::TargetTooLong => "the target of the request is too long",
         })
@@ -167,6 +170,8 @@ impl Framing {
             let rest = &bytes[good..];
             let step = match self.state {
                 State::Through => rest.len(),
+                // Whoever asked for another protocol waits for the answer.
+                State::Upgrade if !rest.is_empty() => return Err(Malformed::BytesBeforeUpgrade),
                 State::Upgrade => 0,
                 State::Length(left) => {
                     let taken = usize::try_from(left).unwrap_or(usize::MAX).min(rest.len());
@@ -206,6 +211,11 @@ impl Framing {
     /// Whether a body is under way.
     pub fn is_in_body(&self) -> bool {
         matches!(self.state, State::Length(_) | State::Chunked(_))
+    }
+
+    /// Whether another protocol was asked for, and is not agreed on.
+    pub fn is_before_upgrade(&self) -> bool {
+        matches!(self.state, State::Upgrade)
     }
 
     /// Another protocol was agreed on: from now on everything passes.
@@ -391,7 +401,8 @@ fn read_head(head: &[u8], limits: HeadLimits) -> Result<Follows, Malformed> {
         (Some(_), true) => Err(Malformed::TwoLengths),
         (None, true) => Ok(Follows::Chunked),
         (Some(length), false) if length > 0 => Ok(Follows::Length(length)),
-        _ if seen.asks_upgrade && seen.connection_upgrade => Ok(Follows::Upgrade),
+        // Of HTTP/1.0 it is to be ignored (RFC 9110, 7.8).
+        _ if seen.asks_upgrade && seen.connection_upgrade && is_http_11 => Ok(Follows::Upgrade),
         _ => Ok(Follows::Nothing),
     }
 }

@@ -29,6 +29,7 @@ fn good_requests_pass_whole() {
         format!("GET http://A.example:80 HTTP/1.1\r\n{head}\r\n"),
         format!("OPTIONS * HTTP/1.1\r\n{head}\r\n"),
         "GET / HTTP/1.0\r\n\r\n".to_owned(),
+        format!("GET / HTTP/1.0\r\nconnection: upgrade\r\nupgrade: x\r\n\r\nGET / HTTP/1.1\r\n{head}\r\n"),
         "GET / HTTP/1.1\r\nHost: [::1]:8080\r\nx:\r\ny: \t a\u{e9} \r\n\r\n".to_owned(),
         format!("POST / HTTP/1.1\r\n{head}content-length: 5\r\n\r\nhelloGET / HTTP/1.1\r\n{head}\r\n"),
         format!(
@@ -84,7 +85,8 @@ fn nothing_passes_behind_a_request_for_another_protocol() {
     assert_eq!(judge(&more, more.len()), Err(Malformed::BytesBeforeUpgrade));
     let mut framing = Framing::new(HeadLimits::default());
     assert_eq!(framing.advance(head), Ok(head.len()));
-    assert_eq!(framing.advance(b"GET / HTTP/1.1\r\n"), Ok(0), "they wait until it is agreed");
+    assert!(framing.is_before_upgrade());
+    assert_eq!(framing.advance(b"GET / HTTP/1.1\r\n"), Err(Malformed::BytesBeforeUpgrade), "nothing waits");
     framing.pass_through();
     assert_eq!(framing.advance(b"\0\n"), Ok(2));
 }

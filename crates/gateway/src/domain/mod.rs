@@ -10,6 +10,7 @@ pub mod directives;
 pub mod framing;
 pub mod freshness;
 pub mod gcra;
+pub mod grpc;
 pub mod path;
 pub mod path_tree;
 pub mod retry_budget;

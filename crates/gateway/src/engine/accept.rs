@@ -1,6 +1,7 @@
 //! From a listener to a served connection.
 
 use std::convert::Infallible;
+use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
-use hyper::service::service_fn;
+use hyper::service::{Service, service_fn};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioTimer;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
@@ -18,11 +19,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
-use super::guard::{Guard, Patience, Signals};
+use super::executor::StreamExecutor;
+use super::guard::{Guard, Patience, Signals, Step};
 use super::worker::{Serving, Worker};
-use super::{Body, LocalExecutor, Peer};
+use super::{Body, Peer};
 use crate::limit::Place;
 use crate::pipeline;
+use crate::spec::Limits;
 use crate::tls::{PROOF_PROTOCOL, names_of};
 
 /// What an HTTP/2 connection begins with.
@@ -32,6 +35,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// A connection that says nothing is asked whether it is still there.
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// Kept of each answer until the client's window opens.
+const SEND_BUFFER_BYTES: usize = 64 << 10;
 /// How long a connection without a request may take to close when the gateway stops.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -75,7 +80,11 @@ async fn connection(
         return serve(worker, snapshot, peer, stream, None).await;
     };
     // Errors here are the client's: it went away, or wants what the profile does not have.
-    let Ok(Ok(stream)) = timeout(limits.head_timeout.0, TlsAcceptor::from(tls).accept(stream)).await else { return };
+    let accepted = tokio::select! {
+        accepted = timeout(limits.head_timeout.0, TlsAcceptor::from(tls).accept(stream)) => accepted,
+        () = worker.draining.cancelled() => return,
+    };
+    let Ok(Ok(stream)) = accepted else { return };
     let session = stream.get_ref().1;
     if session.alpn_protocol().is_some_and(|protocol| protocol == PROOF_PROTOCOL) {
         // The handshake was all that the authority wanted to see (RFC 8737).
@@ -107,33 +116,14 @@ where
         }
     };
     let patience = Patience { head: limits.head_timeout.0, body: limits.body_timeout.0, write: limits.write_timeout.0 };
-    let signals = Arc::new(Signals::default());
-    let peer = Rc::new(peer);
-    let service = {
-        let (worker, signals) = (worker.clone(), signals.clone());
-        service_fn(move |request: Request<Incoming>| {
-            let answering = pipeline::handle(worker.clone(), peer.clone(), signals.clone(), request);
-            async move { Ok::<Response<Body>, Infallible>(answering.await) }
-        })
-    };
-    // Errors are the client's: it went away, or sent what is not HTTP.
+    let head_limits = snapshot.head_limits;
+    let signals = Arc::new(if is_http2 { Signals::http2(head_limits) } else { Signals::http1() });
     if is_http2 {
-        let guard = Guard::unframed(stream, buffer, patience, signals);
-        let mut http = http2::Builder::new(LocalExecutor);
-        http.timer(TokioTimer::new())
-            .keep_alive_interval(PING_EVERY)
-            .keep_alive_timeout(PING_TIMEOUT)
-            .max_concurrent_streams(limits.streams)
-            .max_header_list_size(u32::try_from(limits.head.0).unwrap_or(u32::MAX));
-        let mut serving = pin!(http.serve_connection(guard, service));
-        tokio::select! {
-            _ = serving.as_mut() => return,
-            () = worker.draining.cancelled() => {}
-        }
-        serving.as_mut().graceful_shutdown();
-        let _ = serving.await;
-        return;
+        let guard = Guard::unframed(stream, buffer, patience, signals.clone());
+        return serve_http2(&worker, limits, Rc::new(peer), guard, &signals).await;
     }
+    let service = service(&worker, Rc::new(peer), &signals);
+    // Errors are the client's: it went away, or sent what is not HTTP.
     let guard = Guard::new(stream, buffer, snapshot.head_limits, patience, signals.clone());
     let mut http = http1::Builder::new();
     // The guard has looked at lengths and times already; these bounds are only never to be met.
@@ -151,6 +141,61 @@ where
         let _ = serving.await;
     } else {
         let _ = timeout(CLOSE_TIMEOUT, serving).await;
+    }
+}
+
+/// Answers the requests of one connection.
+fn service(
+    worker: &Rc<Worker>,
+    peer: Rc<Peer>,
+    signals: &Arc<Signals>,
+) -> impl Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: 'static> + use<> {
+    let (worker, signals) = (worker.clone(), signals.clone());
+    service_fn(move |request: Request<Incoming>| {
+        let answering = pipeline::handle(worker.clone(), peer.clone(), signals.clone(), request);
+        let signals = signals.clone();
+        async move {
+            let mut answering = pin!(answering);
+            let answer = std::future::poll_fn(|cx| {
+                let polled = answering.as_mut().poll(cx);
+                if polled.is_pending() {
+                    signals.set_step(Step::Waits);
+                }
+                polled
+            });
+            Ok::<Response<Body>, Infallible>(answer.await)
+        }
+    })
+}
+
+/// Serves HTTP/2 until the client ends it, has nothing to ask for a while, or floods it.
+async fn serve_http2<S>(worker: &Rc<Worker>, limits: &Limits, peer: Rc<Peer>, guard: Guard<S>, signals: &Arc<Signals>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (idle, write) = (limits.head_timeout.0, limits.write_timeout.0);
+    let mut http = http2::Builder::new(StreamExecutor { signals: signals.clone(), patience: write });
+    http.timer(TokioTimer::new())
+        .keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .max_send_buf_size(SEND_BUFFER_BYTES)
+        .max_concurrent_streams(limits.streams)
+        .max_header_list_size(u32::try_from(limits.head.0).unwrap_or(u32::MAX));
+    // Errors are the client's: it went away, or sent what is not HTTP/2.
+    let mut serving = pin!(http.serve_connection(guard, service(worker, peer, signals)));
+    tokio::select! {
+        _ = serving.as_mut() => return,
+        () = signals.is_idle_for(idle) => {}
+        () = signals.is_flooded() => return,
+        () = worker.draining.cancelled() => {}
+    }
+    serving.as_mut().graceful_shutdown();
+    // What is under way has deadlines of its own; the rest is what was answered and is not taken yet.
+    let rest = if signals.was_used() { write } else { CLOSE_TIMEOUT };
+    tokio::select! {
+        _ = serving.as_mut() => {}
+        () = signals.is_idle_for(rest) => {}
+        () = signals.is_flooded() => {}
     }
 }
 

@@ -10,10 +10,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
-use super::Record;
+use super::{Record, Step, WebAnswer, WebText};
+use crate::Error;
 use crate::upstream::{Ask, Entered, Lease};
+
+/// The most of an answer that is given at once: a client has the time of one piece to take it.
+const MOST_AT_ONCE: usize = 64 << 10;
 
 /// Why a body broke off.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
@@ -56,6 +60,12 @@ pub struct Upload {
     incoming: Incoming,
     limit_bytes: u64,
     progress: Rc<Progress>,
+    /// How long the next bytes may take, where the connection's guard does not see to that: a request of many on one
+    /// connection.
+    patience: Option<Duration>,
+    timer: Option<Pin<Box<Sleep>>>,
+    /// Where it comes as the text of gRPC-Web.
+    text: Option<WebText>,
 }
 
 /// How far an upload came; the pipeline looks at it when the upstream fails.
@@ -69,16 +79,81 @@ pub struct Progress {
     pub is_broken: Cell<bool>,
     /// Whether its coding is not what it says.
     pub is_corrupt: Cell<bool>,
+    /// Whether it was to be Base64 and is not.
+    pub is_not_base64: Cell<bool>,
+    /// Whether the answer has begun: from then on both sides may talk and be silent as they like.
+    pub is_answered: Cell<bool>,
+    /// Since when the client has been waited for, where it is.
+    waiting_since: Cell<Option<Instant>>,
+    waited: Cell<Duration>,
+}
+
+impl Progress {
+    /// Whether the client is to send more and does not.
+    pub fn is_waiting(&self) -> bool {
+        self.waiting_since.get().is_some()
+    }
+
+    /// How long the client was waited for.
+    pub fn waited(&self) -> Duration {
+        self.waited.get() + self.waiting_since.get().map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    fn note_wait(&self, is_waiting: bool) {
+        match self.waiting_since.get() {
+            None if is_waiting => self.waiting_since.set(Some(Instant::now())),
+            Some(since) if !is_waiting => {
+                self.waited.set(self.waited.get() + since.elapsed());
+                self.waiting_since.set(None);
+            }
+            _ => {}
+        }
+    }
 }
 
 impl Upload {
-    /// A body of a client that may have so many bytes.
-    pub fn new(incoming: Incoming, limit_bytes: u64, progress: Rc<Progress>) -> Self {
-        Self { incoming, limit_bytes, progress }
+    /// A body of a client that may have so many bytes. `patience` is how long the next ones may take until the answer
+    /// begins.
+    pub fn new(incoming: Incoming, limit_bytes: u64, progress: Rc<Progress>, patience: Option<Duration>) -> Self {
+        Self { incoming, limit_bytes, progress, patience, timer: None, text: None }
+    }
+
+    /// It comes as the text of gRPC-Web, and goes on as bytes.
+    pub fn decode_text(&mut self) {
+        self.text = Some(WebText::default());
+    }
+
+    /// A frame as it goes on.
+    fn decoded(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, BoxError> {
+        let (Some(text), Some(data)) = (&mut self.text, frame.data_ref()) else { return Ok(frame) };
+        let decoded = text.read(data).inspect_err(|_| self.progress.is_not_base64.set(true))?;
+        Ok(Frame::data(decoded))
+    }
+
+    /// Ready where the client was silent for too long.
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<BoxError> {
+        let Some(patience) = self.patience.filter(|_| !self.progress.is_answered.get()) else { return Poll::Pending };
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+        futures::ready!(timer.as_mut().poll(cx));
+        if self.progress.is_answered.get() {
+            return Poll::Pending;
+        }
+        self.progress.is_broken.set(true);
+        Poll::Ready("the body did not come in time".into())
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let frame = match futures::ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
+        let polled = Pin::new(&mut self.incoming).poll_frame(cx);
+        self.progress.note_wait(polled.is_pending());
+        if polled.is_pending() {
+            return self.poll_silence(cx).map(|error| Some(Err(error)));
+        }
+        self.timer = None;
+        let frame = match futures::ready!(polled) {
+            None if self.text.as_ref().is_some_and(|text| !text.is_whole()) => {
+                self.progress.is_not_base64.set(true);
+                return Poll::Ready(Some(Err("the body ends within a group of Base64".into())));
+            }
             None => return Poll::Ready(None),
             Some(Err(error)) => {
                 self.progress.is_broken.set(true);
@@ -96,7 +171,7 @@ impl Upload {
             self.progress.is_over.set(true);
             return Poll::Ready(Some(Err("the body is over its limit".into())));
         }
-        Poll::Ready(Some(Ok(frame)))
+        Poll::Ready(Some(self.decoded(frame)))
     }
 }
 
@@ -113,6 +188,8 @@ pub struct Answer {
     /// How long it may say nothing.
     pub idle_timeout: Duration,
     timer: Option<Pin<Box<Sleep>>>,
+    /// What is left of a frame that was too long to be given at once.
+    rest: Option<Bytes>,
     is_read: bool,
 }
 
@@ -197,6 +274,8 @@ pub struct Held {
     pub ask: Option<Ask>,
     /// The upstream, counted as busy.
     pub entered: Option<Entered>,
+    /// What the answer is made for callers of gRPC-Web.
+    pub web: Option<WebAnswer>,
     /// Places under limits of requests at the same time.
     pub permits: Vec<crate::limit::Permit>,
 }
@@ -204,13 +283,28 @@ pub struct Held {
 impl Answer {
     /// An answer that is not read yet.
     pub fn new(source: Source, held: Held, record: Record, idle_timeout: Duration) -> Self {
-        Self { source, held, record, idle_timeout, timer: None, is_read: false }
+        Self { source, held, record, idle_timeout, timer: None, rest: None, is_read: false }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        match self.source.poll(cx) {
-            Poll::Ready(Some(Ok(frame))) => {
+        let polled = match self.rest.take() {
+            Some(rest) => Poll::Ready(Some(Ok(Frame::data(rest)))),
+            None => {
+                let web = self.held.web;
+                let frame = |frame| match web {
+                    Some(web) => web.frame(frame),
+                    None => frame,
+                };
+                self.source.poll(cx).map_ok(frame)
+            }
+        };
+        self.record.signals.set_step(if polled.is_pending() { Step::Waits } else { Step::Gave });
+        match polled {
+            Poll::Ready(Some(Ok(mut frame))) => {
                 self.timer = None;
+                if let Some(data) = frame.data_mut().filter(|data| data.len() > MOST_AT_ONCE) {
+                    self.rest = Some(data.split_off(MOST_AT_ONCE));
+                }
                 self.record.bytes_out += frame.data_ref().map_or(0, |data| data.len() as u64);
                 Poll::Ready(Some(Ok(frame)))
             }
@@ -233,13 +327,16 @@ impl Answer {
     }
 
     fn is_end(&self) -> bool {
-        self.source.is_end()
+        self.rest.is_none() && self.source.is_end()
     }
 }
 
 impl Drop for Answer {
     fn drop(&mut self) {
         let is_whole = self.is_read || self.is_end();
+        if !is_whole && self.record.signals.step_is(Step::GivenUp) {
+            self.record.failed(&Error::SlowClient);
+        }
         if let Some(lease) = self.held.lease.take().filter(|_| is_whole) {
             lease.give_back();
         }
@@ -265,7 +362,9 @@ impl HttpBody for Body {
         match self {
             Self::Empty => true,
             Self::Full(bytes) => bytes.is_none(),
-            Self::Upload(upload) => upload.incoming.is_end_stream(),
+            Self::Upload(upload) => {
+                upload.incoming.is_end_stream() && upload.text.as_ref().is_none_or(WebText::is_whole)
+            }
             Self::Answer(answer) => answer.is_end(),
             Self::Flow(flow) => flow.0.is_end_stream(),
         }
@@ -276,7 +375,9 @@ impl HttpBody for Body {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(bytes) => exact(bytes),
+            Self::Upload(upload) if upload.text.is_some() => SizeHint::default(),
             Self::Upload(upload) => upload.incoming.size_hint(),
+            Self::Answer(answer) if answer.held.web.is_some() => SizeHint::default(),
             Self::Answer(answer) => answer.source.size(),
             Self::Flow(flow) => flow.0.size_hint(),
         }

@@ -6,17 +6,18 @@
 
 use std::io::{Error, ErrorKind, IoSlice, Result};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use http::HeaderMap;
-use http::header::HOST;
+use http::header::{CONTENT_LENGTH, HOST};
+use http::request::Parts;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::sync::Notify;
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use tokio_util::io::poll_read_buf;
 
 use crate::domain::framing::{Framing, HeadLimits, Malformed};
@@ -26,6 +27,12 @@ const READ_BYTES: usize = 8 << 10;
 const LONG_READ_BYTES: usize = 64 << 10;
 /// After a refusal a client may still be sending. Closing at once would make the system drop our answer with its bytes.
 const LINGER: Duration = Duration::from_secs(1);
+/// So many requests may be given up by their caller beyond those that were answered,
+const MOST_ABANDONED: u64 = 100;
+/// and so many more for each second that the connection is old.
+const ABANDONED_PER_S: u64 = 10;
+/// How often within the time that a connection may be idle it is looked at.
+const IDLE_LOOKS: u32 = 4;
 /// The host of the stand-in: a name that is never anybody's (RFC 2606).
 const STAND_IN_HOST: &str = "refused.invalid";
 const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: refused.invalid\r\nconnection: close\r\n\r\n";
@@ -44,22 +51,80 @@ pub enum Fault {
 enum Within {
     Head,
     Body,
+    /// Behind a request for another protocol that is not answered yet.
+    BeforeUpgrade,
 }
 
 /// What a connection's guard and its requests tell each other.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Signals {
     fault: OnceLock<(Fault, Within)>,
     is_tunnel: AtomicBool,
     busy: AtomicU32,
+    /// Limits of heads of HTTP/2, which pass no [`Framing`].
+    http2: Option<HeadLimits>,
+    born: Instant,
+    answered: AtomicU32,
+    abandoned: AtomicU32,
+    flooded: Notify,
+    step: AtomicU8,
+}
+
+/// What a request did when it was polled last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Step {
+    /// Nothing: what it has is not taken.
+    None,
+    /// It gave bytes of its answer.
+    Gave,
+    /// It waits for a service, for the caller's body or for the gateway itself.
+    Waits,
+    /// It was given up: its answer was not taken in time.
+    GivenUp,
 }
 
 impl Signals {
-    /// Why the connection cannot go on, as far as this request is concerned: a fault in a body is that of the request
-    /// under way, one in a head that of the stand-in. Requests before it on the same connection have none.
-    pub fn fault_of(&self, headers: &HeaderMap) -> Option<Fault> {
+    /// Of a connection that speaks HTTP/1.
+    pub fn http1() -> Self {
+        Self {
+            fault: OnceLock::new(),
+            is_tunnel: AtomicBool::new(false),
+            busy: AtomicU32::new(0),
+            http2: None,
+            born: Instant::now(),
+            answered: AtomicU32::new(0),
+            abandoned: AtomicU32::new(0),
+            flooded: Notify::new(),
+            step: AtomicU8::new(Step::None as u8),
+        }
+    }
+
+    /// Of a connection that speaks HTTP/2.
+    pub fn http2(limits: HeadLimits) -> Self {
+        Self { http2: Some(limits), ..Self::http1() }
+    }
+
+    /// Why the connection cannot go on, as far as this request is concerned: a fault in a body or behind a request for
+    /// another protocol is that of the request under way, one in a head that of the stand-in. Requests before it on the
+    /// same connection have none.
+    pub fn fault_of(&self, head: &Parts) -> Option<Fault> {
+        if let Some(limits) = self.http2 {
+            let target = head.uri.path_and_query().map_or(0, |target| target.as_str().len());
+            let malformed = if target > limits.target_bytes {
+                Malformed::TargetTooLong
+            } else if head.headers.len() > limits.lines {
+                Malformed::HeadTooLarge
+            } else if head.headers.get_all(CONTENT_LENGTH).iter().nth(1).is_some() {
+                // The first one was compared with the body; to others behind us the second may be the one that counts.
+                Malformed::ContentLength
+            } else {
+                return None;
+            };
+            return Some(Fault::Malformed(malformed));
+        }
         let (fault, within) = self.fault.get()?;
-        let is_stand_in = headers.get(HOST).is_some_and(|host| host == STAND_IN_HOST);
+        let is_stand_in = head.headers.get(HOST).is_some_and(|host| host == STAND_IN_HOST);
         (is_stand_in == (*within == Within::Head)).then_some(*fault)
     }
 
@@ -77,9 +142,49 @@ impl Signals {
         self.busy.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// It is answered.
-    pub fn request_ended(&self) {
+    /// It is answered, or its caller has gone.
+    pub fn request_ended(&self, is_abandoned: bool) {
         self.busy.fetch_sub(1, Ordering::AcqRel);
+        if !is_abandoned {
+            self.answered.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let abandoned = u64::from(self.abandoned.fetch_add(1, Ordering::Relaxed)) + 1;
+        let expected = self.born.elapsed().as_secs().saturating_mul(ABANDONED_PER_S);
+        if abandoned > MOST_ABANDONED + expected + u64::from(self.answered.load(Ordering::Relaxed)) {
+            self.flooded.notify_one();
+        }
+    }
+
+    /// Ready when the caller begins requests without end only to give them up (CVE-2023-44487).
+    pub async fn is_flooded(&self) {
+        self.flooded.notified().await;
+    }
+
+    /// Ready when no request was under way for so long, or a quarter longer.
+    pub async fn is_idle_for(&self, patience: Duration) {
+        let over = || self.answered.load(Ordering::Relaxed).wrapping_add(self.abandoned.load(Ordering::Relaxed));
+        let mut quiet = 0;
+        while quiet < IDLE_LOOKS {
+            let before = over();
+            sleep(patience / IDLE_LOOKS).await;
+            quiet = if self.is_busy() || over() != before { 0 } else { quiet + 1 };
+        }
+    }
+
+    /// Whether any request was ever made.
+    pub fn was_used(&self) -> bool {
+        self.busy.load(Ordering::Relaxed) + self.answered.load(Ordering::Relaxed) > 0
+    }
+
+    /// Notes what the request that is being polled does. A connection's requests are polled one at a time.
+    pub fn set_step(&self, step: Step) {
+        self.step.store(step as u8, Ordering::Relaxed);
+    }
+
+    /// What the request that was polled last did.
+    pub fn step_is(&self, step: Step) -> bool {
+        self.step.load(Ordering::Relaxed) == step as u8
     }
 
     /// Whether a request is being answered.
@@ -165,14 +270,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
     }
 
     fn refuse(&mut self, fault: Fault) -> Result<()> {
-        let within = if self.framing.is_in_body() { Within::Body } else { Within::Head };
+        let within = if self.framing.is_in_body() {
+            Within::Body
+        } else if self.framing.is_before_upgrade() {
+            Within::BeforeUpgrade
+        } else {
+            Within::Head
+        };
         let is_first = self.signals.fault.set((fault, within)).is_ok();
         if within == Within::Body || !is_first {
             return Err(Error::new(ErrorKind::InvalidData, "the request is malformed or too slow"));
         }
         self.buffer.clear();
-        self.buffer.extend_from_slice(STAND_IN);
-        self.good = STAND_IN.len();
+        // The request for another protocol is answered, and whatever the answer is, the connection ends with it.
+        if within == Within::Head {
+            self.buffer.extend_from_slice(STAND_IN);
+            self.good = STAND_IN.len();
+        }
         Ok(())
     }
 

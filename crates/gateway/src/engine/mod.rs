@@ -2,14 +2,17 @@
 
 mod accept;
 mod body;
+mod executor;
+mod grpc_web;
 mod guard;
 mod record;
+mod trace;
 mod worker;
 
-use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -17,8 +20,12 @@ use tokio::sync::mpsc::{Sender, channel};
 use tokio_util::sync::CancellationToken;
 
 pub use body::{Answer, Body, BoxError, Flow, Held, Progress, Source, Upload, discard};
-pub use guard::{Fault, Signals};
+pub use executor::LocalExecutor;
+pub use grpc_web::{WebAnswer, WebText};
+pub use guard::{Fault, Signals, Step};
 pub use record::Record;
+pub(crate) use trace::TRACE_PARENT;
+pub use trace::{Told, Trace, tracer};
 pub use worker::{Order, Serving, Shared, Worker};
 
 use crate::Error;
@@ -28,21 +35,10 @@ use worker::Start;
 
 /// Connections that the system keeps until they are accepted.
 const BACKLOG: i32 = 4096;
+/// How long the last lines of the access log may take to be written.
+pub const LOG_PATIENCE: Duration = Duration::from_secs(2);
 /// Orders that a worker has not read yet; it reads them between requests.
 const MOST_ORDERS: usize = 16;
-
-/// Runs what hyper wants run beside a connection on the connection's own thread.
-#[derive(Clone, Copy, Debug)]
-pub struct LocalExecutor;
-
-impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor
-where
-    F::Output: 'static,
-{
-    fn execute(&self, future: F) {
-        tokio::task::spawn_local(future);
-    }
-}
 
 /// Who is at the other end of a connection.
 #[derive(Debug)]
@@ -145,13 +141,22 @@ impl Engine {
         Ok(())
     }
 
-    /// Takes no more connections, lets requests end for as long as `limits.drain` allows, and waits for that.
+    /// Takes no more connections, lets requests end for as long as `limits.drain` allows, and waits for that and for the
+    /// last line of the log.
     pub async fn stop(&self) {
         self.draining.cancel();
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        let joined = tokio::task::spawn_blocking(move || threads.into_iter().all(|thread| thread.join().is_ok()));
-        if !joined.await.unwrap_or(false) {
-            tracing::error!("a worker panicked");
+        let log = self.snapshot().log.clone();
+        let stopping = tokio::task::spawn_blocking(move || {
+            if !threads.into_iter().all(|thread| thread.join().is_ok()) {
+                tracing::error!("a worker panicked");
+            }
+            if !log.finish(LOG_PATIENCE) {
+                tracing::error!("the access log could not be written to its end");
+            }
+        });
+        if let Err(error) = stopping.await {
+            tracing::error!(%error, "the workers could not be waited for");
         }
     }
 }

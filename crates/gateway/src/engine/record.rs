@@ -6,12 +6,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use http::{HeaderValue, Method, Uri, Version};
+use opentelemetry::KeyValue;
 use tessera_kernel::Timestamp;
 use tessera_service::ProductError;
 use tokio::time::Instant;
 
 use super::body::Progress;
 use super::guard::Signals;
+use super::trace::{Told, Trace};
 use super::worker::{Serving, Worker};
 use crate::Error;
 use crate::error::Side;
@@ -41,6 +43,8 @@ pub struct Record {
     pub request_id: HeaderValue,
     /// Who sent it.
     pub client_ip: IpAddr,
+    /// The trace it belongs to.
+    pub trace: Trace,
     /// Its method.
     pub method: Method,
     /// Its target as it came.
@@ -59,6 +63,8 @@ pub struct Record {
     pub endpoint: Option<Arc<Endpoint>>,
     /// How often it was sent.
     pub attempts: u32,
+    /// Whether a service may have begun to act on it, so that the caller must not send it again unthinkingly.
+    pub was_sent: bool,
     /// The answer's status; 0 before there is one.
     pub status: u16,
     /// How much was received.
@@ -88,6 +94,7 @@ impl Record {
             began: Instant::now(),
             request_id: HeaderValue::from_static(""),
             client_ip,
+            trace: Trace::begin(worker, &request.headers, &request.method, snapshot.spec.tracing.sample_percent),
             method: request.method.clone(),
             uri: request.uri.clone(),
             version: request.version,
@@ -100,6 +107,7 @@ impl Record {
             upstream: None,
             endpoint: None,
             attempts: 0,
+            was_sent: false,
             status: 0,
             progress: None,
             bytes_out: 0,
@@ -123,10 +131,12 @@ impl Record {
             version: of.version,
             host: of.host.clone(),
             agent: None,
+            trace: Trace::default(),
             route: None,
             upstream: None,
             endpoint: None,
             attempts: 0,
+            was_sent: false,
             status: 0,
             progress: None,
             bytes_out: 0,
@@ -154,7 +164,7 @@ impl Record {
         if std::mem::replace(&mut self.is_over, true) {
             return;
         }
-        self.signals.request_ended();
+        self.signals.request_ended(!is_whole && self.error.is_none());
         let took_us = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX);
         let status = if self.status == 0 { GONE } else { self.status };
         let bytes_in = self.progress.as_ref().map_or(0, |progress| progress.bytes.get());
@@ -164,6 +174,8 @@ impl Record {
             let labels = ErrorLabels { code, side: side.name() };
             self.worker.shared.metrics.errors.get_or_create(&labels).inc();
         }
+        let mut trace = std::mem::take(&mut self.trace);
+        trace.end(|| self.told(status));
         let log = &self.snapshot.spec.access_log;
         if log.format == LogFormat::Off {
             return;
@@ -179,6 +191,27 @@ impl Record {
                 _ => self.json(page, time, Sent { status, took_us, bytes_in, is_whole }),
             };
         });
+    }
+
+    fn told(&self, status: u16) -> Told {
+        let route = self.route.as_ref().map(|(name, _)| name.to_string());
+        let mut attributes = vec![
+            KeyValue::new("http.request.method", self.method.to_string()),
+            KeyValue::new("url.path", self.uri.path().to_owned()),
+            KeyValue::new("http.response.status_code", i64::from(status)),
+            KeyValue::new("request.id", self.request_id.to_str().unwrap_or_default().to_owned()),
+        ];
+        let texts = [
+            ("http.route", route.clone()),
+            ("tessera.upstream", self.upstream.as_ref().map(ToString::to_string)),
+            ("error.type", self.error.as_ref().map(|(code, ..)| (*code).to_owned())),
+        ];
+        attributes.extend(texts.into_iter().filter_map(|(name, text)| Some(KeyValue::new(name, text?))));
+        Told {
+            name: route.map_or_else(|| self.method.to_string(), |route| format!("{} {route}", self.method)),
+            attributes,
+            is_failed: status >= 500,
+        }
     }
 
     fn json(&self, page: &mut String, time: &str, sent: Sent) -> std::fmt::Result {

@@ -49,6 +49,10 @@ pub struct Shared {
     pub runtime: Handle,
     /// The zero of all workers' times.
     pub began: Instant,
+    /// Begins spans, where the process sends them somewhere.
+    pub tracer: Option<Arc<opentelemetry::global::BoxedTracer>>,
+    /// The longest that a stop may take, whatever `limits.drain` says: then the process ends.
+    pub longest_drain: Option<Duration>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -204,7 +208,8 @@ pub(super) async fn run(start: Start) {
     }
     accepting.values().for_each(AbortHandle::abort);
     worker.tracker.close();
-    let patience = worker.snapshot().spec.limits.drain.0;
+    let drain = worker.snapshot().spec.limits.drain.0;
+    let patience = worker.shared.longest_drain.map_or(drain, |longest| drain.min(longest));
     let ended = tokio::time::timeout(patience, worker.tracker.wait()).await;
     if ended.is_err() {
         tracing::warn!(worker = index, left = worker.tracker.len(), "requests did not end in time and are broken off");
@@ -236,7 +241,7 @@ fn watch_upstreams(worker: &Rc<Worker>, snapshot: &Snapshot, watches: &mut HashM
     let address = |upstream: &Arc<Upstream>| Arc::as_ptr(upstream).addr();
     watches.retain(|_, (known, _)| snapshot.upstreams.values().any(|upstream| Arc::ptr_eq(upstream, known)));
     for upstream in snapshot.upstreams.values() {
-        let new = || (upstream.clone(), watch(upstream, &snapshot.folder));
+        let new = || (upstream.clone(), watch(upstream, &snapshot.folder, &worker.shared.metrics));
         watches.entry(address(upstream)).or_insert_with(new);
     }
 }

@@ -2,17 +2,20 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
-use http::header::{CONTENT_LENGTH, HOST, UPGRADE};
+use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, TE, TRANSFER_ENCODING, UPGRADE};
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::{Body as _, Incoming};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{Exchange, headers, inflate, limits, mirror, tunnel};
+use super::{Exchange, headers, hedge, inflate, limits, mirror, tunnel};
 use crate::Error;
 use crate::domain::balance::hash;
-use crate::engine::{Body, Progress, Upload, discard};
+use crate::domain::framing::Malformed;
+use crate::domain::grpc::{self, Dialect};
+use crate::engine::{Body, Progress, Upload, WebAnswer, discard};
 use crate::metrics::UpstreamLabels;
 use crate::snapshot::Route;
 use crate::spec::RetryOn;
@@ -22,8 +25,10 @@ use crate::upstream::{Ask, Lease, Sender, Tried, Upstream};
 const MOST_STALE: usize = 3;
 /// Of an answer that is not passed on, so much is read to keep its connection.
 const MOST_DISCARDED: usize = 64 << 10;
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long the upstream has left, in milliseconds.
 const TIME_LEFT: &str = "x-request-timeout-ms";
+const GRPC_TIME_LEFT: &str = "grpc-timeout";
 
 /// The head of a request for an upstream.
 #[derive(Clone, Debug)]
@@ -41,11 +46,37 @@ struct Asked {
     body: Body,
     /// What chooses the endpoint under `balance: hash`.
     key: Option<u64>,
-    deadline: Instant,
+    deadline: Deadline,
+}
+
+/// Until when an answer must have begun.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Deadline {
+    pub(super) at: Instant,
+    /// Whether the caller set it: then a service that misses it is not at fault.
+    is_callers: bool,
+}
+
+impl Deadline {
+    /// The route's, or the caller's where that is sooner.
+    pub(super) fn of(route: &Route, headers: &HeaderMap) -> Self {
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let stated = text(TIME_LEFT).and_then(|text| text.parse().ok()).map(Duration::from_millis);
+        let of_grpc = text(GRPC_TIME_LEFT).and_then(grpc::timeout);
+        let patience = route.spec.timeout.0;
+        let sooner = stated.into_iter().chain(of_grpc).min().filter(|callers| *callers < patience);
+        Self { at: Instant::now() + sooner.unwrap_or(patience), is_callers: sooner.is_some() }
+    }
+
+    /// This one, or so long from now where that is sooner.
+    fn within(self, limit: Option<Duration>) -> Self {
+        let sooner = limit.map(|limit| Instant::now() + limit).filter(|sooner| *sooner < self.at);
+        sooner.map_or(self, |at| Self { at, is_callers: false })
+    }
 }
 
 /// An attempt that failed.
-struct Failure {
+pub(super) struct Failure {
     error: Error,
     /// The body, where nothing of it was sent.
     unsent: Option<Body>,
@@ -64,29 +95,79 @@ pub(super) async fn forward(
     host: Option<&HeaderValue>,
     incoming: Option<Incoming>,
 ) -> Result<Response<Incoming>, Error> {
-    let deadline = Instant::now() + route.spec.timeout.0;
+    let deadline = Deadline::of(route, &exchange.head.headers);
     exchange.record.upstream = Some(upstream.name.clone());
     exchange.held.entered = Some(upstream.enter(exchange.worker.now_us())?);
     upstream.pay_in();
     let incoming = incoming.filter(|incoming| !incoming.is_end_stream());
     let key = upstream.spec.hash_key.as_ref().and_then(|key| limits::key_text(exchange, key));
     let key = key.map(|text| hash(text.as_bytes()));
-    let outgoing = prepare(exchange, route, host)?;
+    let web = exchange.grpc.filter(|dialect| route.spec.grpc_web && *dialect != Dialect::Plain);
+    let mut outgoing = prepare(exchange, route, host)?;
+    if web.is_some() {
+        of_grpc_web(&mut outgoing.headers);
+    }
     if let Some(mirror) = mirror.filter(|_| incoming.is_none()) {
         mirror::copy(exchange, &outgoing, mirror, route.spec.timeout.0);
     }
-    let body = if let Some(incoming) = incoming { upload(exchange, route, incoming)? } else { Body::Empty };
-    attempts(exchange, route, upstream, Asked { outgoing, body, key, deadline }).await
+    let body = match incoming {
+        Some(incoming) => upload(exchange, route, incoming, web == Some(Dialect::WebText))?,
+        None => Body::Empty,
+    };
+    let mut answer = attempts(exchange, route, upstream, Asked { outgoing, body, key, deadline }).await?;
+    if let Some(dialect) = web
+        && to_grpc_web(answer.headers_mut(), dialect)
+    {
+        exchange.held.web = Some(WebAnswer::of(dialect));
+    }
+    Ok(answer)
 }
 
-/// The caller's body, which is watched and, where the route says so, inflated.
+/// The head of a call of gRPC-Web becomes one of gRPC.
+fn of_grpc_web(headers: &mut HeaderMap) {
+    let suffix = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).and_then(|kind| kind.split_once('+'));
+    let kind = suffix.map_or("application/grpc".to_owned(), |(_, suffix)| format!("application/grpc+{suffix}"));
+    if let Ok(kind) = HeaderValue::try_from(kind) {
+        headers.insert(CONTENT_TYPE, kind);
+    }
+    headers.insert(TE, HeaderValue::from_static("trailers"));
+    for name in [ACCEPT, CONTENT_LENGTH, HeaderName::from_static("x-grpc-web")] {
+        headers.remove(name);
+    }
+}
+
+/// The head of an answer becomes one of gRPC-Web, where it is one of gRPC.
+fn to_grpc_web(headers: &mut HeaderMap, dialect: Dialect) -> bool {
+    let Some(kind) = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()) else { return false };
+    if Dialect::of(kind.as_bytes()) != Some(Dialect::Plain) {
+        return false;
+    }
+    let base = if dialect == Dialect::WebText { "application/grpc-web-text" } else { "application/grpc-web" };
+    let suffix = kind.split_once('+').map_or("proto", |(_, suffix)| suffix);
+    let Ok(kind) = HeaderValue::try_from(format!("{base}+{suffix}")) else { return false };
+    headers.insert(CONTENT_TYPE, kind);
+    headers.remove(CONTENT_LENGTH);
+    true
+}
+
+/// The caller's body, which is watched and, where the route says so, inflated or, of gRPC-Web, decoded.
 ///
 /// # Errors
 /// Those of [`inflate::inflated`].
-pub(super) fn upload(exchange: &mut Exchange, route: &Route, incoming: Incoming) -> Result<Body, Error> {
+pub(super) fn upload(
+    exchange: &mut Exchange,
+    route: &Route,
+    incoming: Incoming,
+    is_web_text: bool,
+) -> Result<Body, Error> {
     let progress = Rc::new(Progress::default());
     exchange.record.progress = Some(progress.clone());
-    let upload = Upload::new(incoming, route.body_limit, progress.clone());
+    let patience = exchange.snapshot.spec.limits.body_timeout.0;
+    let patience = (exchange.head.version == Version::HTTP_2).then_some(patience);
+    let mut upload = Upload::new(incoming, route.body_limit, progress.clone(), patience);
+    if is_web_text {
+        upload.decode_text();
+    }
     match exchange.inflates.take() {
         Some(coding) => inflate::inflated(upload, coding, route.body_limit, progress),
         None => Ok(Body::Upload(upload)),
@@ -136,28 +217,39 @@ async fn attempts(
         let may_retry = exchange.record.attempts < retry.attempts;
         let ask = upstream.choose(key, &tried, exchange.worker.now_us())?;
         exchange.record.endpoint = Some(ask.endpoint.clone());
-        let until = retry.attempt_timeout.map_or(deadline, |limit| deadline.min(Instant::now() + limit.0));
-        let sent = attempt(exchange, route, upstream, &ask, &outgoing, body.take().unwrap_or(Body::Empty), until).await;
-        let (error, unsent, reason) = match sent {
+        let until = deadline.within(retry.attempt_timeout.map(|limit| limit.0));
+        let plan = Plan { exchange, route, upstream, outgoing: &outgoing, until };
+        let (Sent { ask, outcome }, hedged) = if is_safe && hedge::may_be(&outgoing.method, retry) {
+            hedge::attempt(plan, ask, key, &tried).await
+        } else {
+            (plan.attempt(ask, body.take().unwrap_or(Body::Empty)).await, None)
+        };
+        if let Some(id) = hedged {
+            exchange.record.attempts += 1;
+            exchange.record.was_sent = true;
+            exchange.record.endpoint = Some(ask.endpoint.clone());
+            tried.push(id);
+        }
+        let (error, unsent, reason) = match outcome {
             Ok((answer, lease)) => {
-                let is_unavailable = matches!(answer.status().as_u16(), 502..=504);
-                let again = is_unavailable && is_safe && may_retry && retry.on.contains(&RetryOn::Unavailable);
+                let again =
+                    is_unavailable(answer.status()) && is_safe && may_retry && retry.on.contains(&RetryOn::Unavailable);
                 if !(again && upstream.take_retry()) {
                     exchange.held.lease = Some(lease);
                     exchange.held.ask = Some(ask);
                     return Ok(answer);
                 }
-                if discard(answer.into_body(), MOST_DISCARDED).await {
-                    lease.give_back();
-                }
+                exchange.record.was_sent = true;
+                let_go(exchange, answer, lease);
                 (None, None, Some(RetryOn::Unavailable))
             }
             Err(Failure { error, unsent, reason }) => (Some(error), unsent, reason),
         };
         if let Some(error) = error {
             let is_unsent = unsent.is_some();
+            exchange.record.was_sent |= !is_unsent;
             let is_wanted = reason.is_some_and(|reason| is_safe && retry.on.contains(&reason));
-            let again = may_retry && Instant::now() < deadline && (is_unsent || is_wanted) && upstream.take_retry();
+            let again = may_retry && Instant::now() < deadline.at && (is_unsent || is_wanted) && upstream.take_retry();
             if !again {
                 return Err(error);
             }
@@ -170,6 +262,31 @@ async fn attempts(
     }
 }
 
+/// What all attempts have in common.
+#[derive(Clone, Copy)]
+pub(super) struct Plan<'e> {
+    pub(super) exchange: &'e Exchange,
+    pub(super) route: &'e Route,
+    pub(super) upstream: &'e Arc<Upstream>,
+    pub(super) outgoing: &'e Outgoing,
+    until: Deadline,
+}
+
+impl Plan<'_> {
+    /// One attempt at one endpoint.
+    pub(super) async fn attempt(self, ask: Ask, body: Body) -> Sent {
+        let Self { exchange, route, upstream, outgoing, until } = self;
+        let outcome = attempt(exchange, route, upstream, &ask, outgoing, body, until).await;
+        Sent { ask, outcome }
+    }
+}
+
+/// What became of an attempt.
+pub(super) struct Sent {
+    pub(super) ask: Ask,
+    pub(super) outcome: Result<(Response<Incoming>, Lease), Failure>,
+}
+
 /// One attempt at one endpoint; connections that were closed meanwhile do not count.
 async fn attempt(
     exchange: &Exchange,
@@ -178,40 +295,55 @@ async fn attempt(
     ask: &Ask,
     outgoing: &Outgoing,
     body: Body,
-    until: Instant,
+    until: Deadline,
 ) -> Result<(Response<Incoming>, Lease), Failure> {
     let worker = &exchange.worker;
     let began = Instant::now();
     let mut body = Some(body);
+    let progress = exchange.record.progress.as_deref();
     let note = |is_good: bool| {
-        let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        // How long the caller took to send its body says nothing about the service.
+        let waited = progress.map_or(Duration::ZERO, Progress::waited);
+        let took_us = u64::try_from(began.elapsed().saturating_sub(waited).as_micros()).unwrap_or(u64::MAX);
         let now_us = worker.now_us();
         ask.endpoint.note(is_good, took_us, now_us, &upstream.spec.outliers);
         upstream.note(is_good, now_us);
     };
-    let late = || late(upstream, route);
+    // Who asks for an answer within a millisecond says nothing about the service.
+    let note_late = || {
+        if !until.is_callers {
+            note(false);
+        }
+    };
+    let late = || late(exchange, upstream);
     for stale in 0.. {
-        let mut lease = match timeout_at(until, worker.pools.lease(upstream, &ask.endpoint)).await {
+        let mut lease = match timeout_at(until.at, worker.pools.lease(upstream, &ask.endpoint)).await {
             Ok(Ok(lease)) => lease,
             Ok(Err(error)) => {
                 note(false);
                 return Err(Failure { error, unsent: body, reason: None });
             }
             Err(_) => {
-                note(false);
+                note_late();
                 return Err(Failure { error: late(), unsent: body, reason: Some(RetryOn::Timeout) });
             }
         };
-        let request = build(outgoing, ask, &lease.sender, body.take().unwrap_or(Body::Empty), until);
+        let request = build(outgoing, ask, &lease.sender, body.take().unwrap_or(Body::Empty), until.at);
         let request = request.map_err(|error| Failure { error, unsent: None, reason: None })?;
-        let sent = timeout_at(until, send(&mut lease.sender, request)).await;
+        let sent = timeout_at(until.at, send(&mut lease.sender, request)).await;
         match sent {
+            Err(_) if progress.is_some_and(Progress::is_waiting) => {
+                return Err(Failure { error: Error::SlowClient, unsent: None, reason: None });
+            }
             Err(_) => {
-                note(false);
+                note_late();
                 return Err(Failure { error: late(), unsent: None, reason: Some(RetryOn::Timeout) });
             }
             Ok(Ok(answer)) => {
-                note(!matches!(answer.status().as_u16(), 502..=504));
+                note(!is_unavailable(answer.status()));
+                if let Some(progress) = progress {
+                    progress.is_answered.set(true);
+                }
                 return Ok((answer, lease));
             }
             // A connection that had been idle was closed by the other side before it took the request.
@@ -220,12 +352,35 @@ async fn attempt(
                 if let Some(error) = uploads_fault(exchange, route) {
                     return Err(Failure { error, unsent: None, reason: None });
                 }
-                note(false);
+                // A service that gives up on a caller who does not go on is not at fault.
+                if !progress.is_some_and(Progress::is_waiting) {
+                    note(false);
+                }
                 return Err(of_hyper(upstream, ask, &error, unsent));
             }
         }
     }
     Err(Failure { error: late(), unsent: None, reason: None })
+}
+
+/// Keeps the connection of an answer that is not passed on, where the rest of it comes soon. Nobody waits for that.
+fn let_go(exchange: &Exchange, answer: Response<Incoming>, lease: Lease) {
+    let draining = exchange.worker.draining.clone();
+    exchange.worker.tracker.spawn_local(async move {
+        tokio::select! {
+            read = timeout(DISCARD_TIMEOUT, discard(answer.into_body(), MOST_DISCARDED)) => {
+                if read.unwrap_or(false) {
+                    lease.give_back();
+                }
+            }
+            () = draining.cancelled() => {}
+        }
+    });
+}
+
+/// Whether an answer says that the service cannot answer now.
+pub(super) fn is_unavailable(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 502..=504)
 }
 
 /// Where the caller's body is why sending failed.
@@ -237,12 +392,15 @@ pub(super) fn uploads_fault(exchange: &Exchange, route: &Route) -> Option<Error>
     if progress.is_corrupt.get() {
         return Some(Error::BadCoding);
     }
+    if progress.is_not_base64.get() {
+        return Some(Malformed::Base64.into());
+    }
     progress.is_broken.get().then_some(Error::SlowClient)
 }
 
 /// There was no answer in time.
-pub(super) fn late(upstream: &Upstream, route: &Route) -> Error {
-    let after_ms = u64::try_from(route.spec.timeout.0.as_millis()).unwrap_or(u64::MAX);
+pub(super) fn late(exchange: &Exchange, upstream: &Upstream) -> Error {
+    let after_ms = u64::try_from(exchange.record.began.elapsed().as_millis()).unwrap_or(u64::MAX);
     Error::UpstreamTimeout { upstream: upstream.name.to_string(), after_ms }
 }
 
@@ -282,9 +440,20 @@ pub(super) fn build(
     let left = until.saturating_duration_since(Instant::now());
     let left_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
     request.headers_mut().insert(TIME_LEFT, HeaderValue::from(left_ms));
+    if let Some(stated) = request.headers_mut().get_mut(GRPC_TIME_LEFT)
+        && let Ok(left) = HeaderValue::try_from(grpc::timeout_text(left))
+    {
+        *stated = left;
+    }
     match sender {
         Sender::Http1(_) => {
             request.headers_mut().insert(HOST, host.clone());
+            // Of GET and HEAD hyper drops a body whose length it does not know, unless it is told to send one.
+            let has_length =
+                request.headers().contains_key(CONTENT_LENGTH) || request.body().size_hint().exact().is_some();
+            if !has_length {
+                request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+            }
             *request.version_mut() = Version::HTTP_11;
             *request.uri_mut() = outgoing.path.clone().into();
         }

@@ -12,6 +12,7 @@ use super::identify::{FORWARDED_FOR, REQUEST_ID};
 use crate::Error;
 use crate::domain::path::{encode_segment, is_normal};
 use crate::domain::vouched::{IDENTITY, header_text, is_odd, is_taken_for, is_taken_for_ours};
+use crate::engine::TRACE_PARENT;
 use crate::snapshot::{Edits, Route};
 use crate::spec::Template;
 
@@ -27,7 +28,6 @@ const HOP_BY_HOP: [HeaderName; 7] = [
 ];
 const FORWARDED_HOST: &str = "x-forwarded-host";
 const FORWARDED_PROTO: &str = "x-forwarded-proto";
-const TRACE_PARENT: &str = "traceparent";
 
 /// Takes away what is meant for us alone, also what `connection` names.
 pub(super) fn strip_hops(headers: &mut HeaderMap) {
@@ -119,23 +119,7 @@ fn join_cookies(headers: &mut HeaderMap) {
 
 /// Passes the trace on with a span of ours, or begins one (W3C Trace Context).
 fn trace(exchange: &mut Exchange) {
-    let given = exchange.head.headers.get(TRACE_PARENT).and_then(|value| value.to_str().ok()).filter(|text| {
-        let hex = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
-        let parts: Vec<&str> = text.split('-').collect();
-        matches!(parts[..], [version, trace, parent, flags, ..]
-            if version.len() == 2 && version != "ff" && trace.len() == 32 && parent.len() == 16 && flags.len() == 2
-                && [version, trace, parent, flags].iter().all(|part| hex(part))
-                && trace.bytes().any(|byte| byte != b'0') && parent.bytes().any(|byte| byte != b'0'))
-    });
-    let span = exchange.worker.random() | 1;
-    let value = match given {
-        Some(text) => format!("00-{}-{span:016x}-{}", &text[3..35], &text[53..55]),
-        None => {
-            let trace = (u128::from(exchange.worker.random()) << 64) | u128::from(exchange.worker.random() | 1);
-            format!("00-{trace:032x}-{span:016x}-00")
-        }
-    };
-    if let Ok(value) = HeaderValue::try_from(value) {
+    if let Ok(value) = HeaderValue::try_from(exchange.record.trace.parent_text()) {
         exchange.head.headers.insert(TRACE_PARENT, value);
     }
 }

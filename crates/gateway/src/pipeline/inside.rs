@@ -14,9 +14,10 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Body as _, Incoming};
 use hyper::upgrade::OnUpgrade;
 use tessera_service::http::Peer;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::forward::Deadline;
 use super::{Exchange, forward, tunnel};
 use crate::Error;
 use crate::snapshot::Route;
@@ -37,7 +38,7 @@ pub(super) async fn ask(
     incoming: Incoming,
     client: &mut Option<OnUpgrade>,
 ) -> Result<Response<ComponentBody>, Error> {
-    let deadline = Instant::now() + route.spec.timeout.0;
+    let deadline = Deadline::of(route, &exchange.head.headers);
     exchange.record.upstream = Some(upstream.name.clone());
     exchange.held.entered = Some(upstream.enter(exchange.worker.now_us())?);
     let peer = Peer {
@@ -66,20 +67,20 @@ pub(super) async fn ask(
     let (inside, request) = (worker.shared.inside.clone(), Request::from_parts(head, body));
     // A caller who hangs up ends the handler, as on a connection of its own.
     let answering = AbortOnDropHandle::new(worker.shared.runtime.spawn(async move { inside.answer(request).await }));
-    let answer = match timeout_at(deadline, answering).await {
+    let answer = match timeout_at(deadline.at, answering).await {
         Ok(Ok(Some(answer))) => Ok(answer),
         Ok(Ok(None)) => {
             Err(Error::NoEndpoint { upstream: upstream.name.to_string(), reason: "the process is starting" })
         }
         Ok(Err(_)) => Err(Error::Internal("a component panicked".into())),
-        Err(_) => Err(forward::late(upstream, route)),
+        Err(_) => Err(forward::late(exchange, upstream)),
     };
     forward::uploads_fault(exchange, route).map_or(answer, Err)
 }
 
 /// The caller's body, read on this thread and handed over piece by piece as the component reads it.
 fn handed_over(exchange: &mut Exchange, route: &Route, incoming: Incoming) -> Result<ComponentBody, Error> {
-    let mut upload = forward::upload(exchange, route, incoming)?;
+    let mut upload = forward::upload(exchange, route, incoming, false)?;
     let (mut pieces, read) = mpsc::channel(PIECES_AHEAD);
     exchange.worker.tracker.spawn_local(async move {
         while let Some(piece) = upload.frame().await {

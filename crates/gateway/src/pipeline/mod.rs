@@ -10,6 +10,7 @@ mod choose;
 mod compress;
 mod forward;
 mod headers;
+mod hedge;
 mod identify;
 mod inflate;
 mod inside;
@@ -24,7 +25,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::UPGRADE;
+use http::header::{CONNECTION, CONTENT_TYPE, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
@@ -33,6 +34,7 @@ use hyper::upgrade::OnUpgrade;
 use crate::Error;
 use crate::auth::Identity;
 use crate::domain::coding::{self, Coding};
+use crate::domain::grpc::Dialect;
 use crate::engine::{Body, Fault, Held, Peer, Record, Serving, Signals, Source, Worker};
 use crate::limit::Outcome;
 use crate::snapshot::Action;
@@ -54,6 +56,8 @@ pub(crate) struct Exchange {
     /// The path's parameters, escaped.
     pub(crate) captures: Vec<String>,
     pub(crate) identity: Option<Arc<Identity>>,
+    /// The dialect of gRPC that the caller speaks.
+    pub(crate) grpc: Option<Dialect>,
     /// The tightest rate limit's word, for the answer's headers.
     pub(crate) rate: Option<(Arc<str>, Outcome)>,
     /// The coding that the answer is compressed with.
@@ -95,6 +99,7 @@ impl Exchange {
             route: self.route,
             captures: self.captures.clone(),
             identity: self.identity.clone(),
+            grpc: None,
             rate: None,
             compresses: None,
             inflates: None,
@@ -119,6 +124,7 @@ pub(crate) async fn handle(
     let snapshot = worker.snapshot();
     let client_ip = identify::client_ip(&snapshot, &peer, &head.headers);
     let record = Record::begin(&worker, &snapshot, &signals, client_ip, &head);
+    let grpc = head.headers.get(CONTENT_TYPE).and_then(|kind| Dialect::of(kind.as_bytes()));
     let mut exchange = Exchange {
         worker,
         snapshot,
@@ -130,35 +136,40 @@ pub(crate) async fn handle(
         route: None,
         captures: Vec::new(),
         identity: None,
+        grpc,
         rate: None,
         compresses: None,
         inflates: None,
         held: Held::default(),
         record,
     };
-    let fault = signals.fault_of(&exchange.head.headers);
+    let fault = signals.fault_of(&exchange.head);
     let is_stand_in = fault.is_some();
     let asks_upgrade = exchange.head.headers.contains_key(UPGRADE) && exchange.head.version == Version::HTTP_11;
     let mut client = exchange.head.extensions.remove::<OnUpgrade>().filter(|_| asks_upgrade);
-    match pass(&mut exchange, body, fault, &mut client).await {
+    let mut response = match pass(&mut exchange, body, fault, &mut client).await {
         Ok(Reply::Own(status, headers, body)) => respond::own(exchange, status, headers, body),
         Ok(Reply::Upstream(answer)) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
             tunnel::open(exchange, answer, client)
         }
-        Ok(Reply::Made(head, source)) => respond::made(exchange, *head, source, asks_upgrade),
-        // Where another protocol was asked for and not agreed on, what the caller sends next may be either.
-        Ok(Reply::Upstream(answer)) => respond::upstreams(exchange, answer, asks_upgrade),
+        Ok(Reply::Made(head, source)) => respond::made(exchange, *head, source),
+        Ok(Reply::Upstream(answer)) => respond::upstreams(exchange, answer),
         Ok(Reply::Inside(answer)) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
             tunnel::handed_over(exchange, answer)
         }
-        Ok(Reply::Inside(answer)) => respond::upstreams(exchange, answer, asks_upgrade),
+        Ok(Reply::Inside(answer)) => respond::upstreams(exchange, answer),
         Err(error) => {
             // What the guard found wrong is why whatever failed did.
-            let fault = if is_stand_in { None } else { signals.fault_of(&exchange.head.headers) };
+            let fault = if is_stand_in { None } else { signals.fault_of(&exchange.head) };
             let error = fault.map_or(error, error_of);
             respond::refuse(exchange, error)
         }
+    };
+    // Where another protocol was asked for and not agreed on, what the caller sends next may be either.
+    if asks_upgrade && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
+    response
 }
 
 /// What the phases come to.

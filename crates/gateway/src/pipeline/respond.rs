@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT_ENCODING, ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION,
-    RETRY_AFTER, WWW_AUTHENTICATE,
+    ACCEPT_ENCODING, ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
+    WWW_AUTHENTICATE,
 };
 use http::response::Parts;
 use http::{Method, Response, StatusCode, Version};
@@ -13,6 +13,7 @@ use tessera_service::{Problem, ProductError};
 use super::identify::REQUEST_ID;
 use super::{Exchange, compress, headers};
 use crate::Error;
+use crate::domain::grpc::Dialect;
 use crate::domain::path::is_normal;
 use crate::engine::{Answer, Body, Source};
 use crate::spec::Template;
@@ -24,21 +25,18 @@ const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy"
 const OWN_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// The answer of an upstream.
-pub(super) fn upstreams(exchange: Exchange, answer: Response<impl Into<Source>>, closes: bool) -> Response<Body> {
+pub(super) fn upstreams(exchange: Exchange, answer: Response<impl Into<Source>>) -> Response<Body> {
     let (head, body) = answer.into_parts();
-    made(exchange, head, body.into(), closes)
+    made(exchange, head, body.into())
 }
 
 /// An answer that was made of an upstream's.
-pub(super) fn made(exchange: Exchange, mut head: Parts, source: Source, closes: bool) -> Response<Body> {
+pub(super) fn made(exchange: Exchange, mut head: Parts, source: Source) -> Response<Body> {
     headers::strip_hops(&mut head.headers);
     let snapshot = exchange.snapshot.clone();
     let route = exchange.route.map(|at| &snapshot.routes[at]);
     if let Some(route) = route.filter(|route| !route.response_headers.is_empty()) {
         headers::edit(&mut head.headers, &route.response_headers, &exchange);
-    }
-    if closes {
-        head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     head.version = Version::HTTP_11;
     head.extensions.clear();
@@ -113,13 +111,15 @@ pub(super) fn refuse(mut exchange: Exchange, error: Error) -> Response<Body> {
     if let Some(seconds) = error.retry_after_s() {
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
-    let is_grpc =
-        exchange.head.headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
-    if is_grpc {
-        return refuse_grpc(exchange, &error, headers);
+    if let Some(dialect) = exchange.grpc {
+        return refuse_grpc(exchange, dialect, &error, headers);
     }
     headers.insert(CONTENT_TYPE, PROBLEM);
     let mut problem = Problem::from(error.clone());
+    if exchange.record.was_sent {
+        // An earlier attempt reached a service, whatever became of the last one.
+        problem.members.insert("may_retry".into(), false.into());
+    }
     if problem.status >= 500 {
         // Where our upstreams are and why they fail is in the log.
         problem.detail = public_detail(&error).to_owned();
@@ -146,8 +146,10 @@ fn public_detail(error: &Error) -> &'static str {
 }
 
 /// Statuses of gRPC for HTTP's.
-fn refuse_grpc(exchange: Exchange, error: &Error, mut headers: HeaderMap) -> Response<Body> {
+fn refuse_grpc(exchange: Exchange, dialect: Dialect, error: &Error, mut headers: HeaderMap) -> Response<Body> {
     let status: u8 = match error.kind() {
+        _ if matches!(error, Error::BodyTooLarge { .. } | Error::HeadTooLarge) => 8,
+        _ if matches!(error, Error::MethodNotAllowed { .. }) => 12,
         ErrorKind::Unauthenticated => 16,
         ErrorKind::Forbidden => 7,
         ErrorKind::NotFound => 12,
@@ -157,7 +159,7 @@ fn refuse_grpc(exchange: Exchange, error: &Error, mut headers: HeaderMap) -> Res
         ErrorKind::Internal => 13,
         _ => 3,
     };
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(dialect.content_type()));
     headers.insert("grpc-status", HeaderValue::from(u16::from(status)));
     headers.insert("grpc-message", HeaderValue::from_static(error.code()));
     own(exchange, StatusCode::OK, headers, Bytes::new())

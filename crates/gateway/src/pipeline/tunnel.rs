@@ -11,7 +11,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 use tokio::time::{Instant, timeout};
 
-use super::{Exchange, headers, respond};
+use super::{Exchange, error_of, headers, respond};
 use crate::Error;
 use crate::engine::Body;
 use crate::snapshot::Route;
@@ -33,6 +33,10 @@ pub(super) fn wanted(exchange: &Exchange, route: &Route) -> Option<HeaderValue> 
 
 /// Answers that the protocol changes, and passes bytes from then on.
 pub(super) fn open(exchange: Exchange, mut answer: Response<Incoming>, client: Option<OnUpgrade>) -> Response<Body> {
+    // What came before this was agreed on must not be taken for the other protocol.
+    if let Some(fault) = exchange.record.signals.fault_of(&exchange.head) {
+        return respond::refuse(exchange, error_of(fault));
+    }
     let server = hyper::upgrade::on(&mut answer);
     let Some(client) = client else {
         let error = Error::Internal("an upstream changed the protocol unasked".into());

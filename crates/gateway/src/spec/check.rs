@@ -7,7 +7,8 @@ use tessera_service::yaml::hint;
 
 use super::upstream::MAX_WEIGHT;
 use super::{
-    Access, Auth, Balance, Gateway, Headers, Key, Listener, Matcher, Route, SignedIdentity, Template, Text, Upstream,
+    Access, Auth, Balance, Gateway, Headers, Key, Listener, Matcher, Protocol, Route, SignedIdentity, Template, Text,
+    Upstream,
 };
 use crate::domain::path::is_normal;
 use crate::domain::path_tree::Pattern;
@@ -129,6 +130,9 @@ fn check_limits(gateway: &Gateway) -> Result<(), Fault> {
     ] {
         ensure(!span.0.is_zero(), &["limits", name], || format!("{name} must be more than 0; write 30s"))?;
     }
+    ensure(gateway.tracing.sample_percent <= 100, &["tracing", "sample_percent"], || {
+        "sample_percent must be 0 to 100".into()
+    })?;
     ensure(gateway.access_log.sample_percent <= 100, &["access_log", "sample_percent"], || {
         "sample_percent must be 0 to 100".into()
     })
@@ -196,6 +200,11 @@ fn check_upstream(name: &str, upstream: &Upstream) -> Result<(), Fault> {
         &["upstreams", name, "balance"],
         || "`balance: hash` and `hash_key` belong together".into(),
     )?;
+    if let Some(super::Source::Srv { name: wanted, .. }) = &upstream.discover {
+        ensure(wanted.contains('.') && !wanted.contains(['/', ':']), &["upstreams", name, "srv", "name"], || {
+            format!("`{wanted}` is not the name of a service; write it as in _http._tcp.shop.internal")
+        })?;
+    }
     if let Some(health) = &upstream.health {
         ensure(health.path.starts_with('/'), &["upstreams", name, "health", "path"], || {
             format!("`{}` must start with `/`", health.path)
@@ -203,6 +212,9 @@ fn check_upstream(name: &str, upstream: &Upstream) -> Result<(), Fault> {
         ensure(health.every.0.as_millis() >= 10, &["upstreams", name, "health", "every"], || {
             "probes may come every 10ms at most".into()
         })?;
+    }
+    for (key, span) in [("connect_timeout", upstream.connect_timeout), ("ping_every", upstream.ping_every)] {
+        ensure(!span.0.is_zero(), &["upstreams", name, key], || format!("{key} must be more than 0; write 2s"))?;
     }
     ensure(upstream.outliers.most_percent <= 100, &["upstreams", name, "most_percent"], || {
         "most_percent must be 0 to 100".into()
@@ -255,6 +267,16 @@ fn check_route(gateway: &Gateway, route: &Route) -> Result<(), Fault> {
     }
     ensure(!route.timeout.0.is_zero(), &at("timeout"), || "timeout must be more than 0; write 30s".into())?;
     ensure((1..=10).contains(&route.retry.attempts), &at("attempts"), || "attempts must be 1 to 10".into())?;
+    ensure(route.retry.hedge_after.is_none_or(|after| after.0 < route.timeout.0), &at("hedge_after"), || {
+        "hedge_after must be less than the route's timeout".into()
+    })?;
+    let forwards = route.upstream.iter().chain(route.split.iter().map(|share| &share.upstream));
+    for upstream in forwards.filter(|_| route.grpc_web) {
+        let speaks = gateway.upstreams.get(upstream).is_some_and(|known| known.protocol != Protocol::Http1);
+        ensure(speaks, &at("grpc_web"), || {
+            format!("gRPC needs HTTP/2; give upstream `{upstream}` the protocol http2 or negotiate")
+        })?;
+    }
     let parameters = check_match(route)?;
     check_templates(route, &parameters)?;
     if let Some(access) = &route.access {

@@ -1,4 +1,4 @@
-//! `limits` and `access_log`: what holds for all requests.
+//! `limits`, `access_log` and `tracing`: what holds for all requests.
 
 use std::path::PathBuf;
 
@@ -104,6 +104,20 @@ pub struct AccessLog {
 impl Default for AccessLog {
     fn default() -> Self {
         Self { format: LogFormat::Json, file: None, sample_percent: 100 }
+    }
+}
+
+/// Spans of requests, where the process sends them somewhere (`telemetry.otlp_endpoint`).
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tracing {
+    /// How many of the requests that belong to no trace begin one, in per cent. Others do as their caller's trace says.
+    pub sample_percent: u8,
+}
+
+impl Default for Tracing {
+    fn default() -> Self {
+        Self { sample_percent: 100 }
     }
 }
 

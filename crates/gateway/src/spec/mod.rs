@@ -27,7 +27,7 @@ pub use cache::{Cache, CacheDisk, CacheQuery, RouteCache};
 pub use check::check;
 pub use compress::Compress;
 pub use key::Key;
-pub use limits::{AccessLog, Limits, LogFormat, SharedLimits};
+pub use limits::{AccessLog, Limits, LogFormat, SharedLimits, Tracing};
 pub use listener::{Acme, AcmeChallenge, Certificate, ClientCertificates, Listener, Tls, TlsProfile};
 pub use load::{Loaded, json_schema, load, load_file};
 pub use matching::{Matcher, Text};
@@ -38,7 +38,7 @@ pub use route::{
 pub use template::Template;
 pub use tessera_service::yaml::Environment;
 pub use upstream::{
-    Balance, Breaker, Endpoint, EndpointUrl, Health, Outliers, Protocol, Source, Upstream, UpstreamTls,
+    Balance, Breaker, Endpoint, EndpointUrl, Health, MAX_WEIGHT, Outliers, Protocol, Source, Upstream, UpstreamTls,
 };
 
 text_on_the_wire!(Cidr, "^[0-9a-fA-F.:]+(/[0-9]+)?$", "10.0.0.0/8");
@@ -67,6 +67,9 @@ pub struct Gateway {
     /// One line for each request.
     #[serde(default)]
     pub access_log: AccessLog,
+    /// Spans of requests, where the process sends them somewhere.
+    #[serde(default)]
+    pub tracing: Tracing,
     /// Ways to prove who one is, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub auth: BTreeMap<String, Auth>,

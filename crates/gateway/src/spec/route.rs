@@ -80,6 +80,9 @@ pub struct Route {
     /// When a request is tried again.
     #[serde(default)]
     pub retry: Retry,
+    /// Whether gRPC-Web of browsers goes on as gRPC. The upstream speaks HTTP/2.
+    #[serde(default)]
+    pub grpc_web: bool,
     /// Whether other protocols may take over the connection (WebSocket).
     #[serde(default = "yes")]
     pub upgrades: bool,
@@ -271,11 +274,15 @@ pub struct Retry {
     /// How long one attempt may take until its answer begins; the route's `timeout` where it is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attempt_timeout: Option<Span>,
+    /// After how long without an answer a second endpoint is asked beside the first, for GET, HEAD and OPTIONS without a
+    /// body; whichever answers first counts. Never where it is left out. The second one comes out of the budget.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hedge_after: Option<Span>,
 }
 
 impl Default for Retry {
     fn default() -> Self {
-        Self { attempts: 2, on: vec![RetryOn::BrokenOff], attempt_timeout: None }
+        Self { attempts: 2, on: vec![RetryOn::BrokenOff], attempt_timeout: None, hedge_after: None }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -45,9 +46,17 @@ pub struct Upstream {
     /// Idle connections that each worker keeps to each endpoint.
     #[serde(default = "idle_connections")]
     pub idle_connections: usize,
+    /// How often an HTTP/2 connection that says nothing is asked whether it is still there; it has `connect_timeout` to
+    /// answer.
+    #[serde(default = "ping_every")]
+    pub ping_every: Span,
     /// Probes that find out whether an endpoint is well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
+    /// How long an endpoint that is new or back takes to get its whole share: it begins with a tenth. Not under `hash`,
+    /// where a share is a set of keys. All at once where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slow_start: Option<Span>,
     /// When an endpoint that fails is left alone.
     #[serde(default)]
     pub outliers: Outliers,
@@ -67,6 +76,10 @@ fn idle_timeout() -> Span {
     Span::from_secs(60)
 }
 
+fn ping_every() -> Span {
+    Span::from_secs(10)
+}
+
 fn idle_connections() -> usize {
     128
 }
@@ -82,6 +95,16 @@ pub struct Endpoint {
     pub url: EndpointUrl,
     /// Its share of requests beside the others; 0 gets none.
     pub weight: u32,
+    /// The name that its address was found under, which its certificate is for.
+    #[serde(skip)]
+    pub name: Option<String>,
+}
+
+impl Endpoint {
+    /// With a weight of 1.
+    pub fn at(url: EndpointUrl) -> Self {
+        Self { url, weight: 1, name: None }
+    }
 }
 
 /// The highest weight.
@@ -98,7 +121,7 @@ impl<'de> Deserialize<'de> for Endpoint {
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Endpoint, E> {
-                Ok(Endpoint { url: text.parse().map_err(E::custom)?, weight: 1 })
+                Ok(Endpoint::at(text.parse().map_err(E::custom)?))
             }
 
             fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Endpoint, A::Error> {
@@ -110,7 +133,7 @@ impl<'de> Deserialize<'de> for Endpoint {
                     weight: u32,
                 }
                 let fields = Fields::deserialize(de::value::MapAccessDeserializer::new(map))?;
-                Ok(Endpoint { url: fields.url, weight: fields.weight })
+                Ok(Endpoint { weight: fields.weight, ..Endpoint::at(fields.url) })
             }
         }
         fn one() -> u32 {
@@ -187,9 +210,26 @@ pub enum Source {
     Dns {
         /// The URL with the name; each of its addresses is an endpoint.
         url: EndpointUrl,
-        /// How often it is asked.
-        #[serde(default = "refresh")]
-        every: Span,
+        /// How often it is asked; as long as its records hold, between a second and a minute, where it is left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        every: Option<Span>,
+        /// Name servers that are asked instead of the system's.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        servers: Vec<SocketAddr>,
+    },
+    /// The targets of a service's SRV records, those of the highest priority by their weight.
+    Srv {
+        /// The name, such as `_http._tcp.shop.internal`.
+        name: String,
+        /// Whether TLS is spoken; certificates are for the targets' names.
+        #[serde(default)]
+        tls: bool,
+        /// How often it is asked; as long as its records hold, between a second and a minute, where it is left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        every: Option<Span>,
+        /// Name servers that are asked instead of the system's.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        servers: Vec<SocketAddr>,
     },
     /// A file of URLs, one a line; it is read again when it changes.
     File {
@@ -203,14 +243,11 @@ impl Source {
     pub fn is_same_place(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Dns { url, .. }, Self::Dns { url: other, .. }) => url == other,
+            (Self::Srv { name, .. }, Self::Srv { name: other, .. }) => name == other,
             (Self::File { path }, Self::File { path: other }) => path == other,
             _ => false,
         }
     }
-}
-
-fn refresh() -> Span {
-    Span::from_secs(10)
 }
 
 /// Who is asked.

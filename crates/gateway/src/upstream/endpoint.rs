@@ -5,9 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use http::HeaderValue;
 
-use crate::domain::balance::{Candidate, hash, peak_ewma};
+use crate::domain::balance::{self, Candidate, hash, peak_ewma};
 use crate::domain::breaker::{self, Record, Tolerance};
 use crate::spec::{self, EndpointUrl, Outliers};
+
+/// It has its whole share.
+const WARM: u64 = 0;
+/// It is new or back since the next look.
+const COLD: u64 = 1;
 
 /// One endpoint of an upstream.
 #[derive(Debug)]
@@ -18,11 +23,15 @@ pub struct Endpoint {
     pub url: EndpointUrl,
     /// Its share of requests.
     pub weight: u32,
+    /// The name that its address was found under.
+    pub name: Option<String>,
     /// Host and port as in a `host` header.
     pub authority: HeaderValue,
     in_flight: AtomicU32,
     expected_us: AtomicU64,
     measured_at_us: AtomicU64,
+    /// Since when it is new or back, on the workers' clock; [`WARM`] where it has its whole share.
+    cold_since_us: AtomicU64,
     is_well: AtomicBool,
     is_drained: AtomicBool,
     /// Whether `record` has anything in it: the usual case takes no lock.
@@ -46,42 +55,48 @@ pub enum Standing {
 pub struct Ask {
     /// The endpoint.
     pub endpoint: Arc<Endpoint>,
-    is_trial: bool,
+    /// The number of the trial that this is.
+    trial: Option<u32>,
 }
 
 impl Ask {
     pub(super) fn of(endpoint: &Arc<Endpoint>) -> Self {
         endpoint.in_flight.fetch_add(1, Ordering::Relaxed);
-        Self { endpoint: endpoint.clone(), is_trial: false }
+        Self { endpoint: endpoint.clone(), trial: None }
     }
 
-    pub(super) fn on_trial(endpoint: &Arc<Endpoint>) -> Self {
+    /// Where its pause is over and nobody else tries it.
+    pub(super) fn on_trial(endpoint: &Arc<Endpoint>, now_us: u64) -> Option<Self> {
+        let trial = endpoint.begin_trial(now_us)?;
         let mut ask = Self::of(endpoint);
-        ask.is_trial = true;
-        ask
+        ask.trial = Some(trial);
+        Some(ask)
     }
 }
 
 impl Drop for Ask {
     fn drop(&mut self) {
         self.endpoint.in_flight.fetch_sub(1, Ordering::Relaxed);
-        if self.is_trial {
-            self.endpoint.record().give_up_trial();
+        if let Some(trial) = self.trial {
+            self.endpoint.record().end_trial(trial);
         }
     }
 }
 
 impl Endpoint {
     pub(super) fn new(spec: &spec::Endpoint) -> Self {
-        let authority = HeaderValue::from_str(&spec.url.authority());
+        let named = spec.name.as_ref().map(|name| EndpointUrl { host: name.clone(), ..spec.url.clone() });
+        let authority = HeaderValue::from_str(&named.as_ref().unwrap_or(&spec.url).authority());
         Self {
             id: hash(spec.url.to_string().as_bytes()),
             url: spec.url.clone(),
             weight: spec.weight,
+            name: spec.name.clone(),
             authority: authority.unwrap_or_else(|_| HeaderValue::from_static("upstream")),
             in_flight: AtomicU32::new(0),
             expected_us: AtomicU64::new(0),
             measured_at_us: AtomicU64::new(0),
+            cold_since_us: AtomicU64::new(WARM),
             is_well: AtomicBool::new(true),
             is_drained: AtomicBool::new(false),
             has_record: AtomicBool::new(false),
@@ -109,13 +124,9 @@ impl Endpoint {
     }
 
     /// Claims its trial, which only one request at a time has.
-    pub(super) fn begin_trial(&self, now_us: u64) -> bool {
+    fn begin_trial(&self, now_us: u64) -> Option<u32> {
         let mut record = self.record();
-        let is_free = record.standing(now_us) == breaker::Standing::OnTrial;
-        if is_free {
-            record.try_it();
-        }
-        is_free
+        (record.standing(now_us) == breaker::Standing::OnTrial).then(|| record.try_it())
     }
 
     /// How a request went that took so long until its answer began.
@@ -127,9 +138,10 @@ impl Endpoint {
             if self.has_record.load(Ordering::Relaxed) {
                 let mut record = self.record();
                 if record.succeeded() {
+                    self.cool();
                     tracing::info!(endpoint = %self.url, "an endpoint is back");
                 }
-                self.has_record.store(*record != Record::default(), Ordering::Relaxed);
+                self.has_record.store(!record.is_clean(), Ordering::Relaxed);
             }
             return;
         }
@@ -147,13 +159,29 @@ impl Endpoint {
         }
     }
 
-    /// What a choice is made on.
-    pub(super) fn candidate(&self) -> Candidate {
-        Candidate {
-            weight: self.weight,
-            in_flight: self.in_flight(),
-            expected_us: self.expected_us.load(Ordering::Relaxed),
-        }
+    /// It is new or back: it gets its share little by little.
+    pub(super) fn cool(&self) {
+        self.cold_since_us.store(COLD, Ordering::Relaxed);
+    }
+
+    /// Its weight in hundredths, less than all of it while it is new or back.
+    pub(super) fn share(&self, slow_start_us: Option<u64>, now_us: u64) -> u32 {
+        let warmth = match (slow_start_us, self.cold_since_us.load(Ordering::Relaxed)) {
+            (None, _) | (_, WARM) => balance::WHOLE,
+            (Some(takes_us), since_us) => {
+                let since_us = if since_us == COLD { now_us.max(COLD + 1) } else { since_us };
+                let warmth = balance::warmth(now_us.saturating_sub(since_us), takes_us);
+                self.cold_since_us.store(if warmth == balance::WHOLE { WARM } else { since_us }, Ordering::Relaxed);
+                warmth
+            }
+        };
+        // A weight is ten thousand at most.
+        self.weight * warmth
+    }
+
+    /// What a choice is made on, with its share as weight.
+    pub(super) fn candidate(&self, share: u32) -> Candidate {
+        Candidate { weight: share, in_flight: self.in_flight(), expected_us: self.expected_us.load(Ordering::Relaxed) }
     }
 
     /// Requests under way.
@@ -172,6 +200,9 @@ impl Endpoint {
     }
 
     pub(super) fn set_well(&self, is_well: bool) {
+        if is_well {
+            self.cool();
+        }
         self.is_well.store(is_well, Ordering::Relaxed);
     }
 
@@ -182,6 +213,9 @@ impl Endpoint {
 
     /// Starts or stops draining it.
     pub fn drain(&self, is_drained: bool) {
+        if !is_drained {
+            self.cool();
+        }
         self.is_drained.store(is_drained, Ordering::Relaxed);
     }
 }

@@ -45,7 +45,10 @@ async fn ask(upstream: &Upstream, endpoint: &Endpoint, probe: &Health) -> bool {
 
 /// Whether it answers well, on a connection of its own, so that a new one is seen to work.
 async fn answer(upstream: &Upstream, endpoint: &Endpoint, probe: &Health) -> Option<bool> {
-    let request = Request::get(format!("{}{}", endpoint.url, probe.path)).header(USER_AGENT, client::user_agent());
+    let scheme = if endpoint.url.is_tls { "https" } else { "http" };
+    let authority = endpoint.authority.to_str().ok()?;
+    let request =
+        Request::get(format!("{scheme}://{authority}{}", probe.path)).header(USER_AGENT, client::user_agent());
     let status = match connect(upstream, endpoint).await.ok()? {
         Sender::Http2(mut sender) => sender.send_request(request.body(Body::Empty).ok()?).await.ok()?.status(),
         Sender::Http1(mut sender) => {

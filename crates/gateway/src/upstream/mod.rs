@@ -6,6 +6,7 @@
 mod discover;
 mod endpoint;
 mod health;
+mod names;
 mod pool;
 mod tls;
 
@@ -24,6 +25,7 @@ use crate::Error;
 use crate::domain::balance;
 use crate::domain::breaker::{self, Record, Tolerance};
 use crate::domain::retry_budget::{Allowance, Budget};
+use crate::limit::Gate;
 use crate::spec::{self, Balance};
 
 /// Retries saved up at most.
@@ -41,6 +43,8 @@ pub struct Upstream {
     endpoints: ArcSwap<Vec<Arc<Endpoint>>>,
     turn: AtomicU64,
     in_flight: AtomicU32,
+    /// Copies of other upstreams' requests under way.
+    pub copies: Arc<Gate>,
     budget: AtomicU64,
     breaker: Mutex<Record>,
     breaker_open_until_us: AtomicU64,
@@ -62,6 +66,7 @@ impl Upstream {
             endpoints: ArcSwap::from_pointee(Vec::new()),
             turn: AtomicU64::new(0),
             in_flight: AtomicU32::new(0),
+            copies: Arc::default(),
             budget: AtomicU64::new(0),
             breaker: Mutex::default(),
             breaker_open_until_us: AtomicU64::new(0),
@@ -80,13 +85,22 @@ impl Upstream {
     /// Replaces the endpoints; those that stay keep what is known of them. Gives whether anything changed.
     pub fn set_endpoints(&self, wanted: &[spec::Endpoint]) -> bool {
         let before = self.endpoints.load_full();
-        let same =
-            |known: &Arc<Endpoint>, wanted: &spec::Endpoint| known.url == wanted.url && known.weight == wanted.weight;
+        let same = |known: &Arc<Endpoint>, wanted: &spec::Endpoint| {
+            known.url == wanted.url && known.weight == wanted.weight && known.name == wanted.name
+        };
         if before.len() == wanted.len() && before.iter().zip(wanted).all(|(known, wanted)| same(known, wanted)) {
             return false;
         }
         let find = |wanted: &spec::Endpoint| before.iter().find(|known| same(known, wanted)).cloned();
-        let now = wanted.iter().map(|wanted| find(wanted).unwrap_or_else(|| Arc::new(Endpoint::new(wanted)))).collect();
+        let new = |wanted: &spec::Endpoint| {
+            let endpoint = Endpoint::new(wanted);
+            // Among others it is new; where all are, none is.
+            if !before.is_empty() {
+                endpoint.cool();
+            }
+            Arc::new(endpoint)
+        };
+        let now = wanted.iter().map(|wanted| find(wanted).unwrap_or_else(|| new(wanted))).collect();
         self.endpoints.store(Arc::new(now));
         true
     }
@@ -98,7 +112,12 @@ impl Upstream {
         let found = match (&self.spec.discover, &before.spec.discover) {
             (None, _) => self.spec.endpoints.clone(),
             (Some(now), Some(then)) if now.is_same_place(then) => {
-                known.iter().map(|known| spec::Endpoint { url: known.url.clone(), weight: known.weight }).collect()
+                let endpoint = |known: &Arc<Endpoint>| spec::Endpoint {
+                    url: known.url.clone(),
+                    weight: known.weight,
+                    name: known.name.clone(),
+                };
+                known.iter().map(endpoint).collect()
             }
             _ => return,
         };
@@ -144,21 +163,27 @@ impl Upstream {
         }
         if open.is_empty() || paused > may_be_paused {
             // Too many are away for that to be their own fault, or all others were tried: whoever is there is asked.
-            return self.choose_among_all(&endpoints, key, tried);
+            return self.choose_among_all(&endpoints, key, tried, now_us);
         }
         // One on trial gets the next request, or it would never come back.
-        if let Some((endpoint, _)) = open.iter().find(|(endpoint, is_trial)| *is_trial && endpoint.begin_trial(now_us))
-        {
-            return Ok(Ask::on_trial(endpoint));
+        let mut on_trial = open.iter().filter(|(_, is_trial)| *is_trial);
+        if let Some(ask) = on_trial.find_map(|(endpoint, _)| Ask::on_trial(endpoint, now_us)) {
+            return Ok(ask);
         }
         if open.iter().any(|(_, is_trial)| !is_trial) {
             open.retain(|(_, is_trial)| !is_trial);
         }
-        let chosen = self.pick(&open, key).ok_or_else(|| self.nobody("none has a weight"))?;
+        let chosen = self.pick(&open, key, now_us).ok_or_else(|| self.nobody("none has a weight"))?;
         Ok(Ask::of(open[chosen].0))
     }
 
-    fn choose_among_all(&self, endpoints: &[Arc<Endpoint>], key: Option<u64>, tried: &Tried) -> Result<Ask, Error> {
+    fn choose_among_all(
+        &self,
+        endpoints: &[Arc<Endpoint>],
+        key: Option<u64>,
+        tried: &Tried,
+        now_us: u64,
+    ) -> Result<Ask, Error> {
         let there = |endpoint: &&Arc<Endpoint>| endpoint.weight > 0 && !endpoint.is_drained();
         let mut all: Vec<(&Arc<Endpoint>, bool)> = endpoints
             .iter()
@@ -169,29 +194,34 @@ impl Upstream {
         if all.is_empty() {
             all = endpoints.iter().filter(there).map(|endpoint| (endpoint, false)).collect();
         }
-        let chosen = self.pick(&all, key).ok_or_else(|| {
+        let chosen = self.pick(&all, key, now_us).ok_or_else(|| {
             self.nobody(if endpoints.is_empty() { "none is known yet" } else { "all are drained or have no weight" })
         })?;
         Ok(Ask::of(all[chosen].0))
     }
 
-    fn pick(&self, open: &[(&Arc<Endpoint>, bool)], key: Option<u64>) -> Option<usize> {
+    fn pick(&self, open: &[(&Arc<Endpoint>, bool)], key: Option<u64>, now_us: u64) -> Option<usize> {
         let turn = || self.turn.fetch_add(1, Ordering::Relaxed);
+        let slow_start_us = self.spec.slow_start.map(|span| span.as_micros());
+        let shares = || open.iter().map(|(endpoint, _)| endpoint.share(slow_start_us, now_us));
         match self.spec.balance {
             Balance::Hash => balance::rendezvous(
                 key.unwrap_or_else(turn),
                 open.iter().map(|(endpoint, _)| (endpoint.id, endpoint.weight)),
             ),
-            Balance::RoundRobin if open.iter().all(|(endpoint, _)| endpoint.weight == 1) => {
-                (turn() as usize).checked_rem(open.len())
-            }
             Balance::RoundRobin => {
-                let weights: Vec<u32> = open.iter().map(|(endpoint, _)| endpoint.weight).collect();
+                let weights = || open.iter().map(|(endpoint, _)| endpoint.weight);
+                let is_warm = weights().zip(shares()).all(|(weight, share)| share == weight * balance::WHOLE);
+                if is_warm && weights().all(|weight| weight == 1) {
+                    return (turn() as usize).checked_rem(open.len());
+                }
+                let weights: Vec<u32> = if is_warm { weights().collect() } else { shares().collect() };
                 // A step that has no common divisor with usual sums spreads a weight over the round.
                 balance::weighted(&weights, turn().wrapping_mul(7_919))
             }
             Balance::LeastRequests => {
-                let candidates: Vec<_> = open.iter().map(|(endpoint, _)| endpoint.candidate()).collect();
+                let candidates: Vec<_> =
+                    open.iter().zip(shares()).map(|((endpoint, _), share)| endpoint.candidate(share)).collect();
                 balance::least_requests(&candidates, turn() as usize)
             }
             Balance::PeakEwma => {
@@ -199,8 +229,8 @@ impl Upstream {
                 let count = open.len() as u64;
                 let first = draw.checked_rem(count)? as usize;
                 let second = ((draw >> 32) % count) as usize;
-                let is_first = balance::cheaper(&open[first].0.candidate(), &open[second].0.candidate());
-                Some(if is_first { first } else { second })
+                let candidate = |at: usize| open[at].0.candidate(open[at].0.share(slow_start_us, now_us));
+                Some(if balance::cheaper(&candidate(first), &candidate(second)) { first } else { second })
             }
         }
     }
@@ -219,18 +249,19 @@ impl Upstream {
     /// [`Error::NoEndpoint`] where it is open, [`Error::TooManyAtOnce`] where too many are under way.
     pub fn enter(self: &Arc<Self>, now_us: u64) -> Result<Entered, Error> {
         let until = self.breaker_open_until_us.load(Ordering::Relaxed);
+        let mut trial = None;
         if until != 0 {
             let mut record = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
             match record.standing(now_us) {
                 breaker::Standing::Paused { .. } => {
                     return Err(self.nobody("it failed too often and is left alone for a while"));
                 }
-                breaker::Standing::OnTrial => record.try_it(),
+                breaker::Standing::OnTrial => trial = Some(record.try_it()),
                 breaker::Standing::Good => {}
             }
         }
         let before = self.in_flight.fetch_add(1, Ordering::Relaxed);
-        let entered = Entered(self.clone());
+        let entered = Entered { upstream: self.clone(), trial };
         match self.spec.breaker.requests_at_once {
             Some(limit) if before >= limit => Err(Error::TooManyAtOnce { at_once: limit }),
             _ => Ok(entered),
@@ -291,11 +322,18 @@ impl Upstream {
 
 /// A request that is under way at an upstream, until this is dropped.
 #[derive(Debug)]
-pub struct Entered(Arc<Upstream>);
+pub struct Entered {
+    upstream: Arc<Upstream>,
+    /// The number of the trial that this is, where the breaker is open.
+    trial: Option<u32>,
+}
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.upstream.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if let Some(trial) = self.trial {
+            self.upstream.breaker.lock().unwrap_or_else(PoisonError::into_inner).end_trial(trial);
+        }
     }
 }
 
@@ -336,6 +374,24 @@ mod tests {
     }
 
     #[test]
+    fn one_that_is_back_gets_its_share_little_by_little() {
+        for balance in ["round_robin", "least_requests", "peak_ewma"] {
+            let upstream = upstream(&format!("slow_start: 10s\nbalance: {balance}\n"));
+            let share = |now_us| asked(&upstream, 300, now_us).get("a").copied().unwrap_or(0);
+            // All are there from the beginning.
+            assert!((60..=140).contains(&share(5)), "{balance}: {}", share(5));
+            upstream.endpoints()[0].drain(true);
+            assert_eq!(share(6), 0);
+            upstream.endpoints()[0].drain(false);
+            let (first, half, whole) = (share(1_000_000), share(6_000_000), share(11_000_000));
+            if balance == "round_robin" {
+                assert!((10..=20).contains(&first) && (60..=75).contains(&half), "{first} {half}");
+            }
+            assert!(first < 60 && (60..=140).contains(&whole), "{balance}: {first}, {half}, {whole}");
+        }
+    }
+
+    #[test]
     fn with_too_many_unwell_all_are_asked() {
         let upstream = upstream("outliers: { failures: 1, most_percent: 50 }\n");
         for endpoint in &upstream.endpoints()[..2] {
@@ -357,9 +413,11 @@ mod tests {
         assert!(matches!(upstream.enter(3), Err(Error::NoEndpoint { .. })) && upstream.is_broken());
         let trial = upstream.enter(1_000_003).unwrap();
         assert!(upstream.enter(1_000_004).is_err(), "one at a time");
-        upstream.note(true, 1_000_005);
         drop(trial);
-        assert!(upstream.enter(1_000_006).is_ok() && !upstream.is_broken());
+        let trial = upstream.enter(1_000_005).expect("one that told nothing makes way for another");
+        upstream.note(true, 1_000_006);
+        drop(trial);
+        assert!(upstream.enter(1_000_007).is_ok() && !upstream.is_broken());
     }
 
     #[test]

@@ -36,7 +36,14 @@ struct Pool {
     endpoint: Arc<Endpoint>,
     /// The one used last is used next, so that the others may grow old.
     idle: Vec<Idle>,
-    shared: Option<http2::SendRequest<Body>>,
+    shared: Option<Shared>,
+}
+
+/// A connection that many requests go in at the same time.
+#[derive(Debug)]
+struct Shared {
+    sender: http2::SendRequest<Body>,
+    used_at: Instant,
 }
 
 impl Pool {
@@ -97,7 +104,8 @@ impl Pools {
         let sender = connect(upstream, endpoint).await?;
         if let Sender::Http2(sender) = &sender {
             let mut pools = self.0.borrow_mut();
-            pools.entry(address(endpoint)).or_insert_with(|| Pool::of(endpoint)).shared = Some(sender.clone());
+            let pool = pools.entry(address(endpoint)).or_insert_with(|| Pool::of(endpoint));
+            pool.shared = Some(Shared { sender: sender.clone(), used_at: Instant::now() });
         }
         Ok(lease(sender, false))
     }
@@ -105,12 +113,11 @@ impl Pools {
     fn take_idle(&self, upstream: &Upstream, endpoint: &Arc<Endpoint>) -> Option<Sender> {
         let mut pools = self.0.borrow_mut();
         let pool = pools.get_mut(&address(endpoint))?;
-        if let Some(shared) = &pool.shared {
-            if !shared.is_closed() {
-                return Some(Sender::Http2(shared.clone()));
-            }
-            pool.shared = None;
+        if let Some(shared) = pool.shared.as_mut().filter(|shared| !shared.sender.is_closed()) {
+            shared.used_at = Instant::now();
+            return Some(Sender::Http2(shared.sender.clone()));
         }
+        pool.shared = None;
         while let Some(Idle { sender, since }) = pool.idle.pop() {
             if sender.is_ready() && since.elapsed() < upstream.spec.idle_timeout.0 {
                 return Some(Sender::Http1(sender));
@@ -119,18 +126,15 @@ impl Pools {
         None
     }
 
-    /// Closes what is too old or belongs to nobody. `keep` gives how long the connections of an endpoint may be idle.
+    /// Closes what is too old or belongs to nobody; one that requests are under way on closes behind them. `keep` gives how long the connections of an endpoint may be idle.
     pub fn tidy(&self, keep: impl Fn(&Arc<Endpoint>) -> Option<std::time::Duration>) {
         self.0.borrow_mut().retain(|_, pool| {
             let Some(longest) = keep(&pool.endpoint) else { return false };
             pool.idle.retain(|idle| !idle.sender.is_closed() && idle.since.elapsed() < longest);
-            pool.shared.as_ref().is_some_and(|shared| !shared.is_closed()) || !pool.idle.is_empty()
+            let is_kept = |shared: &Shared| !shared.sender.is_closed() && shared.used_at.elapsed() < longest;
+            pool.shared.take_if(|shared| !is_kept(shared));
+            pool.shared.is_some() || !pool.idle.is_empty()
         });
-    }
-
-    /// Idle connections.
-    pub fn idle_count(&self) -> usize {
-        self.0.borrow().values().map(|pool| pool.idle.len() + usize::from(pool.shared.is_some())).sum()
     }
 }
 
@@ -159,9 +163,11 @@ async fn open(upstream: &Upstream, endpoint: &Endpoint) -> Result<Sender, String
     let stream = TcpStream::connect((url.host.as_str(), url.port)).await.map_err(|error| said(&error))?;
     stream.set_nodelay(true).map_err(|error| said(&error))?;
     if !url.is_tls {
-        return handshake(stream, upstream.spec.protocol == Protocol::Http2).await.map_err(|error| said(&error));
+        return handshake(stream, upstream, upstream.spec.protocol == Protocol::Http2)
+            .await
+            .map_err(|error| said(&error));
     }
-    let name = upstream.spec.tls.name.as_ref().unwrap_or(&url.host).clone();
+    let name = upstream.spec.tls.name.as_ref().or(endpoint.name.as_ref()).unwrap_or(&url.host).clone();
     let name = ServerName::try_from(name).map_err(|error| said(&error))?;
     let connector = TlsConnector::from(upstream.tls.clone());
     let stream = connector.connect(name, stream).await.map_err(|error| said(&error))?;
@@ -170,17 +176,23 @@ async fn open(upstream: &Upstream, endpoint: &Endpoint) -> Result<Sender, String
         Protocol::Http2 => true,
         Protocol::Negotiate => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
     };
-    handshake(stream, is_http2).await.map_err(|error| said(&error))
+    handshake(stream, upstream, is_http2).await.map_err(|error| said(&error))
 }
 
-async fn handshake<S>(stream: S, is_http2: bool) -> hyper::Result<Sender>
+async fn handshake<S>(stream: S, upstream: &Upstream, is_http2: bool) -> hyper::Result<Sender>
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
     let stream = TokioIo::new(stream);
     if is_http2 {
         let mut builder = http2::Builder::new(LocalExecutor);
-        builder.timer(TokioTimer::new()).adaptive_window(true);
+        builder
+            .timer(TokioTimer::new())
+            .adaptive_window(true)
+            // One that does not answer is closed, so that what waits on it fails and the next request opens another.
+            .keep_alive_interval(upstream.spec.ping_every.0)
+            .keep_alive_timeout(upstream.spec.connect_timeout.0)
+            .keep_alive_while_idle(true);
         let (sender, connection) = builder.handshake(stream).await?;
         // Its end is seen by whoever uses the sender next.
         tokio::task::spawn_local(async move { connection.await.ok() });

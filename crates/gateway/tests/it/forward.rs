@@ -110,6 +110,36 @@ async fn connections_are_kept_and_stale_ones_replaced() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_http2_connection_that_is_dead_is_found_out() {
+    let service = Service::named("behind").await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, behind) = (listener.local_addr().unwrap(), service.address);
+    // Between the two: the first connection passes bytes until it is told to go silent, without closing.
+    let (silence, silenced) = tokio::sync::watch::channel(false);
+    tokio::spawn(async move {
+        let mut is_first = true;
+        while let Ok((mut near, _)) = listener.accept().await {
+            let (mut silenced, may_go_silent) = (silenced.clone(), std::mem::take(&mut is_first));
+            tokio::spawn(async move {
+                let mut far = TcpStream::connect(behind).await.unwrap();
+                tokio::select! {
+                    _ = tokio::io::copy_bidirectional(&mut near, &mut far) => return,
+                    _ = silenced.wait_for(|silent| *silent && may_go_silent) => {}
+                }
+                std::future::pending::<()>().await;
+            });
+        }
+    });
+    let config = to(&format!("http://{address}"), "protocol: http2, ping_every: 50ms, connect_timeout: 500ms");
+    let door =
+        Door::open(&format!("workers: 1\n{}", config.replace("upstream: s }]", "upstream: s, timeout: 1s }]"))).await;
+    assert_eq!(door.get("/", &[]).await.body, "behind");
+    silence.send(true).unwrap();
+    let again = async { while door.get("/", &[]).await.status != 200 {} };
+    tokio::time::timeout(TIMEOUT, again).await.expect("another connection is opened");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_goes_wrong_behind_is_told_by_side_and_code() {
     let gone = {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -159,6 +189,74 @@ async fn bodies_have_limits_announced_or_not() {
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
     let good = Answer::of(client().post(door.url("/")).body(vec![0; 1000]).send().await.unwrap()).await;
     assert_eq!(good.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_goes_on_with_every_method() {
+    let service = Service::named("behind").await;
+    let door = Door::open(&to(&service.url(), "")).await;
+    for method in ["GET", "HEAD", "DELETE", "POST"] {
+        for head in ["transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", "content-length: 5\r\n\r\nhello"] {
+            let answer = door.raw(format!("{method} / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{head}")).await;
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{method}: {answer}");
+            assert_eq!((service.last().method.as_str(), &service.last().body[..]), (method, &b"hello"[..]), "{head}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_sent_once_may_not_be_sent_again_whatever_came_after() {
+    let (broken, got) = blunt(b"").await;
+    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let config = to(&format!("http://{broken}\", \"http://{gone}"), "outliers: { failures: 0 }");
+    let door = Door::open(&format!("workers: 1\n{config}")).await;
+    let problem = door.get("/", &[]).await.json();
+    assert_eq!(got.lock().unwrap().len(), 1, "the first one was asked first");
+    assert_eq!((&problem["code"], &problem["may_retry"]), (&"gateway.upstream_unreachable".into(), &false.into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_upload_is_the_callers_fault() {
+    let service = Service::named("behind").await;
+    let config = to(&service.url(), "breaker: { failures: 1, pause: 10m }");
+    let door = Door::open(&config.replace("upstream: s }]", "upstream: s, timeout: 300ms }]")).await;
+    let head = "POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 10\r\n\r\n";
+    let answer = door.raw(format!("{head}12345")).await;
+    assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("gateway.slow_client"), "{answer}");
+    assert_eq!(door.get("/", &[]).await.body, "behind", "nothing is held against the service");
+    // Nor where it is the service that has enough of waiting.
+    let (address, _) = blunt(b"").await;
+    let door = Door::open(&to(&format!("http://{address}"), "breaker: { failures: 1, pause: 10m }")).await;
+    for _ in 0..2 {
+        let answer = door.raw(format!("{head}12345")).await;
+        assert!(answer.contains("gateway.upstream_broke_off"), "{answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_callers_deadline_holds_and_is_passed_on() {
+    let service = Service::named("behind").await;
+    let door = Door::open(&to(&service.url(), "")).await;
+    let left = |header: &str, name: &str| -> u64 {
+        service.last().header(name).trim_end_matches('m').parse().unwrap_or_else(|_| panic!("{header}"))
+    };
+    for (name, value, most) in
+        [("x-none", "", 30_000), ("x-request-timeout-ms", "9000", 9_000), ("x-request-timeout-ms", "99999", 30_000)]
+    {
+        assert_eq!(door.get("/", &[(name, value)]).await.status, 200);
+        assert!((most - 5_000..=most).contains(&left(name, "x-request-timeout-ms")), "{name}: {value}");
+    }
+    door.get("/", &[("grpc-timeout", "8S")]).await;
+    assert!((3_000..=8_000).contains(&left("grpc-timeout", "grpc-timeout")));
+    assert!((3_000..=8_000).contains(&left("grpc-timeout", "x-request-timeout-ms")));
+    // Who is in a hurry is told so, and that is not held against the service.
+    let hanging = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", hanging.local_addr().unwrap());
+    let door = Door::open(&to(&url, "breaker: { failures: 1, pause: 10m }")).await;
+    for _ in 0..2 {
+        let answer = door.get("/", &[("x-request-timeout-ms", "50")]).await;
+        assert_eq!((answer.status, answer.code().as_str()), (504, "gateway.upstream_timeout"));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -246,21 +344,73 @@ async fn a_websocket_is_a_tunnel_and_other_protocols_are_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn grpc_passes_with_its_trailers_and_is_refused_in_its_own_words() {
-    use http_body_util::{BodyExt, Full, StreamBody};
+async fn nothing_is_taken_in_behind_an_upgrade_that_is_not_agreed_on() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let door = Door::open(&to(&format!("http://{}", listener.local_addr().unwrap()), "")).await;
+    let (mut answers, mut asking) = TcpStream::connect(door.address()).await.unwrap().into_split();
+    let ask = "GET /ws HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n";
+    asking.write_all(ask.as_bytes()).await.unwrap();
+    let (mut behind, _) = listener.accept().await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        behind.read_buf(&mut head).await.unwrap();
+    }
+    // More than all buffers of the system on the way hold.
+    let early = vec![b'x'; 64 << 20];
+    tokio::select! {
+        taken = asking.write_all(&early) => assert!(taken.is_err(), "all of it was taken in"),
+        () = tokio::time::sleep(Duration::from_millis(500)) => {}
+    }
+    behind
+        .write_all(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n")
+        .await
+        .unwrap();
+    let mut answer = vec![0; 13];
+    answers.read_exact(&mut answer).await.unwrap();
+    assert_eq!(String::from_utf8_lossy(&answer), "HTTP/1.1 400 ");
+    let mut more = Vec::new();
+    let _ = behind.read_to_end(&mut more).await;
+    assert!(more.is_empty(), "{} bytes went on", more.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_gateways_own_answer_to_an_upgrade_ends_the_connection_and_http_1_0_has_none() {
+    let door = Door::open("routes: [{ name: own, match: { path: /own }, respond: { body: hello } }]\n").await;
+    for (path, status) in [("/own", "200"), ("/none", "404")] {
+        let ask = format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n");
+        let answer = door.raw(ask).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")) && answer.contains("connection: close"), "{answer}");
+    }
+    let ask = "GET /own HTTP/1.0\r\nconnection: keep-alive, upgrade\r\nupgrade: x\r\n\r\n";
+    let answer = door.raw(format!("{ask}GET /own HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")).await;
+    assert_eq!((answer.matches(" 200 ").count(), answer.matches("hello").count()), (2, 2), "{answer}");
+}
+
+/// A gRPC service that gives back what it gets, with the content type and `te` of each call.
+async fn echo_by_grpc() -> (std::net::SocketAddr, std::sync::Arc<std::sync::Mutex<Vec<(String, String)>>>) {
+    use http_body_util::{BodyExt, StreamBody};
     use hyper::body::Frame;
+    let calls: std::sync::Arc<std::sync::Mutex<Vec<(String, String)>>> = Default::default();
+    let seen = calls.clone();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let service = hyper::service::service_fn(|request: http::Request<hyper::body::Incoming>| async move {
-                let got = request.into_body().collect().await.unwrap().to_bytes();
-                let mut trailers = http::HeaderMap::new();
-                trailers.insert("grpc-status", "0".parse().unwrap());
-                let frames = [Frame::data(got), Frame::trailers(trailers)].map(Ok::<_, std::convert::Infallible>);
-                let body = StreamBody::new(futures::stream::iter(frames));
-                let answer = http::Response::builder().header("content-type", "application/grpc");
-                Ok::<_, std::convert::Infallible>(answer.body(body).unwrap())
+            let seen = seen.clone();
+            let service = hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| {
+                let text = |name: &str| {
+                    request.headers().get(name).map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default()
+                };
+                seen.lock().unwrap().push((text("content-type"), text("te")));
+                async move {
+                    let got = request.into_body().collect().await.unwrap().to_bytes();
+                    let mut trailers = http::HeaderMap::new();
+                    trailers.insert("grpc-status", "0".parse().unwrap());
+                    let frames = [Frame::data(got), Frame::trailers(trailers)].map(Ok::<_, std::convert::Infallible>);
+                    let body = StreamBody::new(futures::stream::iter(frames));
+                    let answer = http::Response::builder().header("content-type", "application/grpc");
+                    Ok::<_, std::convert::Infallible>(answer.body(body).unwrap())
+                }
             });
             let stream = hyper_util::rt::TokioIo::new(stream);
             tokio::spawn(async move {
@@ -269,8 +419,60 @@ async fn grpc_passes_with_its_trailers_and_is_refused_in_its_own_words() {
             });
         }
     });
-    let config = to(&format!("http://{address}"), "protocol: http2").replace("path: /*", "path: /shop.Orders/*");
-    let door = Door::open(&config).await;
+    (address, calls)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn browsers_call_grpc_services() {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+    let (address, calls) = echo_by_grpc().await;
+    let config = to(&format!("http://{address}"), "protocol: http2");
+    let door = Door::open(&config.replace("upstream: s }]", "upstream: s, grpc_web: true }]")).await;
+    let message = b"\0\0\0\0\x05hello";
+    let with_trailers = [&message[..], b"\x80\0\0\0\x10grpc-status: 0\r\n"].concat();
+    let call = async |kind: &str, body: Vec<u8>| {
+        let sent = client().post(door.url("/shop.Orders/Get")).header("content-type", kind).header("x-grpc-web", "1");
+        let answer = sent.body(body).send().await.unwrap();
+        let kind = answer.headers()["content-type"].to_str().unwrap().to_owned();
+        (kind, answer.bytes().await.unwrap().to_vec())
+    };
+    let (kind, body) = call("application/grpc-web+proto", message.to_vec()).await;
+    assert_eq!((kind.as_str(), &body), ("application/grpc-web+proto", &with_trailers));
+    let (kind, body) = call("application/grpc-web-text", STANDARD.encode(message).into_bytes()).await;
+    assert_eq!(kind, "application/grpc-web-text+proto");
+    let read: Vec<u8> = body.chunks(4).flat_map(|group| STANDARD.decode(group).unwrap()).collect();
+    assert_eq!(read, with_trailers, "{body:?}");
+    let expected = ("application/grpc+proto".to_owned(), "trailers".to_owned());
+    assert_eq!(calls.lock().unwrap()[0], expected);
+    assert_eq!(calls.lock().unwrap()[1].0, "application/grpc");
+    // What is no Base64 is the caller's fault, told in his words.
+    let answer = client().post(door.url("/shop.Orders/Get")).header("content-type", "application/grpc-web-text");
+    let answer = answer.body("****").send().await.unwrap();
+    assert_eq!((answer.status().as_u16(), &answer.headers()["grpc-status"]), (200, &"3".parse().unwrap()));
+    assert_eq!(answer.headers()["content-type"], "application/grpc-web-text+proto");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn grpc_passes_with_its_trailers_and_is_refused_in_its_own_words() {
+    use http_body_util::{BodyExt, Full};
+    let (address, _) = echo_by_grpc().await;
+    let (gone, _) = blunt(b"").await;
+    let hanging = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let door = Door::open(&format!(
+        r#"
+upstreams:
+  s: {{ endpoints: ["http://{address}"], protocol: http2 }}
+  gone: {{ endpoints: ["http://{gone}"], protocol: http2 }}
+  late: {{ endpoints: ["http://{}"], protocol: http2 }}
+routes:
+  - {{ name: all, match: {{ path: /shop.Orders/* }}, upstream: s }}
+  - {{ name: gone, match: {{ path: /gone.Service/* }}, upstream: gone }}
+  - {{ name: late, match: {{ path: /late.Service/* }}, upstream: late, timeout: 300ms }}
+"#,
+        hanging.local_addr().unwrap()
+    ))
+    .await;
     let stream = TcpStream::connect(door.address()).await.unwrap();
     let (mut sender, connection) = hyper::client::conn::http2::Builder::new(hyper_util::rt::TokioExecutor::new())
         .handshake(hyper_util::rt::TokioIo::new(stream))
@@ -288,11 +490,49 @@ async fn grpc_passes_with_its_trailers_and_is_refused_in_its_own_words() {
     let collected = answer.into_body().collect().await.unwrap();
     assert_eq!(collected.trailers().unwrap()["grpc-status"], "0");
     assert_eq!(collected.to_bytes(), "\0\0\0\0\x01x");
-    let refused = sender.send_request(ask("/other.Service/Get")).await.unwrap();
-    assert_eq!(
-        (refused.status().as_u16(), &refused.headers()["grpc-status"]),
-        (200, &http::HeaderValue::from_static("12"))
-    );
+    // Where no route is, where the service cannot be reached, and where it is too late.
+    for (path, status) in [("/other.Service/Get", "12"), ("/gone.Service/Get", "14"), ("/late.Service/Get", "4")] {
+        let refused = sender.send_request(ask(path)).await.unwrap();
+        let head = refused.headers();
+        assert_eq!(refused.status().as_u16(), 200, "{path}: {head:?}");
+        assert_eq!(
+            (&head["grpc-status"], &head["content-type"]),
+            (&status.parse().unwrap(), &"application/grpc".parse().unwrap())
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_waits_for_no_handshake_and_no_copy_and_loses_no_line() {
+    let folder = tempfile::tempdir().unwrap();
+    crate::tls::authority(folder.path());
+    crate::tls::certificate(folder.path(), "a", "a.example");
+    let (service, hanging) = (Service::named("behind").await, TcpListener::bind("127.0.0.1:0").await.unwrap());
+    let door = Door::open_in(
+        folder,
+        &format!(
+            r#"
+listeners: [{{ address: "127.0.0.1:0" }}, {{ address: "127.0.0.2:0", tls: {{ certificates: [{{ chain: a.pem, key: a.key }}] }} }}]
+limits: {{ head_timeout: 10m, drain: 10m }}
+access_log: {{ file: access.log }}
+upstreams:
+  s: {{ endpoints: ["{}"] }}
+  hanging: {{ endpoints: ["http://{}"] }}
+routes: [{{ name: all, match: {{ path: /* }}, upstream: s, timeout: 10m, mirror: {{ upstream: hanging }} }}]
+"#,
+            service.url(),
+            hanging.local_addr().unwrap()
+        ),
+    )
+    .await;
+    let _silent = TcpStream::connect(door.gateway.engine.addresses()[1]).await.unwrap();
+    for _ in 0..300 {
+        assert_eq!(door.get("/", &[]).await.status, 200);
+    }
+    let stopped = tokio::time::timeout(TIMEOUT, door.gateway.engine.stop()).await;
+    stopped.expect("what is not answered keeps nobody");
+    let lines = std::fs::read_to_string(door.folder.path().join("access.log")).unwrap();
+    assert_eq!(lines.lines().count(), 300);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,12 @@
 //! Malformed requests over real sockets: each gets a 400, and nothing of it reaches the service behind.
 
+use std::sync::{Arc, Mutex};
+
+use http_body_util::BodyExt;
+use proptest::prelude::*;
+use tessera_gateway::domain::framing::{Framing, HeadLimits};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
 use crate::support::{Door, Service};
 
 const HEAD: &str = "host: a.example\r\n";
@@ -133,4 +140,149 @@ async fn slow_clients_are_closed_by_their_deadline() {
     let answer = door.raw("GET / HTTP/1.1\r\nhost: a").await;
     assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("gateway.slow_client"), "{answer}");
     assert_eq!(door.raw("").await, "");
+}
+
+/// What is mixed into good requests.
+const PIECES: [&[u8]; 34] = [
+    b"\r\n",
+    b"\n",
+    b"\r",
+    b" ",
+    b"\t",
+    b":",
+    b",",
+    b";",
+    b"\0",
+    b"\x0b",
+    b"\x0c",
+    b"\x7f",
+    b"\x80",
+    b"\xff",
+    b"0",
+    b"5",
+    b"f",
+    b"chunked",
+    b"identity",
+    b"Content-Length: 3\r\n",
+    b"content-length:5\r\n",
+    b"Content-Length: 0\r\n",
+    b"Transfer-Encoding: chunked\r\n",
+    b"transfer-encoding:\tchunked\r\n",
+    b"Transfer-Encoding: x, chunked\r\n",
+    b"Host: b\r\n",
+    b"Connection: close\r\n",
+    b"Connection: upgrade\r\nUpgrade: x\r\n",
+    b"Expect: 100-continue\r\n",
+    b"Trailer: x\r\n",
+    b"0\r\n\r\n",
+    b"HTTP/1.0",
+    b"GET /x HTTP/1.1\r\nhost: a\r\n\r\n",
+    b"\r\n\r\n",
+];
+
+fn good() -> Vec<Vec<u8>> {
+    let head = "host: a\r\n";
+    [
+        format!("GET /a?b=c HTTP/1.1\r\n{head}\r\n"),
+        format!("POST /a HTTP/1.1\r\n{head}content-length: 5\r\n\r\nhello"),
+        format!("POST /a HTTP/1.1\r\n{head}transfer-encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n0\r\n\r\n"),
+        format!("POST /a HTTP/1.1\r\n{head}transfer-encoding: chunked\r\ntrailer: t\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\nt: 1\r\n\r\n"),
+        format!("GET http://a/x HTTP/1.1\r\n{head}accept: */*\r\n\r\n"),
+        format!("PUT /a HTTP/1.0\r\n{head}connection: keep-alive\r\ncontent-length: 2\r\n\r\nhi"),
+    ]
+    .map(String::into_bytes)
+    .to_vec()
+}
+
+/// How many requests the guard sees begin and end, and how many bytes it lets through.
+fn seen_by_the_guard(bytes: &[u8]) -> (usize, usize, usize) {
+    let mut framing = Framing::new(HeadLimits::default());
+    let (mut from, mut begun, mut is_in_body) = (0, 0, false);
+    for to in 1..=bytes.len() {
+        loop {
+            match framing.advance(&bytes[from..to]) {
+                Ok(0) => break,
+                Ok(good) => {
+                    from += good;
+                    begun += usize::from(!is_in_body);
+                    is_in_body = framing.is_in_body();
+                }
+                Err(_) => return (begun, begun - usize::from(is_in_body), from),
+            }
+        }
+    }
+    (begun, begun - usize::from(is_in_body), from)
+}
+
+/// The requests that hyper reads of these bytes, each with the length of its body where that is whole.
+async fn seen_by_hyper(bytes: &[u8]) -> Vec<(http::request::Parts, Option<usize>)> {
+    let (mut near, far) = tokio::io::duplex(1 << 16);
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let noted = seen.clone();
+    let service = hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| {
+        let noted = noted.clone();
+        async move {
+            let (head, body) = request.into_parts();
+            let length = body.collect().await.ok().map(|body| body.to_bytes().len());
+            noted.lock().unwrap().push((head, length));
+            Ok::<_, std::convert::Infallible>(http::Response::new(http_body_util::Empty::<bytes::Bytes>::new()))
+        }
+    });
+    near.write_all(bytes).await.unwrap();
+    near.shutdown().await.unwrap();
+    let serving =
+        hyper::server::conn::http1::Builder::new().serve_connection(hyper_util::rt::TokioIo::new(far), service);
+    let reading = async {
+        let _ = near.read_to_end(&mut Vec::new()).await;
+    };
+    let _ = tokio::join!(serving, reading);
+    std::mem::take(&mut *seen.lock().unwrap())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Good requests, one behind the other, with something mixed in, taken out or doubled: what the guard lets through has
+    /// one meaning, and hyper finds no other request in it.
+    #[test]
+    fn what_passes_the_guard_is_what_hyper_reads(
+        chosen in proptest::collection::vec(0..6_usize, 1..4),
+        changes in proptest::collection::vec((0..4_u8, any::<prop::sample::Index>(), 0..PIECES.len(), 1..6_usize), 0..4),
+    ) {
+        let good = good();
+        let mut bytes: Vec<u8> = chosen.iter().flat_map(|at| good[*at].clone()).collect();
+        for (kind, at, piece, length) in changes {
+            let at = at.index(bytes.len());
+            let until = (at + length).min(bytes.len());
+            match kind {
+                0 => drop(bytes.splice(at..at, PIECES[piece].iter().copied())),
+                1 => drop(bytes.splice(at..until, PIECES[piece].iter().copied())),
+                2 => drop(bytes.drain(at..until)),
+                _ => {
+                    // A line is doubled.
+                    let start = bytes[..at].iter().rposition(|byte| *byte == b'\n').map_or(0, |found| found + 1);
+                    let end = bytes[at..].iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |found| at + found + 1);
+                    let line = bytes[start..end].to_vec();
+                    drop(bytes.splice(start..start, line));
+                }
+            }
+            if bytes.is_empty() {
+                bytes.push(b'x');
+            }
+        }
+        let (begun, ended, passed) = seen_by_the_guard(&bytes);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let seen = runtime.block_on(seen_by_hyper(&bytes[..passed]));
+        let shown = String::from_utf8_lossy(&bytes[..passed]).into_owned();
+        // It may be stricter, or close before the last one; it must not find more.
+        prop_assert!(seen.len() <= begun, "{} of {begun} in {shown:?}", seen.len());
+        let whole = seen.iter().filter(|(_, length)| length.is_some()).count();
+        prop_assert!(whole <= ended, "{whole} bodies are whole, of {ended}, in {shown:?}");
+        for (head, _) in &seen {
+            let count = |name: &str| head.headers.get_all(name).iter().count();
+            prop_assert!(count("host") <= 1 && count("content-length") + count("transfer-encoding") <= 1, "{shown:?}");
+            let clean = |value: &http::HeaderValue| value.as_bytes().iter().all(|byte| *byte == b'\t' || (*byte >= 0x20 && *byte != 0x7f));
+            prop_assert!(head.headers.values().all(clean), "{shown:?}");
+        }
+    }
 }

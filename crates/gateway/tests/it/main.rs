@@ -9,6 +9,7 @@ mod compress;
 mod docs;
 mod forward;
 mod framing;
+mod http2;
 mod inside;
 mod limits;
 mod operate;

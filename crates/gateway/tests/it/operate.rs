@@ -152,6 +152,52 @@ async fn each_request_has_its_line_in_the_log() {
     );
 }
 
+#[derive(Clone, Debug, Default)]
+struct Spans(Arc<std::sync::Mutex<Vec<opentelemetry_sdk::trace::SpanData>>>);
+
+impl opentelemetry_sdk::trace::SpanExporter for Spans {
+    async fn export(&self, batch: Vec<opentelemetry_sdk::trace::SpanData>) -> opentelemetry_sdk::error::OTelSdkResult {
+        self.0.lock().unwrap().extend(batch);
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_have_spans_that_services_belong_to() {
+    let spans = Spans::default();
+    let provider = opentelemetry_sdk::trace::SdkTracerProvider::builder().with_simple_exporter(spans.clone()).build();
+    opentelemetry::global::set_tracer_provider(provider);
+    let service = Service::named("behind").await;
+    let routes = format!(
+        "upstreams: {{ s: {{ endpoints: [\"{}\"] }} }}\nroutes: [{{ name: traced, match: {{ path: /traced }}, upstream: s }}]\n",
+        service.url()
+    );
+    let door = Door::open(&routes).await;
+    let of_route =
+        || -> Vec<_> { spans.0.lock().unwrap().iter().filter(|span| span.name.ends_with("traced")).cloned().collect() };
+    let (trace, parent) = ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7");
+    door.get("/traced?secret=1", &[("traceparent", &format!("00-{trace}-{parent}-01"))]).await;
+    until("there is a span", || of_route().len() == 1).await;
+    let span = of_route().remove(0);
+    assert_eq!(
+        (span.span_context.trace_id().to_string(), span.parent_span_id.to_string()),
+        (trace.into(), parent.into())
+    );
+    assert_eq!(service.last().header("traceparent"), format!("00-{trace}-{}-01", span.span_context.span_id()));
+    let told = format!("{:?}", span.attributes);
+    assert!(told.contains("200") && told.contains("\"s\"") && !told.contains("secret"), "{told}");
+    // A trace that is not sampled has none, and what belongs to no trace begins one.
+    door.get("/traced", &[("traceparent", &format!("00-{trace}-{parent}-00"))]).await;
+    assert!(service.last().header("traceparent").starts_with(&format!("00-{trace}-")));
+    door.get("/traced", &[]).await;
+    until("there is another", || of_route().len() == 2).await;
+    assert_eq!(of_route()[1].parent_span_id.to_string(), "0".repeat(16));
+    let none = Door::open(&format!("tracing: {{ sample_percent: 0 }}\n{routes}")).await;
+    none.get("/traced", &[]).await;
+    assert!(service.last().header("traceparent").ends_with("-00"));
+    assert_eq!(of_route().len(), 2);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_usual_may_be_sampled_out() {
     let door = Door::open("access_log: { file: access.log, sample_percent: 0 }\nroutes: [{ name: all, match: { path: /a }, respond: {} }]\n").await;

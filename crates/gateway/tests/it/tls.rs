@@ -171,3 +171,18 @@ async fn services_behind_are_checked_by_name_and_authority() {
     }
     assert!(whole("x").contains("version: 1"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_was_found_by_name_is_checked_by_that_name() {
+    let folder = folder(&[("a", "localhost")]);
+    let inner = Door::open_in(folder, &format!("listeners: [{{ address: \"127.0.0.1:0\", tls: {{ certificates: [{{ chain: a.pem, key: a.key }}] }} }}]\n{ROUTES}")).await;
+    let authority = inner.folder.path().join("ca.pem").display().to_string();
+    let door = Door::open(&format!(
+        "upstreams: {{ s: {{ discover: {{ dns: {{ url: \"https://localhost:{}\" }} }}, tls: {{ authorities: \"{authority}\" }} }} }}\nroutes: [{{ name: all, match: {{ path: /* }}, upstream: s }}]\n",
+        inner.address().port()
+    ))
+    .await;
+    let snapshot = door.gateway.engine.snapshot();
+    crate::support::until("it is found", || !snapshot.upstreams["s"].endpoints().is_empty()).await;
+    assert_eq!(door.get("/", &[]).await.body, "ok");
+}

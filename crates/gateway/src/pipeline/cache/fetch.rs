@@ -129,6 +129,7 @@ pub(super) async fn fetch(
             ask: exchange.held.ask.take(),
             entered: exchange.held.entered.take(),
             permits: Vec::new(),
+            web: None,
         },
     };
     let tracker = exchange.worker.tracker.clone();
