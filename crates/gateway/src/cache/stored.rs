@@ -1,7 +1,9 @@
 //! An answer that is kept.
 
 use bytes::Bytes;
-use http::header::{AGE, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, DATE, ETAG, TRAILER, VARY};
+use http::header::{
+    ACCEPT_ENCODING, ACCEPT_LANGUAGE, AGE, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, DATE, ETAG, TRAILER, VARY,
+};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tessera_kernel::Timestamp;
 
@@ -89,16 +91,37 @@ pub fn vary_names(headers: &HeaderMap) -> Vec<HeaderName> {
     names
 }
 
-/// The digest of a header's value: lines count as one list, and white space around commas does not count. Languages and
-/// codings have no case.
+/// The digest of a header's value: lines count as one list, and white space around commas does not count. Languages have no
+/// case; of codings only which are taken counts, since whoever takes the same may be given the same.
 pub fn value_digest(headers: &HeaderMap, name: &HeaderName) -> Key {
-    let mut digest = Digest::of("value");
-    let has_case = !matches!(name.as_str(), "accept-language" | "accept-encoding" | "accept-charset");
-    for item in headers.get_all(name).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b',')) {
-        let item = item.trim_ascii();
-        digest = if has_case { digest.with(item) } else { digest.with(&item.to_ascii_lowercase()) };
+    let lines = headers.get_all(name).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    let items = lines.map(<[u8]>::trim_ascii);
+    let digest = Digest::of("value");
+    if *name == ACCEPT_ENCODING {
+        let mut taken: Vec<Vec<u8>> = items.map(<[u8]>::to_ascii_lowercase).filter_map(|item| taken(&item)).collect();
+        taken.sort();
+        taken.dedup();
+        // Who says nothing takes anything, and who says that he takes nothing does not.
+        let digest = digest.with(&[u8::from(headers.contains_key(name))]);
+        return taken.iter().fold(digest, |digest, item| digest.with(item)).key();
     }
-    digest.key()
+    let has_case = *name != ACCEPT_LANGUAGE;
+    items
+        .fold(digest, |digest, item| if has_case { digest.with(item) } else { digest.with(&item.to_ascii_lowercase()) })
+        .key()
+}
+
+/// The name of a coding, unless its weight is 0: then it is marked as what is not wanted.
+fn taken(item: &[u8]) -> Option<Vec<u8>> {
+    let mut parts = item.splitn(2, |byte| *byte == b';');
+    let name = parts.next()?.trim_ascii().to_vec();
+    let weight: Vec<u8> = parts.next().unwrap_or_default().iter().copied().filter(|byte| *byte != b' ').collect();
+    let is_refused = weight.strip_prefix(b"q=0").is_some_and(|rest| rest.iter().all(|byte| b".0".contains(byte)));
+    match (name.is_empty(), is_refused) {
+        (true, _) => None,
+        (false, true) => Some([b"not ", &name[..]].concat()),
+        (false, false) => Some(name),
+    }
 }
 
 /// The marks of the tags that an answer has; they are separated by spaces or commas.
@@ -136,6 +159,11 @@ mod tests {
         assert_eq!(digest("foo", &["1, 2"]), digest("foo", &["1", "2"]));
         assert_eq!(digest("foo", &[" 1,2 "]), digest("foo", &["1, 2"]));
         assert_eq!(digest("accept-language", &["eN, De"]), digest("accept-language", &["en,de"]));
+        let codings = |line: &'static str| digest("accept-encoding", &[line]);
+        assert_eq!(codings("gzip, br"), codings("br;q=0.9,GZIP"));
+        assert_ne!(codings("gzip, br"), codings("gzip"));
+        assert_ne!(codings("gzip, identity;q=0"), codings("gzip"));
+        assert_eq!(codings("gzip, identity;q=0.000"), codings("identity; q=0, gzip"));
         assert_ne!(digest("foo", &["A"]), digest("foo", &["a"]));
         assert_ne!(digest("foo", &["1, 2"]), digest("foo", &["12"]));
         assert_ne!(digest("foo", &[]), digest("foo", &[""]));

@@ -286,13 +286,16 @@ fn initial_age(headers: &HeaderMap, date_us: i64, asked: Timestamp, got: Timesta
 /// in any case (RFC 9111, 4.2), and the day of the week is not held against the rest.
 pub fn date(headers: &HeaderMap, name: &HeaderName) -> Option<i64> {
     let text = headers.get(name)?.to_str().ok()?.trim();
-    let read = |text: &str, form: &str| NaiveDateTime::parse_from_str(text, form).ok();
+    // The forms have fixed lengths; the parser alone would take other numbers of digits and spaces too.
+    let read = |text: &str, form: &str, length: usize| {
+        NaiveDateTime::parse_from_str(text, form).ok().filter(|_| text.len() == length)
+    };
     let (_, rest) = text.split_once(' ')?;
     let at = if text.contains(',') {
         let (rest, _) = rest.rsplit_once(' ').filter(|(_, zone)| zone.eq_ignore_ascii_case("GMT"))?;
-        read(rest, "%d %b %Y %H:%M:%S").or_else(|| read(rest, "%d-%b-%y %H:%M:%S"))
+        read(rest, "%d %b %Y %H:%M:%S", 20).or_else(|| read(rest, "%d-%b-%y %H:%M:%S", 18))
     } else {
-        read(rest, "%b %e %H:%M:%S %Y")
+        read(rest, "%b %e %H:%M:%S %Y", 20)
     };
     Some(at?.and_utc().timestamp_micros())
 }

@@ -70,6 +70,8 @@ fn dates_are_read_in_their_three_forms() {
         ("Thu, 01 Jan 1970 00:01:00 UTC", None),
         ("Thu, 01 Jan 1970 00:01:00", None),
         ("Thu, 32 Jan 1970 00:01:00 GMT", None),
+        ("Thu, 01 Jan 1970 0:01:00 GMT", None),
+        ("Thu, 01  Jan  1970 00:01:00 GMT", None),
         ("0", None),
         ("", None),
     ] {

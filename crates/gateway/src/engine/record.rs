@@ -65,6 +65,8 @@ pub struct Record {
     pub attempts: u32,
     /// Whether a service may have begun to act on it, so that the caller must not send it again unthinkingly.
     pub was_sent: bool,
+    /// What the cache made of it.
+    pub cache: Option<&'static str>,
     /// The answer's status; 0 before there is one.
     pub status: u16,
     /// How much was received.
@@ -108,6 +110,7 @@ impl Record {
             endpoint: None,
             attempts: 0,
             was_sent: false,
+            cache: None,
             status: 0,
             progress: None,
             bytes_out: 0,
@@ -137,6 +140,7 @@ impl Record {
             endpoint: None,
             attempts: 0,
             was_sent: false,
+            cache: None,
             status: 0,
             progress: None,
             bytes_out: 0,
@@ -230,6 +234,9 @@ impl Record {
         }
         if let Some(endpoint) = &self.endpoint {
             write!(page, ",\"endpoint\":\"{}\"", endpoint.url)?;
+        }
+        if let Some(outcome) = self.cache {
+            write!(page, ",\"cache\":\"{outcome}\"")?;
         }
         let (millis, micros) = (sent.took_us / 1_000, sent.took_us % 1_000);
         write!(

@@ -28,32 +28,48 @@ pub struct Caching {
     pub is_personal: bool,
     /// The beginning of every key: what changes an answer with the config.
     pub scope: Digest,
-    /// What became of requests.
-    pub counts: Counts,
+    /// What became of requests, in the order of outcomes.
+    counts: [Counter; 6],
 }
 
-/// What became of requests.
-#[derive(Clone, Debug)]
-pub struct Counts {
+/// What became of a request of a route with a cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
     /// Answered with what was kept and fresh.
-    pub hit: Counter,
+    Hit,
     /// Answered with what was kept and stale.
-    pub stale: Counter,
+    Stale,
     /// Answered with what another's fetch had brought.
-    pub coalesced: Counter,
+    Coalesced,
     /// Answered with what was kept, once the upstream had said that it still holds.
-    pub revalidated: Counter,
+    Revalidated,
     /// Fetched.
-    pub miss: Counter,
+    Miss,
     /// Fetched without looking.
-    pub pass: Counter,
+    Pass,
+}
+
+impl Outcome {
+    const ALL: [Self; 6] = [Self::Hit, Self::Stale, Self::Coalesced, Self::Revalidated, Self::Miss, Self::Pass];
+
+    /// Its name in metrics and in the log.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Stale => "stale",
+            Self::Coalesced => "coalesced",
+            Self::Revalidated => "revalidated",
+            Self::Miss => "miss",
+            Self::Pass => "pass",
+        }
+    }
 }
 
 impl Caching {
     pub(super) fn new(route: &spec::Route, store: Option<&Arc<Store>>, lasting: &Lasting) -> Option<Self> {
         let spec = route.cache.as_ref()?;
-        let count = |outcome: &'static str| {
-            let labels = CacheLabels { route: route.name.clone(), outcome };
+        let count = |outcome: Outcome| {
+            let labels = CacheLabels { route: route.name.clone(), outcome: outcome.name() };
             lasting.metrics.cache_requests.get_or_create(&labels).clone()
         };
         Some(Self {
@@ -71,16 +87,16 @@ impl Caching {
                 format!("{:?}", (&route.rewrite, route.keep_host, &route.request_headers, &spec.query, &spec.by))
                     .as_bytes(),
             ),
-            counts: Counts {
-                hit: count("hit"),
-                stale: count("stale"),
-                coalesced: count("coalesced"),
-                revalidated: count("revalidated"),
-                miss: count("miss"),
-                pass: count("pass"),
-            },
+            counts: Outcome::ALL.map(count),
             spec: spec.clone(),
         })
+    }
+}
+
+impl Caching {
+    /// Counts a request.
+    pub fn count(&self, outcome: Outcome) {
+        self.counts[outcome as usize].inc();
     }
 }
 

@@ -16,6 +16,7 @@ use rustls::ServerConfig;
 
 pub use caching::Caching;
 pub use files::{Stamps, files};
+pub use caching::{Caching, Outcome};
 pub use hosts::{Hosts, bare_host};
 pub use route::{Access, Action, Edits, Facts, Mismatch, Route};
 

@@ -431,3 +431,25 @@ async fn a_reload_keeps_what_is_kept() {
     door.gateway.reloader.reload().await.unwrap();
     assert_eq!(door.get("/", &[]).await.body, "2 ", "the route asks for something else now");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_tells_what_became_of_a_request() {
+    let service = counting(&[("cache-control", "max-age=60")]).await;
+    let door = Door::open(&format!("access_log: {{ file: access.log }}\n{}", config(&service, ""))).await;
+    for _ in 0..2 {
+        door.get("/", &[]).await;
+    }
+    let log = door.folder.path().join("access.log");
+    let lines = || std::fs::read_to_string(&log).unwrap_or_default();
+    until("both are logged", || lines().lines().count() == 2).await;
+    assert!(lines().contains("\"cache\":\"miss\"") && lines().contains("\"cache\":\"hit\""), "{}", lines());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn callers_do_not_decide_where_they_may_not() {
+    let service = counting(&[("cache-control", "max-age=60")]).await;
+    let door = Door::open(&config(&service, "callers_decide: false")).await;
+    for wish in ["max-age=60", "no-cache", "no-store", "max-age=0"] {
+        assert_eq!(door.get("/", &[("cache-control", wish)]).await.body, "1 ", "{wish}");
+    }
+}

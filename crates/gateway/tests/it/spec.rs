@@ -149,3 +149,26 @@ fn the_verbs_say_what_a_config_means() {
     assert!(told(&["test-request", file, "orders"]).0.contains("is not a URL"));
     assert!(told(&["json-schema"]).0.contains("\"title\": \"Tessera gateway\""));
 }
+
+#[test]
+fn what_is_wrong_with_caches_and_codings_is_told_with_its_remedy() {
+    for (rest, said) in [
+        ("respond: {}, cache: {}", "nothing to keep without an upstream"),
+        ("upstream: s, cache: { tag_header: \"a b\" }", "`a b` cannot be the name of a header"),
+        ("upstream: s, cache: { object: 0B }", "object must be 1B to 1GiB"),
+        ("upstream: s, cache: { by: [user] }", "`user` does not tell callers apart"),
+        ("upstream: s, cache: { lifetime: 1m }", "`lifetime`"),
+        ("upstream: s, compress: { codings: [] }", "`codings` needs at least one of zstd, br and gzip"),
+        ("upstream: s, compress: { types: [html] }", "`html` is not a media type"),
+    ] {
+        let refused = refusal(&with_route(rest));
+        assert!(refused.starts_with("g.yaml:4: ") && refused.contains(said), "{rest}\n{refused}");
+    }
+    for (cache, said) in [
+        ("cache: { memory: 1KiB }", "memory must be at least 1MiB"),
+        ("cache: { disk: { folder: kept, size: 1KiB } }", "size must be at least 1MiB"),
+    ] {
+        let refused = refusal(&format!("{}{cache}\n", with_route("upstream: s, cache: {}")));
+        assert!(refused.starts_with("g.yaml:7: ") && refused.contains(said), "{cache}\n{refused}");
+    }
+}

@@ -10,13 +10,13 @@ use tessera_kernel::Timestamp;
 use super::fill::{Filling, fill};
 use super::key::{flight_key, marks_of, value_of};
 use super::reply::{not_modified, note_forward, reply};
-use super::{Asked, Exchange, Reply, Toward, forward, headers};
+use super::{Asked, Exchange, Reply, Toward, forward, headers, note};
 use crate::Error;
 use crate::cache::{Flight, Key, Landing, Stored, Turn, kept_headers, vary_names};
 use crate::domain::conditions::is_not_modified;
 use crate::domain::freshness::{self, Asker, Wishes};
 use crate::engine::{Held, discard};
-use crate::snapshot::{Caching, Route};
+use crate::snapshot::{Caching, Outcome, Route};
 
 /// Of an answer that a stale one is used instead of, so much is read to keep its connection.
 const MOST_DISCARDED: usize = 64 << 10;
@@ -62,14 +62,14 @@ pub(super) async fn fetch(
         (Ok(answer), Some(stored)) if matches!(answer.status().as_u16(), 500 | 502..=504) => {
             let status = answer.status().as_u16();
             give_up(exchange, answer).await;
-            caching.counts.stale.inc();
+            note(exchange, caching, Outcome::Stale);
             return Ok(reply(exchange, stored, &format!("hit; fwd={why}; fwd-status={status}; detail=stale-if-error")));
         }
         (Ok(answer), _) => answer,
         (Err(error), Some(stored)) if error.is_of_upstream() => {
             tracing::debug!(%error, "a stale answer is used");
             exchange.held.lease = None;
-            caching.counts.stale.inc();
+            note(exchange, caching, Outcome::Stale);
             return Ok(reply(exchange, stored, &format!("hit; fwd={why}; detail=stale-if-error")));
         }
         (Err(error), _) => return Err(error),
@@ -85,7 +85,7 @@ pub(super) async fn fetch(
         )
         .await);
     }
-    caching.counts.miss.inc();
+    note(exchange, caching, Outcome::Miss);
     let (mut head, incoming) = answer.into_parts();
     headers::strip_hops(&mut head.headers);
     let life = freshness::life(head.status, &head.headers, asker, &caching.defaults, asked_at, now);
@@ -154,7 +154,7 @@ struct Validated {
 
 async fn revalidated(exchange: &mut Exchange, caching: &Caching, validated: Validated, why: &str) -> Reply {
     let Validated { key, stored, answer, asker, asked_at, since, flight } = validated;
-    caching.counts.revalidated.inc();
+    note(exchange, caching, Outcome::Revalidated);
     let now = exchange.worker.shared.clock.now();
     let mut fresh = answer.headers().clone();
     give_up(exchange, answer).await;

@@ -20,7 +20,7 @@ use crate::Error;
 use crate::cache::{Flight, Key, Landing, Store, Stored, Turn, landed, place};
 use crate::domain::freshness::{Use, Wishes};
 use crate::domain::path::normalise;
-use crate::snapshot::{Caching, Route, bare_host};
+use crate::snapshot::{Caching, Outcome, Route, bare_host};
 use crate::upstream::Upstream;
 use fetch::{fetch, fetch_later};
 use key::{flight_key, key_of, value_of};
@@ -100,7 +100,7 @@ pub(super) async fn answer(
     let is_plain = body.is_end_stream()
         && ![UPGRADE, IF_MATCH, IF_UNMODIFIED_SINCE].iter().any(|name| exchange.head.headers.contains_key(name));
     if !is_read || !is_plain || wishes.no_store {
-        caching.counts.pass.inc();
+        note(exchange, caching, Outcome::Pass);
         let mut answer = past(exchange, route, toward, body).await?;
         note_forward(answer.headers_mut(), caching, if is_read { "bypass" } else { "method" }, None);
         return Ok(Reply::Upstream(answer));
@@ -110,15 +110,15 @@ pub(super) async fn answer(
     let now = exchange.worker.shared.clock.now();
     match stored.as_ref().map(|stored| (stored, stored.life.judge(&wishes, now))) {
         Some((stored, Use::Fresh)) => {
-            caching.counts.hit.inc();
+            note(exchange, caching, Outcome::Hit);
             return Ok(reply(exchange, stored, "hit"));
         }
         Some((stored, Use::Stale)) => {
-            caching.counts.stale.inc();
+            note(exchange, caching, Outcome::Stale);
             return Ok(reply(exchange, stored, "hit; detail=stale"));
         }
         Some((stored, Use::StaleWhile)) => {
-            caching.counts.stale.inc();
+            note(exchange, caching, Outcome::Stale);
             fetch_later(exchange, caching, toward, key, stored);
             return Ok(reply(exchange, stored, "hit; detail=stale-while-revalidate"));
         }
@@ -160,7 +160,7 @@ pub(super) async fn answer(
             let now = exchange.worker.shared.clock.now();
             let usable = stored.as_ref().filter(|stored| stored.life.judge(&wishes, now) == Use::Fresh);
             if let Some(stored) = usable {
-                caching.counts.coalesced.inc();
+                note(exchange, caching, Outcome::Coalesced);
                 return Ok(reply(exchange, stored, &format!("hit; fwd={why}; collapsed")));
             }
             if flight.is_none() {
@@ -169,6 +169,12 @@ pub(super) async fn answer(
         }
     }
     fetch(exchange, route, caching, toward, Asked { key, wishes, stored, flight, why }).await
+}
+
+/// Counts what became of a request, and has it in the log.
+fn note(exchange: &mut Exchange, caching: &Caching, outcome: Outcome) {
+    caching.count(outcome);
+    exchange.record.cache = Some(outcome.name());
 }
 
 async fn find(exchange: &Exchange, caching: &Caching, key: Key) -> Option<Arc<Stored>> {
@@ -187,7 +193,7 @@ async fn pass(
     toward: Toward<'_>,
     why: &str,
 ) -> Result<Reply, Error> {
-    caching.counts.pass.inc();
+    note(exchange, caching, Outcome::Pass);
     let Toward { upstream, mirror, host } = toward;
     let mut answer = forward::forward(exchange, route, upstream, mirror, host, None).await?;
     note_forward(answer.headers_mut(), caching, why, None);
