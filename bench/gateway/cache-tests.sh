@@ -33,7 +33,7 @@ cat >"$work/gateway.yaml" <<YAML
 version: 1
 listeners: [{ address: "127.0.0.1:$gateway_port" }]
 access_log: { format: "off" }
-upstreams: { origin: { endpoints: ["http://127.0.0.1:$service_port"], outliers: { failures: 0 } } }
+upstreams: { origin: { endpoints: ["http://127.0.0.1:$service_port"], outliers: { failures: 0 }, idle_timeout: 2s } }
 routes: [{ name: all, match: { path: /* }, upstream: origin, cache: {} }]
 YAML
 "$GATEWAY" gateway "$work/gateway.yaml" >"$work/gateway.log" 2>&1 &
