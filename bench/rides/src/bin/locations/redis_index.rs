@@ -70,6 +70,6 @@ pub async fn measure(address: SocketAddr, redis_is: Pid) -> anyhow::Result<()> {
         ensure!(!near.is_empty(), "there is one at the very place");
     }
     let each = (redis_is.cpu_s()? - cpu) * 1e6 / QUESTIONS as f64;
-    print_times(&format!("the index in Redis, the nearest ten of {DRIVERS}: {each:.0} µs of its CPU;"), took);
+    print_times(&format!("the index in Redis, the nearest ten of {DRIVERS}, {each:.0} µs of its CPU each"), took);
     Ok(())
 }
