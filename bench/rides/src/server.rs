@@ -25,8 +25,7 @@ pub struct Server {
     base: String,
     keys: Keys,
     client: reqwest::Client,
-    /// The URL of its database.
-    pub store: String,
+    store: String,
     _data: tempfile::TempDir,
 }
 
@@ -48,6 +47,11 @@ impl Server {
         let keys = Keys::open(data.path(), Arc::new(SystemClock))?;
         let base = format!("http://{}", process.address);
         Ok(Self { process, base, keys, client, store, _data: data })
+    }
+
+    /// Kills it; its database can be read for as long as what is given lives.
+    pub fn end(self) -> Ended {
+        Ended { store: self.store, _data: self._data }
     }
 
     /// A token.
@@ -117,6 +121,13 @@ impl Server {
         ensure!(answer.status().is_success(), "positions: {}", answer.status());
         Ok(())
     }
+}
+
+/// What a server has left.
+pub struct Ended {
+    /// The URL of its database.
+    pub store: String,
+    _data: tempfile::TempDir,
 }
 
 async fn write(client: &mut Client, token: &str, method: &str, path: &str, body: &Value) -> anyhow::Result<()> {

@@ -120,9 +120,8 @@ async fn measure(args: &Args) -> anyhow::Result<()> {
         cpu * 1e3 / requests as f64,
         cpu / took * 100.0
     );
-    let store = server.store.clone();
-    drop(server);
-    let found = histories::read(&store).await?;
+    let ended = Arc::into_inner(server).context("somebody still asks the server")?.end();
+    let found = histories::read(&ended.store).await?;
     let offered = Sorted::new(found.first_offers_ms);
     ensure!(offered.count() > 0, "nobody was asked");
     println!(
