@@ -1,8 +1,8 @@
 //! The index in memory: drivers by H3 cell (resolution 8, about 0.7 km²).
 //!
-//! Two tables, each cut into shards with a lock of their own: which cell a driver is in, and the drivers of each cell. A
-//! report that stays in its cell writes one record of 40 bytes and computes no cell: each cell knows how far from its middle one
-//! is surely inside. Locks are taken in one order: a driver's shard, then the old cell's, then the new cell's, never two of one
+//! Two tables, each cut into shards with a lock of their own: which cell a driver is in and about where in it, and the drivers of
+//! each cell. A report that stays in its cell writes a place and a record of 32 bytes and computes no cell: each cell knows how far
+//! from its middle one is surely inside. Locks are taken in one order: a driver's shard, then the old cell's, then the new cell's, never two of one
 //! table at once.
 
 use std::collections::HashMap;
@@ -29,14 +29,20 @@ const TICK_MS: i64 = 50;
 const CELL_REACH_M: f64 = 680.0;
 /// Every point nearer to the middle of a cell than this is inside, metres (the smallest cell's side, less some room).
 const SURELY_INSIDE_M: f64 = 300.0;
+/// A driver further back in its cell is looked for there.
+const FURTHEST: usize = 0xfff;
+/// The number of a cell: 8 bits of its shard, and so many within it.
+const SLOT_BITS: u32 = 20;
+const CELL_BITS: u32 = 0x0fff_ffff;
+/// Of an id as many bits are kept.
+const PRINT_BITS: u32 = 0x00ff_ffff;
 /// A heading that is not known.
 const NO_HEADING: u16 = u16::MAX;
 
-/// A driver in its cell.
+/// What is known of a driver besides the place.
 #[derive(Clone, Copy, Debug)]
 struct Record {
     driver: [u64; 2],
-    place: Place,
     /// When it was there, by the phone; ticks since the index began.
     at: u32,
     /// Since when it stands where it is, ticks.
@@ -51,47 +57,44 @@ struct Record {
     reported: bool,
 }
 
-const _: () = assert!(size_of::<Record>() <= 40);
+const _: () = assert!(size_of::<Record>() <= 32);
 
 /// The drivers of a cell.
 struct Cell {
     middle: Place,
     /// How much narrower a degree of longitude is there.
-    narrow: f64,
+    narrow: f32,
+    /// Where each of them is: who looks for the nearest reads a fifth of the memory.
+    places: Vec<Place>,
     drivers: Vec<Record>,
-    /// Of each of them 32 bits of the id: a driver is looked for here, in a tenth of the memory.
-    prints: Vec<u32>,
 }
 
+const _: () = assert!(size_of::<Cell>() <= 64);
+
 impl Cell {
-    fn position(&self, key: Key) -> Option<usize> {
-        let alike = self.prints.iter().enumerate().filter(|(_, print)| **print == key.print);
-        alike.map(|(at, _)| at).find(|at| self.drivers.get(*at).is_some_and(|record| record.driver == key.id))
+    /// Where a driver is in it, which mostly is the number that was kept of it.
+    fn position(&self, key: Key, kept: usize) -> Option<usize> {
+        let is = |record: &Record| record.driver == key.id;
+        if self.drivers.get(kept).is_some_and(is) { Some(kept) } else { self.drivers.iter().position(is) }
     }
 
-    fn get(&self, key: Key) -> Option<&Record> {
-        self.drivers.get(self.position(key)?)
-    }
-
-    fn get_mut(&mut self, key: Key) -> Option<&mut Record> {
-        let at = self.position(key)?;
-        self.drivers.get_mut(at)
-    }
-
-    fn push(&mut self, key: Key, record: Record) {
+    fn push(&mut self, place: Place, record: Record) {
         if self.drivers.len() == self.drivers.capacity() {
-            // An eighth at a time: memory is what a million of them cost.
-            let more = (self.drivers.len() / 8).max(4);
+            // An eighth at a time: memory is what a million of them cost, and most cells have few.
+            let more = (self.drivers.len() / 8).max(1);
             self.drivers.reserve_exact(more);
-            self.prints.reserve_exact(more);
+            self.places.reserve_exact(more);
         }
+        self.places.push(place);
         self.drivers.push(record);
-        self.prints.push(key.print);
     }
 
-    fn remove(&mut self, at: usize) -> Record {
-        self.prints.swap_remove(at);
-        self.drivers.swap_remove(at)
+    fn remove(&mut self, at: usize) -> (Place, Record) {
+        (self.places.swap_remove(at), self.drivers.swap_remove(at))
+    }
+
+    fn all(&self) -> impl Iterator<Item = (Place, &Record)> {
+        self.places.iter().copied().zip(&self.drivers)
     }
 }
 
@@ -101,11 +104,28 @@ struct Cells {
     cells: Vec<Cell>,
 }
 
-/// Which cell a driver is in. Of the id only 32 bits are kept: two drivers may share them, so the cell is asked.
-#[derive(Clone, Copy)]
-struct Whereabouts {
-    print: u32,
-    cell: u32,
+/// Which cell a driver is in, and where it was put there: others who leave the cell may have moved it. Of the id only some bits are kept:
+/// two drivers may share them, so the cell is asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Whereabouts(u64);
+
+impl Whereabouts {
+    fn new(print: u32, cell: u32, at: usize) -> Self {
+        let at = at.min(FURTHEST) as u64;
+        Self(u64::from(print) << 40 | u64::from(cell) << 12 | at)
+    }
+
+    fn print(self) -> u32 {
+        (self.0 >> 40) as u32
+    }
+
+    fn cell(self) -> u32 {
+        (self.0 >> 12) as u32 & CELL_BITS
+    }
+
+    fn at(self) -> usize {
+        (self.0 & FURTHEST as u64) as usize
+    }
 }
 
 /// Drivers and where they are; shared by reference among all threads.
@@ -141,15 +161,14 @@ impl Index {
         let key = Key::of(driver);
         let mut table = self.table(key);
         let at = self.ticks(at);
-        if let Some(cell) = self.find(&table, key) {
-            if stays && self.holds(cell, key) {
+        if let Some(known) = self.find(&table, key) {
+            if stays && self.holds(known, key) {
                 return;
             }
-            self.take(&mut table, key, cell);
+            self.take(&mut table, key, known);
         }
         let record = Record {
             driver: key.id,
-            place,
             at,
             standing: at,
             heading: NO_HEADING,
@@ -158,7 +177,7 @@ impl Index {
             duty,
             reported: false,
         };
-        self.put(&mut table, key, cell_of(place), record);
+        self.put(&mut table, key, cell_of(place), (place, record));
     }
 
     /// A driver goes off duty. Whether it was on.
@@ -166,7 +185,7 @@ impl Index {
         let key = Key::of(driver);
         let mut table = self.table(key);
         match self.find(&table, key) {
-            Some(cell) => self.take(&mut table, key, cell).is_some(),
+            Some(known) => self.take(&mut table, key, known).is_some(),
             None => false,
         }
     }
@@ -175,20 +194,20 @@ impl Index {
     pub(super) fn forget(&self, driver: DriverId, before: Timestamp) -> bool {
         let key = Key::of(driver);
         let mut table = self.table(key);
-        let Some(cell) = self.find(&table, key) else { return false };
+        let Some(known) = self.find(&table, key) else { return false };
         let before = self.ticks(before);
         let is_lost = |record: &mut Record| record.duty == Duty::Free && record.heard() < before;
-        let lost = record_mut(&mut self.write(shard_of(cell)), cell, key).is_some_and(is_lost);
-        lost && self.take(&mut table, key, cell).is_some()
+        let lost = record_mut(&mut self.write(shard_of(known.cell())), known, key).is_some_and(is_lost);
+        lost && self.take(&mut table, key, known).is_some()
     }
 
     /// A driver gets busy or free. Whether it is on duty.
     pub fn set_duty(&self, driver: DriverId, duty: Duty) -> bool {
         let key = Key::of(driver);
         let table = self.table(key);
-        let Some(cell) = self.find(&table, key) else { return false };
-        let mut cells = self.write(shard_of(cell));
-        match record_mut(&mut cells, cell, key) {
+        let Some(known) = self.find(&table, key) else { return false };
+        let mut cells = self.write(shard_of(known.cell()));
+        match record_mut(&mut cells, known, key) {
             Some(record) => {
                 record.duty = duty;
                 true
@@ -205,20 +224,21 @@ impl Index {
         rules::timely(report.at, now)?;
         let key = Key::of(report.driver);
         let mut table = self.table(key);
-        let number = self.find(&table, key).ok_or(Refusal::OffDuty)?;
+        let known = self.find(&table, key).ok_or(Refusal::OffDuty)?;
         let at = self.ticks(report.at);
-        let mut cells = self.write(shard_of(number));
-        let cell = cells.cells.get_mut(slot_of(number)).ok_or(Refusal::OffDuty)?;
-        let (middle, narrow, neighbours) = (cell.middle, cell.narrow, cell.drivers.len() as u32);
-        let record = cell.get_mut(key).ok_or(Refusal::OffDuty)?;
-        let metres = flat_m(record.place, report.place, narrow);
+        let mut cells = self.write(shard_of(known.cell()));
+        let cell = cells.cells.get_mut(slot_of(known.cell())).ok_or(Refusal::OffDuty)?;
+        let (middle, narrow, neighbours) = (cell.middle, f64::from(cell.narrow), cell.drivers.len() as u32);
+        let position = cell.position(key, known.at()).ok_or(Refusal::OffDuty)?;
+        let (place, record) = (&mut cell.places[position], &mut cell.drivers[position]);
+        let metres = flat_m(*place, report.place, narrow);
         let (passed_ms, stood_ms) = (millis(record.at, at), millis(record.standing, record.at));
         let lag = i64::from(self.ticks(now)) - i64::from(at);
         let taken = rules::take(Step { metres, passed_ms, stood_ms, first: !record.reported })?;
         let busy = record.duty == Duty::Busy;
         let interval = rules::next(&self.intervals, busy, neighbours, &taken);
+        *place = report.place;
         *record = Record {
-            place: report.place,
             at,
             standing: if taken.moved { at } else { record.standing },
             heading: report.heading.map_or(NO_HEADING, |heading| heading % 360),
@@ -228,19 +248,20 @@ impl Index {
             reported: true,
             ..*record
         };
+        drop(cells);
+        let known = if position.min(FURTHEST) == known.at() { known } else { moved(&mut table, key, known, position) };
         if flat_m(middle, report.place, narrow) < SURELY_INSIDE_M {
             return Ok(interval);
         }
-        drop(cells);
         let home = cell_of(report.place);
         let (there, others) = self.number(home);
-        if there == Some(number) {
+        if there == Some(known.cell()) {
             return Ok(interval);
         }
-        let Some(record) = self.take(&mut table, key, number) else { return Ok(interval) };
+        let Some((place, record)) = self.take(&mut table, key, known) else { return Ok(interval) };
         // Who lives there counts.
         let interval = rules::next(&self.intervals, busy, others + 1, &taken);
-        self.put(&mut table, key, home, Record { interval: ticks_of(interval), ..record });
+        self.put(&mut table, key, home, (place, Record { interval: ticks_of(interval), ..record }));
         Ok(interval)
     }
 
@@ -248,9 +269,11 @@ impl Index {
     pub fn get(&self, driver: DriverId) -> Option<Located> {
         let key = Key::of(driver);
         let table = self.table(key);
-        let cell = self.find(&table, key)?;
-        let cells = self.read(shard_of(cell));
-        cells.cells.get(slot_of(cell))?.get(key).map(|record| self.located(record))
+        let known = self.find(&table, key)?;
+        let cells = self.read(shard_of(known.cell()));
+        let cell = cells.cells.get(slot_of(known.cell()))?;
+        let at = cell.position(key, known.at())?;
+        Some(self.located(cell.places[at], &cell.drivers[at]))
     }
 
     /// The nearest free drivers within `radius_m` of a place whose reports are not overdue three times, nearest first, at most
@@ -267,7 +290,7 @@ impl Index {
         let narrow = narrow_at(place);
         let middle = cell_of(place);
         // Distances are compared squared.
-        let mut near: Vec<(f64, Record)> = Vec::with_capacity(most + 1);
+        let mut near: Vec<(f64, Place, Record)> = Vec::with_capacity(most + 1);
         let mut bound = radius_m * radius_m;
         for ring in 0.. {
             let mut reached = false;
@@ -283,15 +306,19 @@ impl Index {
                     continue;
                 }
                 reached = true;
-                for record in &cell.drivers {
-                    let far = flat_m_squared(record.place, place, narrow);
-                    if far > bound || !record.is_free(now) || !fits(record.id()) {
+                for (at, there) in cell.places.iter().enumerate() {
+                    let far = flat_m_squared(*there, place, narrow);
+                    if far > bound {
                         continue;
                     }
-                    let at = near.partition_point(|(other, _)| *other <= far);
-                    near.insert(at, (far, *record));
+                    let record = &cell.drivers[at];
+                    if !record.is_free(now) || !fits(record.id()) {
+                        continue;
+                    }
+                    let at = near.partition_point(|(other, ..)| *other <= far);
+                    near.insert(at, (far, *there, *record));
                     near.truncate(most);
-                    if let (true, Some((furthest, _))) = (near.len() == most, near.last()) {
+                    if let (true, Some((furthest, ..))) = (near.len() == most, near.last()) {
                         bound = *furthest;
                     }
                 }
@@ -300,8 +327,8 @@ impl Index {
                 break;
             }
         }
-        let known = |(far, record): (f64, Record)| {
-            let located = self.located(&record);
+        let known = |(far, place, record): (f64, Place, Record)| {
+            let located = self.located(place, &record);
             Near { driver: located.driver, place: located.place, distance_m: far.sqrt(), at: located.at }
         };
         near.into_iter().map(known).collect()
@@ -311,7 +338,7 @@ impl Index {
     pub fn each(&self, mut visit: impl FnMut(Located)) {
         for shard in 0..SHARDS {
             for cell in &self.read(shard).cells {
-                cell.drivers.iter().for_each(|record| visit(self.located(record)));
+                cell.all().for_each(|(place, record)| visit(self.located(place, record)));
             }
         }
     }
@@ -321,7 +348,7 @@ impl Index {
         let mut all = Vec::new();
         for shard in (part % PARTS..SHARDS).step_by(PARTS) {
             for cell in &self.read(shard).cells {
-                all.extend(cell.drivers.iter().map(|record| self.located(record)));
+                all.extend(cell.all().map(|(place, record)| self.located(place, record)));
             }
         }
         all
@@ -332,8 +359,8 @@ impl Index {
         let mut inside = Vec::new();
         for shard in 0..SHARDS {
             for cell in &self.read(shard).cells {
-                let records = cell.drivers.iter().filter(|record| bounds.contains(record.place));
-                inside.extend(records.take(most - inside.len()).map(|record| self.located(record)));
+                let known = cell.all().filter(|(place, _)| bounds.contains(*place));
+                inside.extend(known.take(most - inside.len()).map(|(place, record)| self.located(place, record)));
                 if inside.len() == most {
                     return inside;
                 }
@@ -348,8 +375,8 @@ impl Index {
         let mut free = HashMap::new();
         for shard in 0..SHARDS {
             for cell in &self.read(shard).cells {
-                for record in cell.drivers.iter().filter(|record| record.is_free(now)) {
-                    *free.entry(area_of(record.place)).or_default() += 1;
+                for (place, _) in cell.all().filter(|(_, record)| record.is_free(now)) {
+                    *free.entry(area_of(place)).or_default() += 1;
                 }
             }
         }
@@ -366,10 +393,10 @@ impl Index {
         self.len() == 0
     }
 
-    fn located(&self, record: &Record) -> Located {
+    fn located(&self, place: Place, record: &Record) -> Located {
         Located {
             driver: record.id(),
-            place: record.place,
+            place,
             heading: (record.heading != NO_HEADING).then_some(record.heading),
             at: self.time(record.at),
             heard: self.time(record.heard()),
@@ -406,54 +433,54 @@ impl Index {
         (number, cell.map_or(0, |cell| cell.drivers.len() as u32))
     }
 
-    /// The number of the cell that a driver is in, if in any.
-    fn find(&self, table: &HashTable<Whereabouts>, key: Key) -> Option<u32> {
-        let mut alike = table.iter_hash(key.hash()).filter(|known| known.print == key.print);
-        let first = alike.next()?.cell;
-        // Rarely another has the same 32 bits; then their cells are asked.
+    /// Where a driver is, if anywhere.
+    fn find(&self, table: &HashTable<Whereabouts>, key: Key) -> Option<Whereabouts> {
+        let mut alike = table.iter_hash(key.hash()).filter(|known| known.print() == key.print).copied();
+        let first = alike.next()?;
+        // Rarely another has the same bits; then their cells are asked.
         let Some(second) = alike.next() else { return Some(first) };
-        std::iter::once(first)
-            .chain([second.cell])
-            .chain(alike.map(|known| known.cell))
-            .find(|cell| self.holds(*cell, key))
+        [first, second].into_iter().chain(alike).find(|known| self.holds(*known, key))
     }
 
-    fn holds(&self, cell: u32, key: Key) -> bool {
-        let cells = self.read(shard_of(cell));
-        cells.cells.get(slot_of(cell)).is_some_and(|cell| cell.position(key).is_some())
+    fn holds(&self, known: Whereabouts, key: Key) -> bool {
+        let cells = self.read(shard_of(known.cell()));
+        cells.cells.get(slot_of(known.cell())).is_some_and(|cell| cell.position(key, known.at()).is_some())
     }
 
     /// Takes a driver out of its cell.
-    fn take(&self, table: &mut HashTable<Whereabouts>, key: Key, cell: u32) -> Option<Record> {
-        let mut cells = self.write(shard_of(cell));
-        let drivers = cells.cells.get_mut(slot_of(cell))?;
+    fn take(&self, table: &mut HashTable<Whereabouts>, key: Key, known: Whereabouts) -> Option<(Place, Record)> {
+        let mut cells = self.write(shard_of(known.cell()));
+        let cell = cells.cells.get_mut(slot_of(known.cell()))?;
         // Who is not here may look like one who is.
-        let at = drivers.position(key)?;
-        if let Ok(known) = table.find_entry(key.hash(), |known| known.print == key.print && known.cell == cell) {
-            known.remove();
+        let at = cell.position(key, known.at())?;
+        if let Ok(entry) = table.find_entry(key.hash(), |other| *other == known) {
+            entry.remove();
         }
-        Some(drivers.remove(at))
+        Some(cell.remove(at))
     }
 
     /// Puts a driver into a cell.
-    fn put(&self, table: &mut HashTable<Whereabouts>, key: Key, index: CellIndex, record: Record) {
+    fn put(&self, table: &mut HashTable<Whereabouts>, key: Key, index: CellIndex, driver: (Place, Record)) {
+        let (place, record) = driver;
         let shard = shard_of_cell(index);
         let mut cells = self.write(shard);
         let number = match cells.numbers.get(&index) {
             Some(number) => *number,
             None => {
-                let number = ((shard as u32) << 24) | cells.cells.len() as u32;
-                let middle = middle_of(index).unwrap_or(record.place);
-                let narrow = middle.lat().to_radians().cos();
-                let cell = Cell { middle, narrow, drivers: Vec::new(), prints: Vec::new() };
+                let number = ((shard as u32) << SLOT_BITS) | cells.cells.len() as u32;
+                let middle = middle_of(index).unwrap_or(place);
+                let narrow = narrow_at(middle) as f32;
+                let cell = Cell { middle, narrow, places: Vec::new(), drivers: Vec::new() };
                 cells.cells.push(cell);
                 cells.numbers.insert(index, number);
                 number
             }
         };
-        cells.cells[slot_of(number)].push(key, record);
+        let cell = &mut cells.cells[slot_of(number)];
+        let known = Whereabouts::new(key.print, number, cell.drivers.len());
+        cell.push(place, record);
         drop(cells);
-        table.insert_unique(key.hash(), Whereabouts { print: key.print, cell: number }, |known| hash(known.print));
+        table.insert_unique(key.hash(), known, |known| hash(known.print()));
     }
 }
 
@@ -488,7 +515,7 @@ impl Key {
         // Ids need not be random, so that their bits are mixed first.
         let mixed = (high ^ low.rotate_left(29)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let mixed = (mixed ^ (mixed >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
-        Self { id: [high, low], shard: (mixed >> 56) as usize % SHARDS, print: mixed as u32 }
+        Self { id: [high, low], shard: (mixed >> 56) as usize % SHARDS, print: mixed as u32 & PRINT_BITS }
     }
 
     fn hash(self) -> u64 {
@@ -505,15 +532,26 @@ fn shard_of_cell(index: CellIndex) -> usize {
 }
 
 fn shard_of(number: u32) -> usize {
-    (number >> 24) as usize
+    (number >> SLOT_BITS) as usize
 }
 
 fn slot_of(number: u32) -> usize {
-    (number & 0x00ff_ffff) as usize
+    (number & ((1 << SLOT_BITS) - 1)) as usize
 }
 
-fn record_mut(cells: &mut Cells, number: u32, key: Key) -> Option<&mut Record> {
-    cells.cells.get_mut(slot_of(number))?.get_mut(key)
+fn record_mut(cells: &mut Cells, known: Whereabouts, key: Key) -> Option<&mut Record> {
+    let cell = cells.cells.get_mut(slot_of(known.cell()))?;
+    let at = cell.position(key, known.at())?;
+    cell.drivers.get_mut(at)
+}
+
+/// A driver is elsewhere in its cell than was kept.
+fn moved(table: &mut HashTable<Whereabouts>, key: Key, known: Whereabouts, at: usize) -> Whereabouts {
+    let new = Whereabouts::new(key.print, known.cell(), at);
+    if let Some(entry) = table.find_mut(key.hash(), |other| *other == known) {
+        *entry = new;
+    }
+    new
 }
 
 fn ticks_of(interval: Duration) -> u16 {
