@@ -18,3 +18,4 @@ mod races;
 mod search;
 mod search_http;
 mod support;
+mod upgrade;
