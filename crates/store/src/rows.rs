@@ -1,5 +1,6 @@
-//! Many rows as one parameter, for SQLite has no arrays: JSON that a statement takes apart with `json_each`. Ids and
-//! bytes are written as hexadecimal. [`rows_sql!`](crate::rows_sql) writes such a statement once for both engines.
+//! Many rows as one parameter, for SQLite has no arrays: JSON that a statement takes apart with `jsonb_each`, whose rows
+//! are not written out as text and read again for each column. Ids and bytes are written as hexadecimal.
+//! [`rows_sql!`](crate::rows_sql) writes such a statement once for both engines.
 
 use std::fmt::Write;
 
@@ -56,7 +57,7 @@ macro_rules! rows_sql_text {
 #[macro_export]
 macro_rules! rows_sql_part {
     (sqlite rows) => {
-        "json_each($1)"
+        "jsonb_each($1)"
     };
     (postgres rows) => {
         "jsonb_array_elements(CAST($1 AS JSONB)) AS json_each (value)"
@@ -68,7 +69,7 @@ macro_rules! rows_sql_part {
         concat!("CAST(value ->> ", $column, " AS UUID)")
     };
     (sqlite among $column:literal) => {
-        concat!("IN (SELECT unhex(value ->> ", $column, ") FROM json_each($1))")
+        concat!("IN (SELECT unhex(value ->> ", $column, ") FROM jsonb_each($1))")
     };
     (postgres among $column:literal) => {
         concat!(

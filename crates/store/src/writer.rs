@@ -11,7 +11,7 @@
 //! has one writer; on PostgreSQL several overlap, and between them and other processes the statements decide.
 //!
 //! A product has one writer over one enum of commands. Its [`Apply`] groups a batch by kind and runs few statements over
-//! many rows (`json_each` on SQLite, `unnest` on PostgreSQL); what a command may be refused for is part of its answer. A
+//! many rows (`jsonb_each` on SQLite, `unnest` on PostgreSQL); what a command may be refused for is part of its answer. A
 //! transaction that fails as a whole is done again in halves, down to the one command that breaks it, so a failing
 //! command does not fail its neighbours.
 

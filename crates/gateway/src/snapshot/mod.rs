@@ -14,7 +14,6 @@ use std::sync::Arc;
 
 use rustls::ServerConfig;
 
-pub use caching::Caching;
 pub use files::{Stamps, files};
 pub use caching::{Caching, Outcome};
 pub use hosts::{Hosts, bare_host};

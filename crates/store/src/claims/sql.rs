@@ -175,7 +175,7 @@ async fn write(tx: &mut Tx<'_>, rows: &Rows) -> Result<u64, sql::Error> {
         Tx::Sqlite { transaction, .. } => {
             const WRITE: &str = "INSERT INTO claims (id, holder, token, expires_at, limit_at)
                 SELECT unhex(value ->> 0), unhex(value ->> 1), value ->> 2, value ->> 3, value ->> 4
-                FROM json_each($1) WHERE TRUE
+                FROM jsonb_each($1) WHERE TRUE
                 ON CONFLICT (id) DO UPDATE SET holder = excluded.holder, token = excluded.token,
                     expires_at = excluded.expires_at, limit_at = excluded.limit_at
                 WHERE claims.token <= excluded.token";

@@ -202,7 +202,7 @@ impl App {
             return_url: self.return_url(id),
             metadata: vec![("event".into(), order.event.to_string())],
         };
-        let news = self.news(id);
+        let news = self.news_of(&order);
         match self.payments.authorise(request).await {
             Ok(Authorisation::Authorised { payment }) => {
                 let events = vec![Event::Seen(Seen::Authorised), Event::Book];
@@ -323,7 +323,7 @@ impl App {
     }
 
     async fn book(&self, open: &OpenOrder) -> Result<Option<Advanced>, Error> {
-        let booked = self.advance(Advance { events: vec![Event::Book], ..self.news(open.order.id) }).await?;
+        let booked = self.advance(Advance { events: vec![Event::Book], ..self.news_of(&open.order) }).await?;
         match booked.refused {
             Some(_) => self.give_up(open).await,
             None => Ok(Some(booked)),
@@ -340,7 +340,7 @@ impl App {
         match self.payments.capture(attempt.id, payment, total).await {
             Ok(()) => {
                 let ended = Some((attempt.id, true));
-                Ok(Some(self.advance(Advance { events: vec![took], ended, ..self.news(id) }).await?))
+                Ok(Some(self.advance(Advance { events: vec![took], ended, ..self.news_of(&open.order) }).await?))
             }
             Err(error) => self.see(open, attempt, &error).await,
         }
@@ -568,6 +568,7 @@ impl App {
     fn news(&self, order: OrderId) -> Advance {
         Advance {
             order,
+            known: None,
             events: Vec::new(),
             returns: None,
             payment: None,
@@ -576,6 +577,11 @@ impl App {
             claims_here: self.claims.is_none(),
             asked: None,
         }
+    }
+
+    /// No news yet of an order that is at hand.
+    fn news_of(&self, order: &OrderRecord) -> Advance {
+        Advance { known: Some(Arc::new(order.clone())), ..self.news(order.id) }
     }
 
     fn attempt(&self) -> AttemptId {

@@ -68,6 +68,11 @@ impl State {
         Self::ALL.into_iter().find(|state| state.as_str() == text)
     }
 
+    /// Whether its hold is paid by it: no other order may be made from that.
+    pub const fn pays_hold(self) -> bool {
+        matches!(self, Self::Paying | Self::Authorised | Self::Booked | Self::Captured)
+    }
+
     /// Whether nothing is left to do, for as long as there is no news.
     pub const fn is_settled(self) -> bool {
         matches!(self, Self::Captured | Self::Failed | Self::Voided | Self::Refunded)

@@ -170,5 +170,27 @@ pub fn quick(app: App) -> Quick {
 /// The OpenAPI 3.1 document of these routes.
 pub fn openapi() -> Value {
     // A document of plain structs always serialises.
-    serde_json::to_value(Document::openapi()).unwrap_or_default()
+    let mut document = serde_json::to_value(Document::openapi()).unwrap_or_default();
+    ask_for_keys(&mut document);
+    document
+}
+
+/// What [`organiser::Editing`] takes from the head of each of an organiser's writes.
+fn ask_for_keys(document: &mut Value) {
+    let header = |name: &str, description: &str, required: bool| {
+        let schema = json!({ "type": "string" });
+        json!({ "name": name, "in": "header", "description": description, "required": required, "schema": schema })
+    };
+    let paths = document["paths"].as_object_mut().into_iter().flatten();
+    for (_, calls) in paths.filter(|(path, _)| path.starts_with("/organiser/")) {
+        for (_, call) in calls.as_object_mut().into_iter().flatten().filter(|(method, _)| *method != "get") {
+            if call["parameters"].is_null() {
+                call["parameters"] = json!([]);
+            }
+            if let Some(parameters) = call["parameters"].as_array_mut() {
+                parameters.push(header("idempotency-key", "the same for a retry", true));
+                parameters.push(header("if-match", "refused where it has another version by now", false));
+            }
+        }
+    }
 }

@@ -502,8 +502,7 @@ pub(super) async fn before_release(
         return Ok(Vec::new());
     }
     const IN_ORDER: RowsSql = rows_sql!(
-        "SELECT hold_id FROM orders
-         WHERE hold_id " among(0) " AND state IN ('paying', 'authorised', 'booked', 'captured')"
+        "SELECT hold_id FROM orders WHERE hold_id " among(0) " AND left_hold IS NULL"
     );
     let holds = read(tx, wishes.iter().map(|wish| wish.hold)).await?;
     let mut json = Json::array(wishes.len(), 36);

@@ -65,7 +65,7 @@ pub fn migrations() -> Vec<Migration> {
     schema::STEPS
         .iter()
         .copied()
-        .chain([claims::migration(2), lines::migration(3), schema::QUEUES, schema::CHANGES])
+        .chain([claims::migration(2), lines::migration(3), schema::QUEUES, schema::CHANGES, schema::FEWER])
         .collect()
 }
 

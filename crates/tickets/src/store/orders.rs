@@ -164,45 +164,34 @@ impl OpenOrder {
     }
 }
 
+/// What changes of an order.
 #[derive(FromRow)]
-struct OrderRow {
+struct StandingRow {
     id: Uuid,
-    event_id: Uuid,
-    subject: String,
-    hold_id: Uuid,
-    token: i64,
-    seats: Vec<u8>,
     state: String,
-    currency: String,
-    total: i64,
     keep: i64,
     captured: i64,
     refunded: i64,
-    promo_code_id: Option<Uuid>,
-    book_before: i64,
     attempt: i64,
-    provider: String,
     payment_ref: Option<String>,
     failure_code: Option<String>,
     failure_detail: Option<String>,
-    request_hash: Vec<u8>,
-    created_at: i64,
     updated_at: i64,
 }
 
-impl OrderRow {
-    fn read(self) -> Result<OrderRecord, Error> {
-        let id = OrderId::from(self.id);
-        let what = || format!("order `{id}`");
-        let corrupt = |reason: String| Error::Corrupt { what: what(), reason };
+impl StandingRow {
+    /// The order as it stands, from what it was at some time before.
+    fn of(self, before: OrderRecord) -> Result<OrderRecord, Error> {
+        let id = before.id;
+        let corrupt = |reason: String| Error::Corrupt { what: format!("order `{id}`"), reason };
         let state = order::State::from_stored(&self.state);
         let money = order::Order {
             state: state.ok_or_else(|| corrupt(format!("state `{}`", self.state)))?,
-            total: self.total,
+            total: before.money.total,
             keep: self.keep,
             captured: self.captured,
             refunded: self.refunded,
-            book_before: Timestamp::from_micros(self.book_before),
+            book_before: before.money.book_before,
             arrived: self.payment_ref.is_some(),
             failure: self.failure_code.map(|code| Failure { code, detail: self.failure_detail.unwrap_or_default() }),
         };
@@ -210,6 +199,39 @@ impl OrderRow {
             return Err(corrupt(format!("its money does not add up: {money:?}")));
         }
         Ok(OrderRecord {
+            money,
+            payment: self.payment_ref.map(PaymentRef::new),
+            attempts: u32::try_from(self.attempt).map_err(|_| corrupt("its attempts are negative".into()))?,
+            updated_at: Timestamp::from_micros(self.updated_at),
+            ..before
+        })
+    }
+}
+
+#[derive(FromRow)]
+struct OrderRow {
+    #[sqlx(flatten)]
+    standing: StandingRow,
+    event_id: Uuid,
+    subject: String,
+    hold_id: Uuid,
+    token: i64,
+    seats: Vec<u8>,
+    currency: String,
+    total: i64,
+    promo_code_id: Option<Uuid>,
+    book_before: i64,
+    provider: String,
+    request_hash: Vec<u8>,
+    created_at: i64,
+}
+
+impl OrderRow {
+    fn read(self) -> Result<OrderRecord, Error> {
+        let id = OrderId::from(self.standing.id);
+        let what = || format!("order `{id}`");
+        let corrupt = |reason: String| Error::Corrupt { what: what(), reason };
+        let begun = OrderRecord {
             id,
             event: self.event_id.into(),
             subject: self.subject.into(),
@@ -218,21 +240,27 @@ impl OrderRow {
             seats: seats::decode(&self.seats, what)?,
             currency: self.currency.parse().map_err(corrupt)?,
             promo: self.promo_code_id.map(Into::into),
-            money,
+            money: order::Order::begin(self.total, Timestamp::from_micros(self.book_before)),
             provider: self.provider,
-            payment: self.payment_ref.map(PaymentRef::new),
-            attempts: u32::try_from(self.attempt).map_err(|_| corrupt("its attempts are negative".into()))?,
+            payment: None,
+            attempts: 1,
             request_hash: self
                 .request_hash
                 .try_into()
                 .map_err(|_| corrupt("its request hash is not 16 bytes".into()))?,
             created_at: Timestamp::from_micros(self.created_at),
-            updated_at: Timestamp::from_micros(self.updated_at),
-        })
+            updated_at: Timestamp::from_micros(self.created_at),
+        };
+        self.standing.of(begun)
     }
 }
 
 const BY_ID: RowsSql = rows_sql!("SELECT orders.* FROM " rows " JOIN orders ON orders.id = " id(0));
+const STANDING: RowsSql = rows_sql!(
+    "SELECT orders.id, orders.state, orders.keep, orders.captured, orders.refunded, orders.attempt, orders.payment_ref,
+        orders.failure_code, orders.failure_detail, orders.updated_at
+     FROM " rows " JOIN orders ON orders.id = " id(0)
+);
 const ATTEMPTS: RowsSql = rows_sql!(
     "SELECT order_id, id, action, amount, created_at FROM payment_attempts
      WHERE order_id " among(0) " AND state = 'started' ORDER BY order_id, number"
@@ -259,9 +287,30 @@ fn ids(orders: &[OrderId]) -> String {
 
 /// Orders by id, in a transaction.
 async fn read(tx: &mut Tx<'_>, orders: &[OrderId]) -> Result<HashMap<OrderId, OrderRecord>, sql::Error> {
+    if orders.is_empty() {
+        return Ok(HashMap::new());
+    }
     let rows: Vec<OrderRow> = BY_ID.fetch(tx, ids(orders)).await?;
     let orders = rows.into_iter().map(|row| row.read().map(|order| (order.id, order)));
-    orders.collect::<Result<_, Error>>().map_err(|error| sqlx::Error::Decode(error.into()).into())
+    orders.collect::<Result<_, Error>>().map_err(undecodable)
+}
+
+/// The same of orders that were read before, at whatever time: only what may have changed since is read.
+async fn read_again(
+    tx: &mut Tx<'_>,
+    mut before: HashMap<OrderId, OrderRecord>,
+) -> Result<HashMap<OrderId, OrderRecord>, sql::Error> {
+    if before.is_empty() {
+        return Ok(before);
+    }
+    let rows: Vec<StandingRow> = STANDING.fetch(tx, ids(&before.keys().copied().collect::<Vec<_>>())).await?;
+    let rows = rows.into_iter().filter_map(|row| Some((before.remove(&OrderId::from(row.id))?, row)));
+    let orders = rows.map(|(before, row)| row.of(before).map(|order| (order.id, order)));
+    orders.collect::<Result<_, Error>>().map_err(undecodable)
+}
+
+fn undecodable(error: Error) -> sql::Error {
+    sqlx::Error::Decode(error.into()).into()
 }
 
 impl Store {

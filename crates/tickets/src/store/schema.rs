@@ -20,3 +20,11 @@ pub(crate) const QUEUES: Migration = Migration {
     sql: include_str!("schema/queues.sqlite.sql"),
     postgres: Some(include_str!("schema/queues.postgres.sql")),
 };
+
+/// Fewer pages written for each purchase.
+pub(crate) const FEWER: Migration = Migration {
+    version: 6,
+    name: "fewer pages",
+    sql: include_str!("schema/fewer.sqlite.sql"),
+    postgres: Some(include_str!("schema/fewer.postgres.sql")),
+};

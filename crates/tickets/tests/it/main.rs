@@ -17,4 +17,6 @@ mod queue;
 mod races;
 mod search;
 mod search_http;
+mod stream;
 mod support;
+mod upgrade;

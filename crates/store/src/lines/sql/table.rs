@@ -154,7 +154,7 @@ pub(super) async fn write_lines(tx: &mut Tx<'_>, lines: Vec<(Uuid, &Rules)>) -> 
         Tx::Sqlite { transaction, .. } => {
             const WRITE: &str = "UPDATE lines SET opens_at = n.value ->> 1, drawn = nullif(n.value ->> 2, -1),
                     joined = n.value ->> 3, serving = n.value ->> 4, waiting = n.value ->> 5
-                FROM json_each($1) AS n WHERE lines.id = unhex(n.value ->> 0)";
+                FROM jsonb_each($1) AS n WHERE lines.id = unhex(n.value ->> 0)";
             let mut json = Json::array(lines.len(), 120);
             for (id, rules) in lines {
                 json.row(|json| {
@@ -187,7 +187,7 @@ pub(super) async fn find(tx: &mut Tx<'_>, mut wanted: Vec<(Uuid, Uuid)>) -> Resu
     wanted.dedup();
     let rows: Vec<Found> = match tx {
         Tx::Sqlite { transaction, .. } => {
-            const FIND: &str = "SELECT n.name, p.entry, p.member, p.until, p.names FROM json_each($1) AS wanted
+            const FIND: &str = "SELECT n.name, p.entry, p.member, p.until, p.names FROM jsonb_each($1) AS wanted
                 CROSS JOIN line_names AS n ON n.name = unhex(wanted.value ->> 1)
                 CROSS JOIN line_places AS p ON p.line = unhex(wanted.value ->> 0) AND p.entry = n.entry";
             let mut json = Json::array(wanted.len(), 72);
@@ -241,9 +241,9 @@ pub(super) async fn insert(tx: &mut Tx<'_>, places: &[(Uuid, Row)]) -> Result<()
     match tx {
         Tx::Sqlite { transaction, .. } => {
             const PLACES: &str = "INSERT INTO line_places (line, entry, member, until, names)
-                SELECT unhex(value ->> 0), value ->> 1, unhex(value ->> 2), 0, unhex(value ->> 3) FROM json_each($1)";
+                SELECT unhex(value ->> 0), value ->> 1, unhex(value ->> 2), 0, unhex(value ->> 3) FROM jsonb_each($1)";
             const NAMES: &str = "INSERT INTO line_names (name, entry)
-                SELECT unhex(value ->> 0), value ->> 1 FROM json_each($1) WHERE TRUE
+                SELECT unhex(value ->> 0), value ->> 1 FROM jsonb_each($1) WHERE TRUE
                 ON CONFLICT (name) DO UPDATE SET entry = excluded.entry";
             let mut json = Json::array(places.len(), 150);
             for (line, row) in places {
@@ -287,9 +287,9 @@ pub(super) async fn delete(tx: &mut Tx<'_>, places: &[(Uuid, Row)]) -> Result<()
     match tx {
         Tx::Sqlite { transaction, .. } => {
             const PLACES: &str = "DELETE FROM line_places WHERE (line, entry) IN
-                (SELECT unhex(value ->> 0), value ->> 1 FROM json_each($1))";
+                (SELECT unhex(value ->> 0), value ->> 1 FROM jsonb_each($1))";
             const NAMES: &str = "DELETE FROM line_names WHERE name IN
-                (SELECT n.name FROM json_each($1) AS gone CROSS JOIN line_names AS n
+                (SELECT n.name FROM jsonb_each($1) AS gone CROSS JOIN line_names AS n
                  ON n.name = unhex(gone.value ->> 0) AND n.entry = gone.value ->> 1)";
             sqlx::query(PLACES).bind(pairs(entries)).execute(&mut **transaction).await?;
             sqlx::query(NAMES).bind(pairs(names.into_iter())).execute(&mut **transaction).await?;

@@ -14,7 +14,7 @@ use super::super::batch::Changes;
 use super::super::holds;
 use super::super::promos;
 use super::super::seats;
-use super::{ATTEMPTS, Action, Attempt, AttemptRow, OpenOrder, OrderRecord, ids, read, read_attempts};
+use super::{ATTEMPTS, Action, Attempt, AttemptRow, OpenOrder, OrderRecord, ids, read, read_again, read_attempts};
 use crate::domain::ids::{AttemptId, OrderId, PromoId, TicketId};
 use crate::domain::order::{Event, Refusal, Seen, State};
 use crate::payment::PaymentRef;
@@ -25,6 +25,9 @@ use crate::seats::{Change, ChangeTo};
 pub struct Advance {
     /// Which.
     pub order: OrderId,
+    /// The order as it was read or written at some time before, where that is at hand: what never changes of it need not
+    /// be read.
+    pub known: Option<Arc<OrderRecord>>,
     /// What happened, in this order. [`Event::Book`] comes last, and becomes [`Event::SeatsGone`] where a seat has gone.
     pub events: Vec<Event>,
     /// Tickets that go back to sale, their money to the buyer.
@@ -109,6 +112,8 @@ struct Plan {
     /// Tickets that go back to sale.
     freed: Vec<TicketId>,
     changed: HashSet<OrderId>,
+    /// Orders that paid for their holds before.
+    paid_holds: HashSet<OrderId>,
     ended: Vec<(AttemptId, bool)>,
     added: Vec<(OrderId, u32, Attempt)>,
     /// Promotion codes of orders that came to nothing.
@@ -138,12 +143,17 @@ pub async fn advance(
     wanted.sort_unstable();
     wanted.dedup();
     let now = tx.now().await?;
-    let mut orders = read(tx, &wanted).await?;
+    let known = news.iter().filter_map(|news| news.known.as_deref().filter(|known| known.id == news.order));
+    let known: HashMap<OrderId, OrderRecord> = known.map(|known| (known.id, known.clone())).collect();
+    let unknown: Vec<OrderId> = wanted.iter().copied().filter(|id| !known.contains_key(id)).collect();
+    let mut orders = read_again(tx, known).await?;
+    orders.extend(read(tx, &unknown).await?);
     let rows: Vec<AttemptRow> = ATTEMPTS.fetch(tx, ids(&wanted)).await?;
     let mut attempts = read_attempts(rows);
     let mut gone = gone(tx, news, &orders).await?;
     let mut bookings = bookings(tx, news).await?;
-    let mut plan = Plan::default();
+    let paying = orders.values().filter(|order| order.money.state.pays_hold()).map(|order| order.id);
+    let mut plan = Plan { paid_holds: paying.collect(), ..Plan::default() };
     let mut results = Vec::with_capacity(news.len());
     for news in news {
         let Some(order) = orders.get_mut(&news.order) else {
@@ -152,7 +162,7 @@ pub async fn advance(
         };
         let before = order.clone();
         let of_order = bookings.entry(news.order).or_default();
-        let result = apply(order, news, of_order, &mut gone, &mut plan, now);
+        let result = apply(order, &before, news, of_order, &mut gone, &mut plan, now);
         let open = attempts.entry(news.order).or_default();
         keep_attempts(order, &before, open, news, &mut plan, now);
         results.push(Some(result));
@@ -198,13 +208,13 @@ struct Outcome {
 /// What one piece of news makes of its order, in memory.
 fn apply(
     order: &mut OrderRecord,
+    before: &OrderRecord,
     news: &Advance,
     bookings: &mut Vec<Booking>,
     gone: &mut HashSet<(OrderId, TicketId)>,
     plan: &mut Plan,
     now: Timestamp,
 ) -> Outcome {
-    let before = order.clone();
     let mut events = news.events.clone();
     let mut returned: Vec<TicketId> = Vec::new();
     if let Some(wish) = &news.returns {
@@ -256,12 +266,12 @@ fn apply(
     }
     bookings.retain(|booking| !returned.contains(&booking.ticket));
     plan.freed.extend(&returned);
-    plan.note_unused(&before, order);
-    if *order != before {
+    plan.note_unused(before, order);
+    if *order != *before {
         order.updated_at = now;
         plan.changed.insert(order.id);
     }
-    Outcome { changed: *order != before, refused, unreturnable: None, freed: returned }
+    Outcome { changed: *order != *before, refused, unreturnable: None, freed: returned }
 }
 
 /// Whether an order of this batch has just taken the ticket.
@@ -521,6 +531,8 @@ async fn write(
             updated_at = " int(9) "
          FROM " rows " WHERE orders.id = " id(0)
     );
+    const LEFT_HOLD: RowsSql =
+        rows_sql!("UPDATE orders SET left_hold = " int(1) " FROM " rows " WHERE orders.id = " id(0));
     const ENDED: RowsSql = rows_sql!(
         "UPDATE payment_attempts SET state = " text(1) ", updated_at = " int(2) " FROM " rows "
          WHERE payment_attempts.id = " id(0)
@@ -542,10 +554,11 @@ async fn write(
         (PAST, Json::array(plan.freed.len(), 60)),
         (FREED, Json::array(plan.freed.len(), 36)),
         (ORDERS, Json::array(plan.changed.len(), 200)),
+        (LEFT_HOLD, Json::array(0, 0)),
         (ENDED, Json::array(plan.ended.len(), 70)),
         (ADDED, Json::array(plan.added.len(), 120)),
     ];
-    let [(_, past), (_, freed), (_, changed), (_, ended), (_, added)] = &mut rows;
+    let [(_, past), (_, freed), (_, changed), (_, left_hold), (_, ended), (_, added)] = &mut rows;
     for ticket in &plan.freed {
         freed.row(|row| row.id(ticket.uuid()));
         past.row(|row| {
@@ -555,6 +568,13 @@ async fn write(
     }
     for order in plan.changed.iter().filter_map(|id| orders.get(id)) {
         changed.row(|row| fill(row, order));
+        let pays_hold = order.money.state.pays_hold();
+        if pays_hold != plan.paid_holds.contains(&order.id) {
+            left_hold.row(|row| {
+                row.id(order.id.uuid());
+                if pays_hold { row.null() } else { row.number(1) }
+            });
+        }
     }
     for (id, well) in &plan.ended {
         ended.row(|row| {

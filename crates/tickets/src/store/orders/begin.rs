@@ -125,8 +125,7 @@ pub async fn before_claims(
 /// Which of the holds have an order at work.
 async fn in_order(tx: &mut Tx<'_>, new: &[&NewOrder]) -> Result<HashMap<HoldId, OrderId>, sql::Error> {
     const IN_ORDER: RowsSql = rows_sql!(
-        "SELECT hold_id, id FROM orders
-         WHERE hold_id " among(0) " AND state IN ('paying', 'authorised', 'booked', 'captured')"
+        "SELECT hold_id, id FROM orders WHERE hold_id " among(0) " AND left_hold IS NULL"
     );
     let mut json = Json::array(new.len(), 36);
     new.iter().for_each(|new| json.row(|row| row.id(new.hold.uuid())));
