@@ -300,20 +300,9 @@ impl Index {
                 break;
             }
         }
-        let known = |(far, record): (f64, Record)| {
-            let located = self.located(&record);
-            Near { driver: located.driver, place: located.place, distance_m: far.sqrt(), at: located.at }
-        };
+        let known =
+            |(far, record): (f64, Record)| Near { driver: record.id(), place: record.place, distance_m: far.sqrt() };
         near.into_iter().map(known).collect()
-    }
-
-    /// Calls `visit` with every driver on duty; each shard stands still while it is read.
-    pub fn each(&self, mut visit: impl FnMut(Located)) {
-        for shard in 0..SHARDS {
-            for cell in &self.read(shard).cells {
-                cell.drivers.iter().for_each(|record| visit(self.located(record)));
-            }
-        }
     }
 
     /// The drivers of one of [`PARTS`] parts.
