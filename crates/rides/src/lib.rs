@@ -13,6 +13,7 @@ pub mod domain;
 mod error;
 pub mod http;
 pub mod jobs;
+pub mod judge;
 pub mod locations;
 pub mod network;
 pub mod push;
