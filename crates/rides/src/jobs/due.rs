@@ -31,8 +31,7 @@ const SLACK: Duration = Duration::from_secs(5);
 /// None: what fails is tried again.
 pub async fn run(app: App, stop: CancellationToken) -> Result<(), String> {
     tokio::join!(
-        super::again(EVERY, super::never, &stop, "ending what is due", || end_due(&app)),
-        super::again(EVERY, super::never, &stop, "ending searches", || give_up(&app)),
+        super::again(EVERY, super::never, &stop, "ending what is due", || round(&app)),
         super::again(SWEEP_EVERY, super::never, &stop, "removing old estimates", || sweep(&app)),
     );
     Ok(())
