@@ -23,7 +23,7 @@ pub struct Config {
     /// The prepared road network, made by `tessera rides import`; `<data>/city.roads` where not set and there. Without any, and
     /// without `routes`, distances are straight lines times 1.4 at 28 km/h.
     pub network: Option<String>,
-    /// Another engine of routes: `osrm:http://host:5000` or `valhalla:http://host:8002`.
+    /// Another engine of routes: `osrm:http://host:5000` or `valhalla:http://host:8002`. Maps are drawn of `network` all the same.
     pub routes: Option<String>,
     /// Where `{"factor": 1.2}` is fetched from each minute: how much longer everything takes than the profile of the hour says.
     pub traffic: Option<String>,

@@ -13,6 +13,7 @@ pub mod domain;
 mod error;
 pub mod http;
 pub mod jobs;
+pub mod judge;
 pub mod locations;
 pub mod network;
 pub mod push;
@@ -104,10 +105,10 @@ pub async fn build(config: &config::Config, deps: &Deps, part: Part) -> Result<V
     };
     let client = tessera_service::client::build()
         .map_err(|error| Error::Setting { reason: format!("no HTTP client can be made: {error}") })?;
-    let (routes, road) = match part {
+    let Ways { routes, road, map } = match part {
         // It needs no roads, and a city of them takes memory.
-        Part::Locations => (Arc::new(Crow) as Arc<dyn Routes>, None),
-        _ => open_routes(config, deps, &client)?,
+        Part::Locations => Ways::none(),
+        _ => open_routes(config, deps, &client, part)?,
     };
     let refusals = Refusals::default();
     deps.metrics.register(|registry| refusals.register(registry));
@@ -127,7 +128,7 @@ pub async fn build(config: &config::Config, deps: &Deps, part: Part) -> Result<V
         value: "what it is".to_owned(),
         reason,
     })?;
-    let map = http::map_router(road.as_ref().map(|road| Arc::clone(road.network())));
+    let map = http::map_router(map);
     let loops = Loops::default();
     let mut components = components(&app, part, client, map, config.traffic.clone().zip(road), &loops);
     // Each process tells what it commits.
@@ -244,11 +245,22 @@ fn shared(config: &config::Config) -> Result<(), BuildError> {
     Ok(())
 }
 
-/// The engine of routes, and the same as what it is where the network is ours.
-type Engine = (Arc<dyn Routes>, Option<Arc<Road>>);
+/// What answers for ways, and what maps are drawn of.
+struct Ways {
+    routes: Arc<dyn Routes>,
+    /// The same as `routes`, where the network is ours.
+    road: Option<Arc<Road>>,
+    map: Option<Arc<Network>>,
+}
+
+impl Ways {
+    fn none() -> Self {
+        Self { routes: Arc::new(Crow), road: None, map: None }
+    }
+}
 
 /// Opens what the settings name.
-fn open_routes(config: &config::Config, deps: &Deps, client: &reqwest::Client) -> Result<Engine, BuildError> {
+fn open_routes(config: &config::Config, deps: &Deps, client: &reqwest::Client, part: Part) -> Result<Ways, BuildError> {
     let refused = |key: &'static str, value: &str, reason: String| BuildError::Setting {
         key,
         value: format!("`{value}`"),
@@ -262,21 +274,32 @@ fn open_routes(config: &config::Config, deps: &Deps, client: &reqwest::Client) -
             _ => None,
         };
         let remedy = "write the engine and its address, osrm:http://localhost:5000 or valhalla:http://localhost:8002";
-        let engine = engine.ok_or_else(|| refused(config::Config::ROUTES, routes, remedy.into()))?;
-        return Ok((engine, None));
+        let routes = engine.ok_or_else(|| refused(config::Config::ROUTES, routes, remedy.into()))?;
+        // The engine has no picture of its roads; who serves pages draws them by ours.
+        let map = if part == Part::Matcher { None } else { open_network(config, deps)? };
+        return Ok(Ways { routes, road: None, map });
     }
+    let Some(network) = open_network(config, deps)? else { return Ok(Ways::none()) };
+    let timezone = config.timezone.parse().map_err(|_| {
+        refused(config::Config::TIMEZONE, &config.timezone, "write a name such as Europe/Lisbon".into())
+    })?;
+    let profile = domain::traffic::Profile::default();
+    let road = Arc::new(Road::new(Arc::clone(&network), profile, timezone, Arc::clone(&deps.clock)));
+    Ok(Ways { routes: Arc::clone(&road) as Arc<dyn Routes>, road: Some(road), map: Some(network) })
+}
+
+/// The network that is named, or the one in the data folder, if any.
+fn open_network(config: &config::Config, deps: &Deps) -> Result<Option<Arc<Network>>, BuildError> {
     let city = deps.data_dir.join(CITY);
     let path = match &config.network {
         Some(path) => PathBuf::from(path),
         None if city.exists() => city,
-        None => return Ok((Arc::new(Crow), None)),
+        None => return Ok(None),
     };
-    let timezone = config.timezone.parse().map_err(|_| {
-        refused(config::Config::TIMEZONE, &config.timezone, "write a name such as Europe/Lisbon".into())
+    let network = Network::load(&path).map_err(|error| BuildError::Setting {
+        key: config::Config::NETWORK,
+        value: format!("`{}`", path.display()),
+        reason: error.to_string(),
     })?;
-    let network = Network::load(&path)
-        .map_err(|error| refused(config::Config::NETWORK, &path.display().to_string(), error.to_string()))?;
-    let profile = domain::traffic::Profile::default();
-    let road = Arc::new(Road::new(Arc::new(network), profile, timezone, Arc::clone(&deps.clock)));
-    Ok((Arc::clone(&road) as Arc<dyn Routes>, Some(road)))
+    Ok(Some(Arc::new(network)))
 }

@@ -14,8 +14,8 @@ use std::sync::Arc;
 
 use rustls::ServerConfig;
 
-pub use files::{Stamps, files};
 pub use caching::{Caching, Outcome};
+pub use files::{Stamps, files};
 pub use hosts::{Hosts, bare_host};
 pub use route::{Access, Action, Edits, Facts, Mismatch, Route};
 

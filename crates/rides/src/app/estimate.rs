@@ -77,6 +77,7 @@ impl App {
             offers: 0,
             requested_at: None,
             searching_since: None,
+            nobody_yet_at: None,
             accepted_at: None,
             arrived_at: None,
             wrong_codes: 0,

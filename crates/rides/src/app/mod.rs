@@ -13,8 +13,7 @@ use std::time::Duration;
 
 use axum::extract::FromRef;
 use futures::FutureExt;
-use sha2::{Digest, Sha256};
-use tessera_kernel::{Clock, Ids, Timestamp, Uuid};
+use tessera_kernel::{Clock, Ids, Timestamp};
 use tessera_service::Keys;
 use tessera_store::claims::Claims;
 
@@ -27,11 +26,14 @@ use crate::routes::Routes;
 use crate::store::{Change, Store};
 use told::Told;
 
+pub use crate::domain::ids::driver_of;
 pub use drivers::{Shift, Update};
 pub use estimate::Wish;
 pub use hub::Hub;
 pub use rides::{Asker, StatusChange};
 
+/// How long an area is known in which nobody is any more, so that who follows the changes hears of it.
+const EMPTY_KEPT: Duration = Duration::from_secs(3_600);
 /// How long a step that is done waits for the positions to know who is busy.
 const DUTY_DEADLINE: Duration = Duration::from_millis(250);
 
@@ -40,12 +42,27 @@ const DUTY_DEADLINE: Duration = Duration::from_millis(250);
 pub struct Demand {
     /// The smoothed multiple, hundredths.
     pub multiple: f64,
+    /// The same as it is shown and charged.
+    pub surge: Surge,
     /// Rides that wait.
     pub waiting: u32,
     /// Free drivers.
     pub free: u32,
     /// When it was counted.
     pub at: Timestamp,
+    /// When the numbers that are shown changed last.
+    pub changed_at: Timestamp,
+}
+
+impl Demand {
+    fn new(now: Timestamp) -> Self {
+        Self { multiple: 100.0, surge: Surge::NONE, waiting: 0, free: 0, at: now, changed_at: now }
+    }
+
+    /// Whether somebody waits or is free there, or did a moment ago.
+    pub fn is_busy(&self) -> bool {
+        self.waiting > 0 || self.free > 0 || self.surge > Surge::NONE
+    }
 }
 
 /// The parts of an [`App`].
@@ -86,7 +103,8 @@ pub struct Inner {
     pub(crate) config: Config,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ids: Arc<dyn Ids>,
-    pub(crate) refusals: Refusals,
+    /// Counts positions that changed nothing.
+    pub refusals: Refusals,
     pub(crate) hub: Hub,
     /// Wakes the matcher.
     pub(crate) wake: tokio::sync::Notify,
@@ -196,15 +214,11 @@ impl App {
 
     /// The multiple of the price in an area now.
     pub fn surge(&self, area: u64) -> Surge {
-        self.demand_of(area).map_or(Surge::NONE, |demand| self.config.surge.shown(demand.multiple))
+        let demand = self.demand.lock().unwrap_or_else(PoisonError::into_inner);
+        demand.get(&area).map_or(Surge::NONE, |demand| demand.surge)
     }
 
-    /// What was counted last in an area.
-    pub fn demand_of(&self, area: u64) -> Option<Demand> {
-        self.demand.lock().unwrap_or_else(PoisonError::into_inner).get(&area).copied()
-    }
-
-    /// Every area with demand or drivers.
+    /// Every area with demand or drivers, and for an hour those that had.
     pub fn demands(&self) -> Vec<(u64, Demand)> {
         let demand = self.demand.lock().unwrap_or_else(PoisonError::into_inner);
         let mut all: Vec<_> = demand.iter().map(|(area, demand)| (*area, *demand)).collect();
@@ -217,24 +231,20 @@ impl App {
         let (now, rules) = (self.clock.now(), &self.config.surge);
         let mut demand = self.demand.lock().unwrap_or_else(PoisonError::into_inner);
         for area in counted.keys() {
-            demand.entry(*area).or_insert(Demand { multiple: 100.0, waiting: 0, free: 0, at: now });
+            demand.entry(*area).or_insert_with(|| Demand::new(now));
         }
         for (area, demand) in demand.iter_mut() {
             let (waiting, free) = counted.get(area).copied().unwrap_or_default();
             let passed = u64::try_from(now.micros() - demand.at.micros()).unwrap_or(0);
             let target = rules.target(waiting, free);
             let multiple = rules.smooth(demand.multiple, target, Duration::from_micros(passed));
-            *demand = Demand { multiple, waiting, free, at: now };
+            let surge = rules.shown(multiple);
+            let same = (demand.waiting, demand.free, demand.surge) == (waiting, free, surge);
+            let changed_at = if same { demand.changed_at } else { now };
+            *demand = Demand { multiple, surge, waiting, free, at: now, changed_at };
         }
-        // An area that has calmed down and is empty is forgotten.
-        demand.retain(|area, demand| counted.contains_key(area) || demand.multiple > 100.5);
+        // An area that has calmed down and is empty is forgotten in the end.
+        let is_news = |demand: &Demand| now.since(demand.changed_at) < EMPTY_KEPT;
+        demand.retain(|area, demand| counted.contains_key(area) || demand.multiple > 100.5 || is_news(demand));
     }
-}
-
-/// The driver whose token names this subject.
-pub fn driver_of(subject: &str) -> DriverId {
-    let digest = Sha256::new().chain_update("tessera-driver:").chain_update(subject).finalize();
-    let mut id = [0; 16];
-    id.copy_from_slice(&digest[..16]);
-    DriverId::from(Uuid::from_bytes(id))
 }

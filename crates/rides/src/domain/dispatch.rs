@@ -8,6 +8,10 @@ use serde::{Deserialize, Serialize};
 use super::assign::{self, Edge};
 use super::ids::DriverId;
 
+/// Rides among which `balanced` chooses at once, so that an answer never takes long: about a second where all of them want the same
+/// few drivers.
+pub const AT_ONCE: usize = 1_000;
+
 /// Who chooses, where several rides want the same drivers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -33,7 +37,7 @@ pub struct Matching {
     pub offer_s: u32,
     /// After how long the rider is told that nobody was found.
     pub search_s: u32,
-    /// Whether a ride keeps its place in the line then, instead of ending as `no_driver`.
+    /// Whether a ride keeps its place in the line then and the search goes on, instead of ending as `no_driver`.
     pub keep_place: bool,
     /// How far is looked at first.
     pub radius_m: u32,
@@ -85,7 +89,8 @@ impl Matching {
 
     /// Which of its candidates each ride has, by their place in its list; the longest waiting ride comes first. No driver is given
     /// twice. The answer of `balanced` serves as many rides as can be; of a line of rides for one driver it serves the one that
-    /// waited longest, once the waiting is worth more than the difference of ways.
+    /// waited longest, once the waiting is worth more than the difference of ways. Of more than [`AT_ONCE`] rides those that come
+    /// first choose before the others.
     pub fn choose(&self, wishes: &[Wish<'_>]) -> Vec<Option<usize>> {
         // Numbers by id, so that a tie has one answer.
         let mut drivers: Vec<DriverId> = wishes.iter().flat_map(|wish| wish.candidates).map(|one| one.driver).collect();
@@ -103,7 +108,7 @@ impl Matching {
         let rows: Vec<Vec<Edge>> = wishes.iter().map(row).collect();
         let chosen = match self.policy {
             Policy::Fifo => assign::in_order(&rows),
-            Policy::Balanced => assign::min_cost(&rows),
+            Policy::Balanced => assign::min_cost_in_slices(&rows, AT_ONCE),
         };
         let place =
             |(row, column): (&Vec<Edge>, Option<usize>)| row.iter().position(|edge| Some(edge.column) == column);

@@ -5,7 +5,8 @@
 //!     │                 │   ↑─deny, lapse─┘ │               │                │
 //!     └─expire→ expired ├─give up→ no_driver ├──────────────┴────────────────┴─cancel→ cancelled
 //!                       └─cancel→ cancelled  └ a driver who cancels gives the ride back: accepted, arrived → requested;
-//!                                                  a rider who does not come: arrived → cancelled
+//!                                                  a rider who does not come: arrived → cancelled;
+//!                                                  nobody is found and the rider waits on: requested → requested
 //! ```
 
 use std::time::Duration;
@@ -81,6 +82,11 @@ impl State {
     /// Whether nothing can follow.
     pub const fn is_final(self) -> bool {
         matches!(self, Self::Completed | Self::Cancelled | Self::Expired | Self::NoDriver)
+    }
+
+    /// Whether it was requested, and has come to no end but the destination.
+    const fn was_booked(self) -> bool {
+        matches!(self, Self::Requested | Self::Offered | Self::Completed) || self.has_driver()
     }
 
     /// Whether one who does not drive may end it.
@@ -209,6 +215,9 @@ pub struct Ride {
     pub requested_at: Option<Timestamp>,
     /// When the search for a driver began, again after one gave the ride back.
     pub searching_since: Option<Timestamp>,
+    /// When the rider was told that nobody was found in time, and that the search goes on.
+    #[serde(default)]
+    pub nobody_yet_at: Option<Timestamp>,
     /// When a driver accepted.
     pub accepted_at: Option<Timestamp>,
     /// When the driver was at the pickup.
@@ -281,8 +290,10 @@ pub enum Command {
     NoShow(DriverId),
     /// The price holds no longer.
     Expire,
-    /// Nobody was found in this time.
+    /// Nobody was found in this time: the search is over.
     GiveUp(Duration),
+    /// Nobody was found in this time: the rider is told, and keeps the place in the line.
+    WaitOn(Duration),
 }
 
 impl Command {
@@ -301,6 +312,7 @@ impl Command {
             Self::Cancel { .. } | Self::NoShow(_) => "cancelled",
             Self::Expire => "expired",
             Self::GiveUp(_) => "no_driver",
+            Self::WaitOn(_) => "nobody_yet",
         }
     }
 }
@@ -341,7 +353,7 @@ impl Ride {
                 next.searching_since = Some(now);
             }
             (Command::Request, State::Expired) => return Err(Refused::Expired),
-            (Command::Request, State::Requested | State::Offered | State::Accepted) => return Err(Refused::Already),
+            (Command::Request, state) if state.was_booked() => return Err(Refused::Already),
             (Command::Offer(new), State::Requested) => {
                 next.state = State::Offered;
                 next.offers += 1;
@@ -447,12 +459,16 @@ impl Ride {
                 return Err(if same { Refused::Already } else { Refused::State });
             }
             (Command::Expire, State::Estimated) if now >= self.estimate.expires_at => next.state = State::Expired,
-            (Command::GiveUp(after), State::Requested) => {
+            (Command::GiveUp(after) | Command::WaitOn(after), State::Requested) => {
                 let searched = self.searching_since.map_or(0, |since| now.since(since).as_secs());
                 if searched < after.as_secs() {
                     return Err(Refused::TooEarly);
                 }
-                next.state = State::NoDriver;
+                match command {
+                    Command::WaitOn(_) if self.knows_of_nobody() => return Err(Refused::Already),
+                    Command::WaitOn(_) => next.nobody_yet_at = Some(now),
+                    _ => next.state = State::NoDriver,
+                }
             }
             _ => return Err(Refused::State),
         }
@@ -471,6 +487,11 @@ impl Ride {
             state if state.has_driver() => self.driver,
             _ => None,
         }
+    }
+
+    /// Whether the rider was told in this search that nobody was found yet.
+    pub fn knows_of_nobody(&self) -> bool {
+        self.nobody_yet_at.zip(self.searching_since).is_some_and(|(told, since)| told >= since)
     }
 
     /// The same, made at `now`: the estimate holds as long from then on.

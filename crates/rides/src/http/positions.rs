@@ -17,7 +17,7 @@ use utoipa::ToSchema;
 use crate::Error;
 use crate::app::{App, driver_of};
 use crate::domain::ids::DriverId;
-use crate::locations::Report;
+use crate::locations::{Refusal, Report};
 
 /// The version of the compact form.
 const VERSION: u8 = 1;
@@ -88,18 +88,25 @@ pub(super) async fn update(
     identity.require(&["driver", "edge"])?;
     let binary = headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes() == b"application/octet-stream");
     let own = driver_of(&identity.subject);
-    let reports = read(&body, binary, own, app.clock.now())?;
+    let reports = read(&app, &body, binary, own)?;
     Ok(Json(take(&app, &reports, own, identity.is("edge")).await?))
 }
 
 /// What a body says: in the compact form, or as JSON.
-pub(super) fn read(body: &[u8], binary: bool, own: DriverId, now: Timestamp) -> Result<Vec<Report>, Error> {
-    if binary { compact(body) } else { json(body, own, now) }
+pub(super) fn read(app: &App, body: &[u8], binary: bool, own: DriverId) -> Result<Vec<Report>, Error> {
+    let read = if binary { compact(body) } else { json(body, own, app.clock.now()) };
+    read.map_err(|Unread { reason, is_outside }| {
+        if is_outside {
+            app.refusals.count(Refusal::Outside);
+        }
+        Error::BadRequest { reason }
+    })
 }
 
 /// Takes reports: a driver's own, or anybody's from an edge.
 pub(super) async fn take(app: &App, reports: &[Report], own: DriverId, is_edge: bool) -> Result<UpdatedBody, Error> {
     if !is_edge && let Some(other) = reports.iter().find(|report| report.driver != own) {
+        app.refusals.count(Refusal::Foreign);
         return Err(Error::Forbidden { what: format!("the position of driver `{}`", other.driver) });
     }
     let updates = app.locate(reports).await?;
@@ -111,11 +118,23 @@ pub(super) async fn take(app: &App, reports: &[Report], own: DriverId, is_edge: 
     Ok(UpdatedBody { next_update_ms, updates: updates.collect() })
 }
 
-fn bad(reason: String) -> Error {
-    Error::BadRequest { reason }
+/// Why a body was not read.
+#[derive(Debug)]
+struct Unread {
+    reason: String,
+    /// Whether a position in it is not on the earth.
+    is_outside: bool,
 }
 
-fn json(body: &[u8], own: DriverId, now: Timestamp) -> Result<Vec<Report>, Error> {
+fn bad(reason: String) -> Unread {
+    Unread { reason, is_outside: false }
+}
+
+fn outside(number: usize, reason: &str) -> Unread {
+    Unread { reason: format!("position {number}: {reason}"), is_outside: true }
+}
+
+fn json(body: &[u8], own: DriverId, now: Timestamp) -> Result<Vec<Report>, Unread> {
     let read = serde_json::from_slice(body).map_err(|error| {
         bad(format!(
             "the body is no position and no list of them: {error}; send {{\"lat\", \"lng\", \"heading\", \"at\"}}"
@@ -127,8 +146,7 @@ fn json(body: &[u8], own: DriverId, now: Timestamp) -> Result<Vec<Report>, Error
     };
     few(positions.len())?;
     let report = |(number, position): (usize, PositionBody)| {
-        let place = Place::from_degrees(position.lat, position.lng)
-            .map_err(|reason| bad(format!("position {number}: {reason}")))?;
+        let place = Place::from_degrees(position.lat, position.lng).map_err(|reason| outside(number, &reason))?;
         if let Some(heading) = position.heading.filter(|heading| *heading > 360) {
             return Err(bad(format!("position {number}: heading {heading} is not 0 to 360 degrees")));
         }
@@ -142,7 +160,7 @@ fn json(body: &[u8], own: DriverId, now: Timestamp) -> Result<Vec<Report>, Error
     positions.into_iter().enumerate().map(report).collect()
 }
 
-fn few(count: usize) -> Result<(), Error> {
+fn few(count: usize) -> Result<(), Unread> {
     match count {
         0 => Err(bad("there is no position in the body".into())),
         count if count > MOST => Err(bad(format!("{count} positions are too many; send up to {MOST} in a request"))),
@@ -150,7 +168,7 @@ fn few(count: usize) -> Result<(), Error> {
     }
 }
 
-fn compact(body: &[u8]) -> Result<Vec<Report>, Error> {
+fn compact(body: &[u8]) -> Result<Vec<Report>, Unread> {
     let Some((version, rest)) = body.split_first() else { return Err(bad("the body is empty".into())) };
     if *version != VERSION {
         return Err(bad(format!(
@@ -169,7 +187,7 @@ fn compact(body: &[u8]) -> Result<Vec<Report>, Error> {
         let (heading, rest) = split::<2>(rest);
         let (at, _) = split::<8>(rest);
         let place = Place::from_e7(i32::from_le_bytes(lat), i32::from_le_bytes(lng))
-            .map_err(|reason| bad(format!("position {number}: {reason}")))?;
+            .map_err(|reason| outside(number, &reason))?;
         let heading = u16::from_le_bytes(heading);
         if heading > 360 && heading != u16::MAX {
             return Err(bad(format!("position {number}: heading {heading} is not 0 to 360 degrees")));
@@ -199,6 +217,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::domain::interval::Intervals;
+    use crate::locations::{Duty, Entry, Index};
 
     const NOON: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
 
@@ -233,27 +253,126 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_named() {
-        let said = |body: &str| json(body.as_bytes(), own(), NOON).unwrap_err().to_string();
+        let said = |body: &str| json(body.as_bytes(), own(), NOON).unwrap_err().reason;
         assert!(said(r#"{"lat":91,"lng":0}"#).contains("latitude 91"));
         assert!(said(r#"{"lat":1,"lng":0,"heading":400}"#).contains("heading 400"));
         assert!(said("[]").contains("no position"));
         assert!(said("{").contains("lat"));
-        let said = |body: &[u8]| compact(body).unwrap_err().to_string();
+        let said = |body: &[u8]| compact(body).unwrap_err().reason;
         assert!(said(&[2]).contains("version 2"));
         assert!(said(&[1, 0, 0]).contains("2 bytes"));
         assert!(said(&[1]).contains("no position"));
     }
 
+    /// Whether what is taken is as the rest relies on: not too many, on the earth, headed somewhere; and a position takes each, where
+    /// it is of the present.
+    fn is_valid(taken: &[Report]) -> bool {
+        let index = Index::new(Intervals::default(), NOON);
+        let sound = |report: &Report| {
+            index.enter(&Entry { driver: report.driver, place: report.place, duty: Duty::Free, at: NOON }, false);
+            let present = (NOON.micros() - 60_000_000..=NOON.micros() + 30_000_000).contains(&report.at.micros());
+            report.place.lat().abs() <= 90.0
+                && report.place.lng().abs() <= 180.0
+                && report.heading.is_none_or(|heading| heading <= 360)
+                && (present || index.report(report, NOON).is_err())
+        };
+        (1..=MOST).contains(&taken.len()) && taken.iter().all(sound)
+    }
+
+    fn reports() -> impl Strategy<Value = Vec<Report>> {
+        let report = (any::<[u8; 16]>(), -900_000_000..=900_000_000_i32, -1_800_000_000..=1_800_000_000_i32);
+        let noon = NOON.micros() / 1_000;
+        let millis = prop_oneof![0..4_000_000_000_000_i64, noon - 70_000..noon + 40_000];
+        let report = (report, proptest::option::of(0..=360_u16), millis);
+        let report = report.prop_map(|((id, lat, lng), heading, millis)| Report {
+            driver: Uuid::from_bytes(id).into(),
+            place: Place::from_e7(lat, lng).unwrap(),
+            heading,
+            at: Timestamp::from_micros(millis * 1_000),
+        });
+        proptest::collection::vec(report, 1..6)
+    }
+
+    /// The JSON of reports, all in their long form.
+    fn said(reports: &[Report]) -> String {
+        let one = |report: &Report| {
+            let (lat, lng) = (report.place.lat(), report.place.lng());
+            serde_json::json!({
+                "driver_id": report.driver, "lat": lat, "lng": lng, "heading": report.heading, "at": report.at
+            })
+        };
+        serde_json::Value::from(reports.iter().map(one).collect::<Vec<_>>()).to_string()
+    }
+
+    /// A change of a body: bytes set, taken out, put in or doubled.
+    #[derive(Clone, Debug)]
+    enum Change {
+        Set(u8),
+        Flip(u8),
+        Insert(u8),
+        Remove(usize),
+        Double(usize),
+        Cut,
+    }
+
+    fn changes() -> impl Strategy<Value = Vec<(f64, Change)>> {
+        // What has a meaning in JSON is likelier than other bytes.
+        let byte = prop_oneof![any::<u8>(), proptest::sample::select(br#"0123456789-+.eE"{}[],:nulltrue"#.to_vec())];
+        let change = prop_oneof![
+            4 => byte.clone().prop_map(Change::Set),
+            3 => (0..8_u8).prop_map(|bit| Change::Flip(1 << bit)),
+            2 => byte.prop_map(Change::Insert),
+            2 => (1..40_usize).prop_map(Change::Remove),
+            1 => (1..80_usize).prop_map(Change::Double),
+            1 => Just(Change::Cut),
+        ];
+        proptest::collection::vec((0.0..1.0, change), 0..4)
+    }
+
+    fn changed(mut body: Vec<u8>, changes: &[(f64, Change)]) -> Vec<u8> {
+        for (share, change) in changes {
+            let at = (share * body.len() as f64) as usize;
+            match change {
+                Change::Set(byte) => body[at..].iter_mut().take(1).for_each(|known| *known = *byte),
+                Change::Flip(bit) => body[at..].iter_mut().take(1).for_each(|known| *known ^= bit),
+                Change::Insert(byte) => body.insert(at, *byte),
+                Change::Remove(count) => drop(body.drain(at..(at + count).min(body.len()))),
+                Change::Double(count) => {
+                    let again = body[at..(at + count).min(body.len())].to_vec();
+                    drop(body.splice(at..at, again));
+                }
+                Change::Cut => body.truncate(at),
+            }
+        }
+        body
+    }
+
     proptest! {
-        /// Whatever comes, it is read or refused.
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        /// Whatever becomes of a body on its way: what is taken is sound, and without a change it is what was sent.
         #[test]
-        fn no_body_breaks_it(body in proptest::collection::vec(any::<u8>(), 0..200), version in any::<bool>()) {
-            let mut body = body;
+        fn no_body_breaks_it(reports in reports(), changes in changes()) {
+            let compact_body = changed(written(&reports), &changes);
+            let json_body = changed(said(&reports).into_bytes(), &changes);
+            for taken in [compact(&compact_body), json(&json_body, own(), NOON)] {
+                match taken {
+                    Ok(taken) if changes.is_empty() => prop_assert_eq!(taken, reports.clone()),
+                    Ok(taken) => prop_assert!(is_valid(&taken), "{:?}", taken),
+                    Err(unread) => prop_assert!(!changes.is_empty() && !unread.reason.is_empty(), "{:?}", unread),
+                }
+            }
+        }
+
+        /// Bytes of no meaning at all are read or refused, too.
+        #[test]
+        fn no_bytes_break_it(mut body in proptest::collection::vec(any::<u8>(), 0..200), version in any::<bool>()) {
             if let (true, Some(first)) = (version, body.first_mut()) {
                 *first = VERSION;
             }
-            let _ = compact(&body);
-            let _ = json(&body, own(), NOON);
+            for taken in [compact(&body), json(&body, own(), NOON)].into_iter().flatten() {
+                prop_assert!(is_valid(&taken), "{:?}", taken);
+            }
         }
     }
 }

@@ -12,8 +12,8 @@ use utoipa::ToSchema;
 
 use crate::Error;
 use crate::app::{App, driver_of};
-use crate::domain::ids::RideId;
-use crate::push::{Device, Service, WebKeys, rider_of, uuid_of};
+use crate::domain::ids::{RideId, uuid_of};
+use crate::push::{Device, Service, WebKeys, rider_of};
 use crate::store::Attempt;
 
 /// The longest token or endpoint.

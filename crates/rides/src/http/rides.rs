@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use super::wire::{EstimateBody, EstimateQuery, EstimateRequest, OfferBody, RideBody};
 use crate::Error;
-use crate::app::{App, Asker, StatusChange, Wish, driver_of};
+use crate::app::{App, Asker, Demand, StatusChange, Wish, driver_of};
 use crate::domain::area::corners;
 use crate::domain::ids::{OfferId, RideId};
 use crate::domain::ride::{Ride, State as RideState};
@@ -207,8 +207,8 @@ pub(super) struct CancelBody {
     no_show: bool,
 }
 
-/// Ends a ride before the rider is in the car. Riders pay a fee from some time after the acceptance on; a driver gives the ride
-/// back to the line.
+/// Ends a ride. Riders may until they are in the car, and pay a fee from some time after the acceptance on. A driver gives the ride
+/// back to the line until then, or says that the rider does not come (`no_show`). An operator may at any time.
 #[utoipa::path(
     post,
     path = "/ride/cancel",
@@ -265,7 +265,7 @@ pub(super) struct CancelFeeBody {
 pub(super) struct EventBody {
     version: u32,
     /// `estimated`, `requested`, `offered`, `denied`, `lapsed`, `accepted`, `arrived`, `wrong_code`, `picked_up_rider`, `completed`,
-    /// `cancelled`, `expired` or `no_driver`. One of `cancelled` after which the state is `requested` is a driver who gave up.
+    /// `cancelled`, `expired`, `no_driver`, or `nobody_yet` where the search goes on. One of `cancelled` after which the state is `requested` is a driver who gave up.
     kind: String,
     #[schema(value_type = String, format = DateTime)]
     at: Timestamp,
@@ -358,10 +358,10 @@ pub(super) async fn list(
         after: page.after()?,
         limit: page.limit() as u32 + 1,
     };
-    let rides = app.store.rides(of, part).await?;
-    let bodies: Vec<_> = rides.iter().map(|ride| (ride.updated_at, ride.id, RideBody::new(ride, &asker))).collect();
-    let List { items, next_cursor } = List::new(bodies, page.limit(), |(at, id, _)| (*at, *id));
-    Ok(Json(List { items: items.into_iter().map(|(_, _, body)| body).collect(), next_cursor }))
+    let rows = app.store.rides(of, part).await?;
+    let List { items, next_cursor } = List::new(rows, page.limit(), |row| (row.updated_at, row.id));
+    let items = items.iter().filter_map(|row| Some(RideBody::new(row.ride.as_ref()?, &asker))).collect();
+    Ok(Json(List { items, next_cursor }))
 }
 
 /// An area.
@@ -378,18 +378,36 @@ pub(super) struct AreaBody {
     free: u32,
     /// The multiple of the price.
     surge: f64,
+    /// When one of these numbers changed last.
+    #[schema(value_type = String, format = DateTime)]
+    updated_at: Timestamp,
 }
 
-/// Areas with drivers or demand.
-#[utoipa::path(get, path = "/areas", responses((status = 200, body = Vec<AreaBody>)))]
-pub(super) async fn areas(State(app): State<App>, identity: Identity) -> Result<Json<Vec<AreaBody>>, Problem> {
+/// Areas with drivers or demand; with `updated_since` those that changed then or later, and so the ones that have neither any more,
+/// for an hour.
+#[utoipa::path(
+    get,
+    path = "/areas",
+    params(("updated_since" = Option<String>, Query)),
+    responses((status = 200, body = Vec<AreaBody>))
+)]
+pub(super) async fn areas(
+    State(app): State<App>,
+    identity: Identity,
+    Query(since): Query<Since>,
+) -> Result<Json<Vec<AreaBody>>, Problem> {
     identity.require(&["operator", "driver"])?;
-    let body = |(area, demand): (u64, crate::app::Demand)| AreaBody {
+    let is_wanted = |(_, demand): &(u64, Demand)| match since.updated_since {
+        Some(since) => demand.changed_at >= since,
+        None => demand.is_busy(),
+    };
+    let body = |(area, demand): (u64, Demand)| AreaBody {
         id: format!("{area:x}"),
         corners: corners(area),
         waiting: demand.waiting,
         free: demand.free,
-        surge: f64::from(app.surge(area).0) / 100.0,
+        surge: f64::from(demand.surge.0) / 100.0,
+        updated_at: demand.changed_at,
     };
-    Ok(Json(app.demands().into_iter().map(body).collect()))
+    Ok(Json(app.demands().into_iter().filter(is_wanted).map(body).collect()))
 }

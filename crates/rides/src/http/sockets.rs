@@ -5,11 +5,15 @@
 
 use std::time::Duration;
 
+use axum::extract::FromRequestParts;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
 use axum::response::Response;
 use bytes::Bytes;
+use http::HeaderMap;
+use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
+use http::request::Parts;
 use serde_json::json;
-use tessera_service::{Identity, ProductError};
+use tessera_service::{Identity, Problem, ProductError};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +32,36 @@ const TAKE: Duration = Duration::from_secs(10);
 /// The largest message from a client: some hundred positions.
 const MAX_MESSAGE_BYTES: usize = 64 * 1_024;
 
+/// What a browser asks for beside its token, and is given.
+const PROTOCOL: &str = "tessera";
+/// Before the token, where it comes as a protocol.
+const TOKEN: &str = "bearer.";
+
+/// Who asks for a stream. A browser cannot set a header of a WebSocket, so that its token may come as one of the protocols that it
+/// asks for; elsewhere they say nothing.
+pub(super) struct Watcher(pub(super) Identity);
+
+impl FromRequestParts<App> for Watcher {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        match token_of(&parts.headers) {
+            Some(token) => Ok(Self(app.keys().authenticate(token).await?)),
+            None => Identity::from_request_parts(parts, app).await.map(Self),
+        }
+    }
+}
+
+/// The token among the protocols of an upgrade that has no other.
+fn token_of(headers: &HeaderMap) -> Option<&str> {
+    let upgrades = headers.get(UPGRADE).is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    if !upgrades || headers.contains_key(AUTHORIZATION) {
+        return None;
+    }
+    let asked = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
+    asked.flat_map(|protocols| protocols.split(',')).find_map(|protocol| protocol.trim().strip_prefix(TOKEN))
+}
+
 /// Who sits at the other end.
 pub(super) struct Guest {
     app: App,
@@ -45,7 +79,7 @@ impl Guest {
         let taken = async {
             self.identity.require(&["driver", "edge"]).map_err(|error| (error.code(), error.to_string()))?;
             let told = |error: Error| (ProductError::code(&error), public(&error));
-            let reports = positions::read(body, binary, self.own, self.app.clock.now()).map_err(told)?;
+            let reports = positions::read(&self.app, body, binary, self.own).map_err(told)?;
             positions::take(&self.app, &reports, self.own, self.identity.is("edge")).await.map_err(told)
         };
         match taken.await {
@@ -73,7 +107,7 @@ fn public(error: &Error) -> String {
 
 /// Accepts the upgrade.
 pub(super) fn answer(upgrade: WebSocketUpgrade, watch: Watch, guest: Guest, stop: CancellationToken) -> Response {
-    upgrade.max_message_size(MAX_MESSAGE_BYTES).on_upgrade(move |mut socket| async move {
+    upgrade.protocols([PROTOCOL]).max_message_size(MAX_MESSAGE_BYTES).on_upgrade(move |mut socket| async move {
         let talk = async {
             let talk = timeout(guest.signed_in_for(), talk(&mut socket, watch, &guest));
             talk.await.unwrap_or(Ended::SignedOut)

@@ -15,16 +15,16 @@ use bytes::Bytes;
 use futures::{StreamExt, stream};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use serde_json::{Value, json};
+use tessera_service::Problem;
 use tessera_service::http::Path;
 use tessera_service::http::edge::Draining;
-use tessera_service::{Identity, Problem};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Interval, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 
 use super::rides::{asker, askers};
-use super::sockets::{self, Guest};
+use super::sockets::{self, Guest, Watcher};
 use super::wire::RideBody;
 use crate::Error;
 use crate::app::{App, Asker, driver_of};
@@ -115,6 +115,8 @@ fn answer(watch: Watch, guest: Guest, upgrade: Upgrade, draining: Option<Extensi
 
 /// A ride from now on: `ride` with each change, `position` of its driver every two seconds, with the seconds to the next stop. Where
 /// an upgrade is asked for, a WebSocket with `{"event", "data"}` in text frames, which is closed when the ride is over.
+///
+/// A browser, which sends no `authorization` with a WebSocket, asks for the protocols `tessera` and `bearer.` followed by its token.
 #[utoipa::path(
     get,
     path = "/rides/{id}/stream",
@@ -123,7 +125,7 @@ fn answer(watch: Watch, guest: Guest, upgrade: Upgrade, draining: Option<Extensi
 )]
 pub(super) async fn ride(
     State(app): State<App>,
-    identity: Identity,
+    Watcher(identity): Watcher,
     Path(id): Path<RideId>,
     draining: Option<Extension<Draining>>,
     upgrade: Upgrade,
@@ -145,6 +147,8 @@ pub(super) async fn ride(
 ///
 /// Over a WebSocket, here or of a ride, a driver sends positions too, in text frames as JSON or in binary ones in the compact form; each
 /// frame is answered by `updated`, with the same as `POST /drivers/location/update`, or by `refused`, with `code` and `detail`.
+///
+/// A browser, which sends no `authorization` with a WebSocket, asks for the protocols `tessera` and `bearer.` followed by its token.
 #[utoipa::path(
     get,
     path = "/drivers/{id}/stream",
@@ -153,7 +157,7 @@ pub(super) async fn ride(
 )]
 pub(super) async fn driver(
     State(app): State<App>,
-    identity: Identity,
+    Watcher(identity): Watcher,
     Path(id): Path<String>,
     draining: Option<Extension<Draining>>,
     upgrade: Upgrade,

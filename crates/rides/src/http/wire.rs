@@ -154,6 +154,10 @@ pub(super) struct RideBody {
     offer: Option<OfferBody>,
     #[schema(value_type = Option<String>, format = DateTime)]
     requested_at: Option<Timestamp>,
+    /// When nobody had been found in time and the search went on; where the server lets rides keep their places.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    nobody_yet_at: Option<Timestamp>,
     #[schema(value_type = Option<String>, format = DateTime)]
     accepted_at: Option<Timestamp>,
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -198,6 +202,7 @@ impl RideBody {
             driver: ride.driver,
             offer,
             requested_at: ride.requested_at,
+            nobody_yet_at: ride.nobody_yet_at,
             accepted_at: ride.accepted_at,
             arrived_at: ride.arrived_at,
             picked_up_at: ride.picked_up_at,

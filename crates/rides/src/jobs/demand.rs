@@ -1,4 +1,5 @@
-//! Counts who waits and who is free in each area, which the prices follow.
+//! Who waits and who is free in each area, which the prices follow. Where several processes share the positions, one of them counts
+//! for all.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -7,9 +8,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Error;
 use crate::app::App;
+use crate::locations::FREE_COUNTED;
 
 /// How often.
-const EVERY: Duration = Duration::from_secs(5);
+const EVERY: Duration = FREE_COUNTED;
 
 /// Counts until it is told to stop.
 ///
@@ -29,7 +31,9 @@ pub async fn count(app: &App) -> Result<(), Error> {
     for line in app.store.lines().await? {
         counted.entry(line.area).or_default().0 = line.rides;
     }
-    for (area, free) in app.locations.free_by_area(app.clock.now()).await? {
+    // Where another counts for the first time, the prices stay as they are until the next look.
+    let Some(free) = app.locations.free_lately(app.clock.now()).await? else { return Ok(()) };
+    for (area, free) in free {
         counted.entry(area).or_default().1 = free;
     }
     app.count_demand(&counted);

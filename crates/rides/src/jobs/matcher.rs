@@ -17,26 +17,29 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Error;
 use crate::app::App;
-use crate::domain::dispatch::{Candidate, Policy, Wish};
+use crate::domain::dispatch::{Candidate, Matching, Policy, Wish};
 use crate::domain::ids::{DriverId, OfferId, RideId};
 use crate::domain::ride::{Command, NewOffer, Ride};
 use crate::routes::{Crow, Routes};
-use crate::store::{Driver, Step, Stepped, Waiting};
+use crate::store::{Behind, Driver, Step, Stepped, Waiting};
 
 /// How often it looks where nothing wakes it.
-const EVERY: Duration = Duration::from_millis(500);
+pub const EVERY: Duration = Duration::from_millis(500);
 /// What wakes it has company at a busy hour: so long it waits for more, and that is how often it looks at the most.
-const GATHER: Duration = Duration::from_millis(20);
+pub const GATHER: Duration = Duration::from_millis(20);
 /// How long an area belongs to a matcher that does not say anything.
 const OWNED: Duration = Duration::from_secs(5);
 /// After how long it says something.
 const EXTENDED: Duration = Duration::from_millis(1_500);
 /// How long a claim on anything may last, with all extensions.
 const LONGEST: Duration = Duration::from_secs(24 * 3_600);
-/// Rides of an area in one round.
+/// Rides of an area in one round that have waited longest, and of a longer line as many behind them: those have a turn one after the
+/// other, so that no number of rides for which there is nobody hides the rest.
 const ROUND: u32 = 200;
+/// Rides that choose on this thread; it takes less than half a millisecond.
+const FEW: usize = 24;
 /// How often a ride chooses again within a round, because another was faster.
-const PASSES: usize = 10;
+pub const PASSES: usize = 10;
 /// Searches for the nearest at a time, where positions are in Redis.
 const LOOKS: usize = 32;
 /// Tables of ways that are asked for at a time, where they come over HTTP.
@@ -88,6 +91,8 @@ pub struct Matcher {
 struct Owned {
     claim: Claim,
     at: Timestamp,
+    /// Up to whom of a long line it has looked; nothing where it begins anew.
+    behind: Option<Behind>,
 }
 
 /// A ride that looks for a driver.
@@ -119,11 +124,14 @@ impl Matcher {
     pub async fn round(&mut self) -> Result<(), Error> {
         let lines = self.app.store.lines().await?;
         self.own(&lines).await?;
-        let areas: Vec<u64> = self.owned.keys().copied().collect();
-        let waiting = match areas.is_empty() {
-            true => Vec::new(),
-            false => self.app.store.waiting(&areas, ROUND).await?,
+        let lines: Vec<_> = self.owned.iter().map(|(area, owned)| (*area, owned.behind)).collect();
+        let (waiting, behind) = match lines.is_empty() {
+            true => Default::default(),
+            false => self.app.store.waiting(&lines, ROUND).await?,
         };
+        for (area, owned) in &mut self.owned {
+            owned.behind = behind.get(area).copied();
+        }
         let rides = self.due(waiting);
         if rides.is_empty() { Ok(()) } else { self.find_drivers(rides).await }
     }
@@ -169,7 +177,7 @@ impl Matcher {
                 longest: LONGEST,
             };
             Ok(match app.claims.acquire(wish).await? {
-                Acquired::Claim(claim) => Some((area, Owned { claim, at: now })),
+                Acquired::Claim(claim) => Some((area, Owned { claim, at: now, behind: None })),
                 Acquired::Taken { .. } => None,
             })
         };
@@ -228,9 +236,8 @@ impl Matcher {
             if seekers.is_empty() {
                 break;
             }
-            let wishes: Vec<Wish<'_>> =
-                seekers.iter().map(|one| Wish { waited: one.waited, candidates: &one.candidates }).collect();
-            let chosen = app.config.matching.choose(&wishes);
+            let seeking = seekers.iter().map(|one| (one.waited, one.candidates.clone())).collect();
+            let chosen = choose(&app.config.matching, seeking).await;
             let pairs: Vec<(RideId, Candidate)> = seekers
                 .iter()
                 .zip(chosen)
@@ -331,13 +338,18 @@ impl Matcher {
         }
     }
 
-    /// Tells who has looked long enough that there is nobody; gives what failed.
+    /// Tells who has looked long enough that there is nobody, or nobody yet; gives what failed.
     async fn give_up(&self, alone: &[Seeker]) -> Vec<Error> {
         let (app, rules) = (&self.app, &self.app.config.matching);
         let most = Duration::from_secs(u64::from(rules.search_s));
+        let command = |ride: &Ride| match rules.keep_place {
+            false => Some(Command::GiveUp(most)),
+            true => (!ride.knows_of_nobody()).then_some(Command::WaitOn(most)),
+        };
         let mut steps = Vec::new();
-        for one in alone.iter().filter(|one| !rules.keep_place && one.waited >= most) {
-            steps.push(app.store.step(Step { ride: one.ride.id, command: Command::GiveUp(most), rider: None }));
+        for one in alone.iter().filter(|one| one.waited >= most) {
+            let Some(command) = command(&one.ride) else { continue };
+            steps.push(app.store.step(Step { ride: one.ride.id, command, rider: None }));
         }
         join_all(steps).await.into_iter().filter_map(Result::err).collect()
     }
@@ -364,5 +376,57 @@ impl Matcher {
         released?;
         // Where it is refused, the ride was cancelled meanwhile, or another matcher was faster.
         Ok(if matches!(stepped, Stepped::DriverBound(_)) { Asked::Taken } else { Asked::Settled })
+    }
+}
+
+/// Which of its candidates each ride has, after its wait. Many rides choose on a thread of their own.
+async fn choose(rules: &Matching, seeking: Vec<(Duration, Vec<Candidate>)>) -> Vec<Option<usize>> {
+    let (count, rules) = (seeking.len(), rules.clone());
+    let choose = move || {
+        let wishes: Vec<Wish<'_>> =
+            seeking.iter().map(|(waited, candidates)| Wish { waited: *waited, candidates }).collect();
+        rules.choose(&wishes)
+    };
+    if count <= FEW {
+        return choose();
+    }
+    tokio::task::spawn_blocking(choose).await.unwrap_or_else(|error| match error.try_into_panic() {
+        Ok(panic) => std::panic::resume_unwind(panic),
+        // The process is stopping.
+        Err(_) => vec![None; count],
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    /// Rides that all want the same drivers, fewer than they are.
+    fn seeking(rides: u64) -> Vec<(Duration, Vec<Candidate>)> {
+        let candidate = |n: u64| Candidate {
+            driver: Uuid::from_u128(u128::from(n % (rides / 2 + 1))).into(),
+            eta_s: (n * 7 % 600) as f64,
+            offered: 0,
+            accepted: 0,
+            idle: Duration::ZERO,
+        };
+        (0..rides).map(|ride| (Duration::from_secs(ride % 60), (ride..ride + 10).map(candidate).collect())).collect()
+    }
+
+    #[tokio::test]
+    async fn many_rides_choose_elsewhere_and_few_here() {
+        for policy in [Policy::Fifo, Policy::Balanced] {
+            let rules = Matching { policy, ..Matching::default() };
+            assert!(choose(&rules, seeking(20)).now_or_never().is_some());
+            let many = seeking(2_500);
+            assert!(choose(&rules, many.clone()).now_or_never().is_none(), "other tasks have a turn meanwhile");
+            let chosen = choose(&rules, many.clone()).await;
+            let drivers: HashSet<DriverId> =
+                many.iter().zip(&chosen).filter_map(|((_, row), at)| Some(row[(*at)?].driver)).collect();
+            assert_eq!(drivers.len(), chosen.iter().flatten().count(), "no driver is given twice");
+            assert!(drivers.len() > 900, "{}", drivers.len());
+        }
     }
 }

@@ -329,18 +329,9 @@ impl Index {
         }
         let known = |(far, place, record): (f64, Place, Record)| {
             let located = self.located(place, &record);
-            Near { driver: located.driver, place: located.place, distance_m: far.sqrt(), at: located.at }
+            Near { driver: located.driver, place: located.place, distance_m: far.sqrt() }
         };
         near.into_iter().map(known).collect()
-    }
-
-    /// Calls `visit` with every driver on duty; each shard stands still while it is read.
-    pub fn each(&self, mut visit: impl FnMut(Located)) {
-        for shard in 0..SHARDS {
-            for cell in &self.read(shard).cells {
-                cell.all().for_each(|(place, record)| visit(self.located(place, record)));
-            }
-        }
     }
 
     /// The drivers of one of [`PARTS`] parts.

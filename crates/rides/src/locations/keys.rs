@@ -9,6 +9,9 @@ use crate::domain::ids::DriverId;
 
 /// The areas in use.
 pub(super) const AREAS: &str = "rides:areas";
+/// How many free drivers were counted, and that somebody counts or did a moment ago.
+pub(super) const COUNTED: &str = "rides:{free}counted";
+pub(super) const COUNTING: &str = "rides:{free}counting";
 /// The radius of the earth differs by 0.03 % from ours, and a GEO set keeps places to less than a metre.
 const SLACK: f64 = 1.001;
 /// The same, for what is near, metres.

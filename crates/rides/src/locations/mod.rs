@@ -3,6 +3,7 @@
 
 mod breaker;
 mod cells;
+mod counted;
 mod gather;
 mod index;
 mod keys;
@@ -28,6 +29,8 @@ pub use index::Index;
 pub use redis::RedisIndex;
 pub use refusals::Refusals;
 
+/// How often the free drivers are counted.
+pub const FREE_COUNTED: Duration = Duration::from_secs(5);
 /// In how many parts all drivers can be gone through ([`Locations::part`]).
 pub const PARTS: usize = 64;
 
@@ -192,8 +195,23 @@ impl Locations {
     /// [`Error::Locations`].
     pub async fn free_by_area(&self, now: Timestamp) -> Result<HashMap<u64, u32>, Error> {
         match self {
-            Self::Memory(index) => Ok(index.free_by_area(now)),
+            Self::Memory(index) => {
+                let index = Arc::clone(index);
+                blocking(move || index.free_by_area(now)).await
+            }
             Self::Redis(index) => index.free_by_area(now).await,
+        }
+    }
+
+    /// The same as it was counted last, which is no longer ago than [`FREE_COUNTED`] or is done now: of all processes that share
+    /// the positions one counts. Nothing where that one has not ended its first count yet.
+    ///
+    /// # Errors
+    /// [`Error::Locations`].
+    pub async fn free_lately(&self, now: Timestamp) -> Result<Option<HashMap<u64, u32>>, Error> {
+        match self {
+            Self::Memory(_) => self.free_by_area(now).await.map(Some),
+            Self::Redis(index) => index.free_lately(now).await,
         }
     }
 
@@ -218,6 +236,12 @@ impl Locations {
             Self::Redis(index) => index.len().await,
         }
     }
+}
+
+/// Work on many records, off the threads that answer.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| Error::Locations { reason: format!("they were not counted: {error}") })
 }
 
 /// What a driver's phone says.
@@ -256,6 +280,10 @@ pub enum Refusal {
     Future,
     /// Further from the last position than a car comes in the time.
     Jump,
+    /// No place on the earth.
+    Outside,
+    /// Another driver's.
+    Foreign,
 }
 
 impl Refusal {
@@ -267,6 +295,8 @@ impl Refusal {
             Self::Past => "past",
             Self::Future => "future",
             Self::Jump => "jump",
+            Self::Outside => "outside",
+            Self::Foreign => "foreign",
         }
     }
 }
@@ -297,6 +327,4 @@ pub struct Near {
     pub place: Place,
     /// The line to the place, metres.
     pub distance_m: f64,
-    /// When the position was taken, to 50 ms.
-    pub at: Timestamp,
 }

@@ -6,6 +6,8 @@
 //!   a sorted set, `rides:{<cell's parent>}all`. Both are made from the records and may lag behind one: what is found in them is
 //!   looked up, and what does not belong there is taken out by who finds it.
 //! - `rides:areas` names the areas that had such sets at any time.
+//! - `rides:{free}counted` is how many free drivers were counted in each area ([`super::counted`]), `rides:{free}counting` that
+//!   somebody counts, or did a moment ago.
 //!
 //! The tag in braces makes each key a matter of one slot of a cluster. A batch of reports is two round trips, whatever its
 //! size: records and counts are read, the rules ([`super::rules`]) are applied here, and everything is written.
@@ -21,14 +23,16 @@ use tokio::time::Instant;
 
 use super::breaker::Breaker;
 use super::cells::{cell_of, flat_m, middle_of, narrow_at};
+use super::counted;
 use super::gather::{Answers, Gather};
 use super::keys::{
-    AREAS, all, around, at_the_most, command, counted_in, free, id_of, key_of, latitude, out_of, part_of,
+    AREAS, COUNTED, COUNTING, all, around, at_the_most, command, counted_in, free, id_of, key_of, latitude, out_of,
+    part_of,
 };
 use super::record::{Record, interval_ms, millis};
 use super::rules::{self, Step};
 use super::search::{AREA_REACH_M, Search};
-use super::{Duty, Entry, Located, Near, PARTS, Refusal, Report};
+use super::{Duty, Entry, FREE_COUNTED, Located, Near, PARTS, Refusal, Report, blocking};
 use crate::Error;
 use crate::domain::area::area_of;
 use crate::domain::bounds::Bounds;
@@ -45,6 +49,12 @@ const DEEPER: usize = 8;
 const FIRST_RADIUS_M: f64 = 500.0;
 /// For how long it is known here that an area is named in `rides:areas`.
 const NAMED: Duration = Duration::from_secs(10);
+/// How long a count of the free drivers may take before another process counts.
+const COUNT_DEADLINE: Duration = Duration::from_secs(30);
+/// How much sooner than [`FREE_COUNTED`] the next one counts, so that the one who did before does it again.
+const COUNT_EARLY: Duration = Duration::from_millis(500);
+/// How long a count is good for those who did not count.
+const COUNT_KEPT: Duration = Duration::from_secs(60);
 /// KEYS: a part. ARGV: driver, record as it was read, record to be; nothing stands for none. Gives 1 for each that was so, else 0.
 const CHANGE: &str = "local done = {}
 for i = 1, #ARGV, 3 do
@@ -288,12 +298,36 @@ impl RedisIndex {
         // One at a time, so that others are answered between them.
         for part in 0..PARTS {
             let records: Vec<Vec<Vec<u8>>> = self.send(vec![command("HVALS", &key_of(part))]).await?;
-            let records = records.iter().flatten().filter_map(|record| Record::read(record));
-            for record in records.filter(|record| record.is_free(now_ms)) {
-                *free.entry(area_of(record.place)).or_default() += 1;
-            }
+            free = blocking(move || {
+                let records = records.iter().flatten().filter_map(|record| Record::read(record));
+                for record in records.filter(|record| record.is_free(now_ms)) {
+                    *free.entry(area_of(record.place)).or_default() += 1;
+                }
+                free
+            })
+            .await?;
         }
         Ok(free)
+    }
+
+    /// Whoever finds that nobody has counted lately does, and leaves it to the others.
+    pub(super) async fn free_lately(&self, now: Timestamp) -> Result<Option<HashMap<u64, u32>>, Error> {
+        let mut begin = command("SET", COUNTING);
+        begin.arg(1).arg("NX").arg("PX").arg(COUNT_DEADLINE.as_millis() as u64);
+        let answers: Vec<Value> = self.send(vec![begin, command("GET", COUNTED)]).await?;
+        let mut answers = answers.into_iter();
+        let (begun, known) = (answers.next().unwrap_or(Value::Nil), answers.next().unwrap_or(Value::Nil));
+        if begun == Value::Nil {
+            let known: Option<Vec<u8>> = parsed(known)?;
+            return Ok(known.and_then(|known| counted::read(&known)));
+        }
+        let free = self.free_by_area(now).await?;
+        let mut leave = command("SET", COUNTED);
+        leave.arg(counted::write(&free).as_slice()).arg("PX").arg(COUNT_KEPT.as_millis() as u64);
+        let mut again = command("PEXPIRE", COUNTING);
+        again.arg((FREE_COUNTED - COUNT_EARLY).as_millis() as u64);
+        self.send::<Value>(vec![leave, again]).await?;
+        Ok(Some(free))
     }
 
     pub(super) async fn within(&self, bounds: &Bounds, most: usize) -> Result<Vec<Located>, Error> {

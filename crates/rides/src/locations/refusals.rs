@@ -26,4 +26,9 @@ impl Refusals {
     pub fn count(&self, refusal: Refusal) {
         self.0.get_or_create(&Label { reason: refusal.code() }).inc();
     }
+
+    /// How many were counted.
+    pub fn counted(&self, refusal: Refusal) -> u64 {
+        self.0.get_or_create(&Label { reason: refusal.code() }).get()
+    }
 }

@@ -3,9 +3,9 @@
 use h3o::CellIndex;
 use tessera_kernel::Place;
 
+use super::Near;
 use super::cells::{cell_of, flat_m, middle_of, narrow_at};
 use super::record::Record;
-use super::{Located, Near};
 use crate::domain::area::area_of;
 use crate::domain::ids::DriverId;
 
@@ -59,9 +59,8 @@ impl Search {
         if is_known || distance_m > self.bound() || !fits(driver) {
             return;
         }
-        let Located { place, at, .. } = record.located(driver);
         let behind = self.near.partition_point(|near| near.distance_m <= distance_m);
-        self.near.insert(behind, Near { driver, place, distance_m, at });
+        self.near.insert(behind, Near { driver, place: record.place, distance_m });
         self.near.truncate(self.most);
     }
 }

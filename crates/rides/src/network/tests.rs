@@ -105,6 +105,56 @@ fn there_is_no_road_in_the_sea() {
     assert_eq!(town().snap(place(1.0, 1.0)), None);
 }
 
+/// At every latitude it is the road that is nearest of all.
+#[test]
+fn the_nearest_road_is_found_north_and_south() {
+    for lat in [0.0, 30.0, 59.0, 61.0, 75.0, 85.0, 88.0, -70.0, -89.0] {
+        let narrow = f64::to_radians(lat).cos();
+        let at = |up_m: f64, right_m: f64| place(lat + up_m / 111_195.0, 8.0 + right_m / 111_195.0 / narrow);
+        // Stubs of 200 m at many places around.
+        let mut shapes = Vec::new();
+        let mut edges = Vec::new();
+        for n in 0..60_u32 {
+            let (x, y) = ((f64::from(n) * 0.754_877_666).fract(), (f64::from(n) * 0.569_840_29).fract());
+            let (up, right) = (y * 9_000.0 - 4_500.0, x * 9_000.0 - 4_500.0);
+            shapes.extend([at(up, right), at(up + 200.0, right)]);
+            let edge = Edge {
+                from: 2 * n,
+                to: 2 * n + 1,
+                shape: 2 * n,
+                points: 2,
+                against: false,
+                length_cm: 20_000,
+                class: RoadClass::Primary,
+                speed: 50,
+            };
+            edges.push(edge);
+        }
+        let ends = shapes.clone();
+        let network = Network::prepare("made up".into(), 120, edges, shapes);
+        for n in 0..200_u32 {
+            let (x, y) = ((f64::from(n) * 0.618_033_99).fract(), (f64::from(n) * 0.414_213_56).fract());
+            let here = at(y * 12_000.0 - 6_000.0, x * 12_000.0 - 6_000.0);
+            let flat = |end: &Place| {
+                (
+                    (end.lng() - here.lng()) * here.lat().to_radians().cos() * 111_195.0,
+                    (end.lat() - here.lat()) * 111_195.0,
+                )
+            };
+            // The stubs run to the north.
+            let far = |stub: &[Place]| {
+                let ((x, low), (_, high)) = (flat(&stub[0]), flat(&stub[1]));
+                x.hypot(0.0_f64.clamp(low, high))
+            };
+            let nearest = ends.chunks(2).map(far).fold(f64::INFINITY, f64::min);
+            match network.snap(here) {
+                Some(snapped) => assert!((snapped.off_m - nearest).abs() < 1.0, "{lat} {n}: {snapped:?} {nearest}"),
+                None => assert!(nearest > 1_999.0, "{lat} {n}: {nearest}"),
+            }
+        }
+    }
+}
+
 #[test]
 fn porto_is_one_piece_and_reads_back_from_its_file() {
     let imported = read(PORTO).unwrap();

@@ -18,6 +18,7 @@ use reqwest::{RequestBuilder, Response};
 use serde::{Deserialize, Serialize};
 use tessera_kernel::{Clock, Timestamp, Uuid};
 
+use crate::domain::ids::uuid_of;
 use apns::Apns;
 use fcm::Fcm;
 use web::Web;
@@ -179,15 +180,6 @@ impl Services {
 /// The owner of a rider's devices.
 pub fn rider_of(subject: &str) -> Uuid {
     uuid_of(&[b"tessera-rider:", subject.as_bytes()])
-}
-
-/// An id made of what it names.
-pub(crate) fn uuid_of(parts: &[&[u8]]) -> Uuid {
-    use sha2::{Digest, Sha256};
-    let digest = parts.iter().fold(Sha256::new(), |digest, part| digest.chain_update(part)).finalize();
-    let mut id = [0; 16];
-    id.copy_from_slice(&digest[..16]);
-    Uuid::from_bytes(id)
 }
 
 /// What a service answered: status, seconds to wait where it says so, and the beginning of the body.

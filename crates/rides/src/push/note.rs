@@ -70,6 +70,9 @@ pub fn notes_of(ride: &Ride, freed: Option<DriverId>) -> Vec<Note> {
         (State::Requested, Some(_)) if ride.searching_since == Some(ride.updated_at) && freed.is_some() => {
             vec![note(rider, "Your driver cannot come", "We look for another one".to_owned(), news)]
         }
+        (State::Requested, _) if ride.nobody_yet_at == Some(ride.updated_at) => {
+            vec![note(rider, "No driver yet", "We go on looking, and you keep your place".to_owned(), news)]
+        }
         (State::NoDriver, _) => vec![note(rider, "No driver was found", "Try again in a while".to_owned(), news)],
         (State::Cancelled, _) => {
             let by = ride.cancellation.as_ref().map(|cancellation| cancellation.by);

@@ -12,6 +12,7 @@ use super::notices;
 use super::push::{self, DeviceEdit};
 use super::steps::{self, Step, Stepped};
 use super::sweep::{self, Sweep};
+use super::unreadable::Unreadable;
 use crate::domain::fare::Tariff;
 use crate::domain::ids::DriverId;
 use crate::domain::ride::Ride;
@@ -41,7 +42,7 @@ pub enum What {
     /// To [`Write::Insert`]: the ride as it was kept.
     Inserted(Box<Ride>),
     /// To [`Write::Step`].
-    Stepped(Box<Stepped>),
+    Stepped(Box<Result<Stepped, Unreadable>>),
     /// To [`Write::Driver`].
     Driver(Edited),
     /// To [`Write::Device`]: rows that changed.
@@ -111,7 +112,7 @@ impl Apply for Batch {
         let listeners = self.listeners.read().unwrap_or_else(PoisonError::into_inner);
         for answer in answers {
             if let What::Stepped(stepped) = answer
-                && let Stepped::Done(ride, freed) = &**stepped
+                && let Ok(Stepped::Done(ride, freed)) = &**stepped
             {
                 listeners.iter().for_each(|listener| listener(ride, *freed));
             }

@@ -1,8 +1,9 @@
 //! Reading rides: one, a page, those that wait, those that are due.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
+use sqlx::FromRow;
 use sqlx::types::Uuid;
 use tessera_kernel::Timestamp;
 use tessera_store::rows::{Json, RowsSql};
@@ -10,7 +11,7 @@ use tessera_store::sql;
 use tessera_store::{each_engine, rows_sql};
 
 use super::Store;
-use super::steps::read_ride;
+use super::unreadable::read_ride;
 use crate::Error;
 use crate::domain::ids::{DriverId, RideId};
 use crate::domain::ride::Ride;
@@ -37,6 +38,17 @@ pub struct Page {
     pub limit: u32,
 }
 
+/// A row of a [`Page`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listed {
+    /// Which ride.
+    pub id: RideId,
+    /// When it changed last.
+    pub updated_at: Timestamp,
+    /// The ride; nothing where it cannot be read, of which there is a line in the log.
+    pub ride: Option<Ride>,
+}
+
 /// The line of an area.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Waiting {
@@ -44,8 +56,30 @@ pub struct Waiting {
     pub area: u64,
     /// How many wait.
     pub rides: u32,
-    /// Since when the first does.
-    pub since: Timestamp,
+}
+
+/// A place in a line: when its ride was requested, and which it is.
+pub type Behind = (Timestamp, RideId);
+
+/// A stored ride in a list.
+#[derive(FromRow)]
+struct Row {
+    id: Uuid,
+    updated_at: i64,
+    document: String,
+}
+
+/// A stored ride in the line of its area.
+#[derive(FromRow)]
+struct InLine {
+    id: Uuid,
+    area: i64,
+    requested_at: i64,
+    /// Counted from one.
+    place: i64,
+    /// How long the line is.
+    length: i64,
+    document: String,
 }
 
 impl Store {
@@ -58,7 +92,7 @@ impl Store {
         let document: Option<String> = each_engine!(&self.db, |pool| {
             sqlx::query_scalar(READ).bind(id.uuid()).fetch_optional(pool).await.map_err(sql::Error::from)
         })?;
-        document.map(|document| read(&document, id)).transpose()
+        document.map(|document| read_ride(&document, id).map_err(Error::from)).transpose()
     }
 
     /// What has happened to a ride: kind and ride, oldest first.
@@ -70,25 +104,25 @@ impl Store {
         let rows: Vec<(String, String)> = each_engine!(&self.db, |pool| {
             sqlx::query_as(READ).bind(id.uuid()).fetch_all(pool).await.map_err(sql::Error::from)
         })?;
-        rows.into_iter().map(|(kind, document)| Ok((kind, read(&document, id)?))).collect()
+        rows.into_iter().map(|(kind, document)| Ok((kind, read_ride(&document, id)?))).collect()
     }
 
     /// A page of rides.
     ///
     /// # Errors
     /// Those of the database.
-    pub async fn rides(&self, of: RidesOf<'_>, page: Page) -> Result<Vec<Ride>, Error> {
-        const ALL: &str = "SELECT document FROM rides
+    pub async fn rides(&self, of: RidesOf<'_>, page: Page) -> Result<Vec<Listed>, Error> {
+        const ALL: &str = "SELECT id, updated_at, document FROM rides
              WHERE updated_at >= $1 AND (updated_at, id) > ($2, $3) AND updated_at <= $4 ORDER BY updated_at, id LIMIT $5";
-        const RIDER: &str = "SELECT document FROM rides WHERE rider = $6
+        const RIDER: &str = "SELECT id, updated_at, document FROM rides WHERE rider = $6
              AND updated_at >= $1 AND (updated_at, id) > ($2, $3) AND updated_at <= $4 ORDER BY updated_at, id LIMIT $5";
-        const DRIVER: &str = "SELECT document FROM rides WHERE driver_id = $6
+        const DRIVER: &str = "SELECT id, updated_at, document FROM rides WHERE driver_id = $6
              AND updated_at >= $1 AND (updated_at, id) > ($2, $3) AND updated_at <= $4 ORDER BY updated_at, id LIMIT $5";
         let (since, limit) = (page.since.micros(), i64::from(page.limit));
         let (at, id) = page.after.map_or((since - 1, Uuid::nil()), |(at, id)| (at.micros(), id.uuid()));
         let settled = self.db.settled_until().await?;
-        let documents: Vec<String> = each_engine!(&self.db, |pool| {
-            let page = |sql| sqlx::query_scalar(sql).bind(since).bind(at).bind(id).bind(settled).bind(limit);
+        let rows: Vec<Row> = each_engine!(&self.db, |pool| {
+            let page = |sql| sqlx::query_as(sql).bind(since).bind(at).bind(id).bind(settled).bind(limit);
             let read = match of {
                 RidesOf::Everyone => page(ALL),
                 RidesOf::Rider(rider) => page(RIDER).bind(rider),
@@ -96,47 +130,80 @@ impl Store {
             };
             read.fetch_all(pool).await.map_err(sql::Error::from)
         })?;
-        Ok(documents.iter().filter_map(|document| read_ride(document)).collect())
+        let listed = |row: Row| Listed {
+            id: row.id.into(),
+            updated_at: Timestamp::from_micros(row.updated_at),
+            ride: self.readable([(row.id, row.document)]).pop(),
+        };
+        Ok(rows.into_iter().map(listed).collect())
     }
 
-    /// The lines: areas where somebody waits, who has waited longest first.
+    /// The lines: areas where somebody waits.
     ///
     /// # Errors
     /// Those of the database.
     pub async fn lines(&self) -> Result<Vec<Waiting>, Error> {
-        const READ: &str = "SELECT area, COUNT(*), MIN(requested_at) FROM rides WHERE state = 'requested'
-             GROUP BY area ORDER BY 3, 1";
-        let rows: Vec<(i64, i64, i64)> =
+        const READ: &str = "SELECT area, COUNT(*) FROM rides WHERE state = 'requested' GROUP BY area ORDER BY area";
+        let rows: Vec<(i64, i64)> =
             each_engine!(&self.db, |pool| sqlx::query_as(READ).fetch_all(pool).await.map_err(sql::Error::from))?;
-        let waiting = |(area, rides, since): (i64, i64, i64)| Waiting {
+        let waiting = |(area, rides): (i64, i64)| Waiting {
             area: area.cast_unsigned(),
             rides: u32::try_from(rides).unwrap_or(u32::MAX),
-            since: Timestamp::from_micros(since),
         };
         Ok(rows.into_iter().map(waiting).collect())
     }
 
-    /// Who waits in these areas, who has waited longest first: of each area so many at the most.
+    /// Who waits in these lines, who has waited longest first: of each line the first `limit`, and as many behind the place that
+    /// is given with it. Gives the places behind which to look next; a line that was looked at to its end has none.
     ///
     /// # Errors
     /// Those of the database.
-    pub async fn waiting(&self, areas: &[u64], limit: u32) -> Result<Vec<Ride>, Error> {
+    pub async fn waiting(
+        &self,
+        lines: &[(u64, Option<Behind>)],
+        limit: u32,
+    ) -> Result<(Vec<Ride>, HashMap<u64, Behind>), Error> {
         const READ: RowsSql = rows_sql!(
-            "SELECT r.document FROM rides r JOIN (
-                 SELECT id, requested_at, ROW_NUMBER() OVER (PARTITION BY area ORDER BY requested_at, id) AS place,
-                     (SELECT MAX(" int(1) ") FROM " rows ") AS most
-                 FROM rides WHERE state = 'requested' AND area IN (SELECT " int(0) " FROM " rows ")
-             ) w ON w.id = r.id WHERE w.place <= w.most ORDER BY w.requested_at, w.id"
+            "SELECT w.id, w.area, w.requested_at, w.place, w.length, r.document FROM rides r JOIN (
+                 SELECT q.id, q.area, q.requested_at, l.most,
+                     ROW_NUMBER() OVER (PARTITION BY q.area ORDER BY q.requested_at, q.id) AS place,
+                     COUNT(*) OVER (PARTITION BY q.area) AS length,
+                     SUM(CASE WHEN (q.requested_at, q.id) <= (l.since, l.behind) THEN 1 ELSE 0 END)
+                         OVER (PARTITION BY q.area) AS passed
+                 FROM rides q JOIN (SELECT " int(0) " AS area, " int(1) " AS most, " int(2) " AS since, " id(3) " AS behind
+                     FROM " rows ") l ON l.area = q.area
+                 WHERE q.state = 'requested'
+             ) w ON w.id = r.id WHERE w.place <= w.most OR (w.place > w.passed AND w.place <= w.passed + w.most)
+             ORDER BY w.requested_at, w.id"
         );
-        let mut json = Json::array(areas.len(), 30);
-        for area in areas {
+        let mut json = Json::array(lines.len(), 80);
+        for (area, behind) in lines {
             json.row(|row| {
                 row.number(area.cast_signed());
                 row.number(i64::from(limit));
+                match behind {
+                    Some((since, ride)) => {
+                        row.number(since.micros());
+                        row.id(ride.uuid());
+                    }
+                    None => {
+                        row.null();
+                        row.null();
+                    }
+                }
             });
         }
-        let rows: Vec<(String,)> = READ.fetch_from(&self.db, json.end()).await?;
-        Ok(rows.iter().filter_map(|(document,)| read_ride(document)).collect())
+        let rows: Vec<InLine> = READ.fetch_from(&self.db, json.end()).await?;
+        let mut next = HashMap::new();
+        for row in &rows {
+            let area = row.area.cast_unsigned();
+            if row.place < row.length {
+                next.insert(area, (Timestamp::from_micros(row.requested_at), row.id.into()));
+            } else {
+                next.remove(&area);
+            }
+        }
+        Ok((self.readable(rows.into_iter().map(|row| (row.id, row.document))), next))
     }
 
     /// Who was requested before `requested` and waits still.
@@ -144,17 +211,17 @@ impl Store {
     /// # Errors
     /// Those of the database.
     pub async fn waiting_since(&self, requested: Timestamp, limit: u32) -> Result<Vec<Ride>, Error> {
-        const READ: &str = "SELECT document FROM rides WHERE state = 'requested' AND requested_at <= $1
+        const READ: &str = "SELECT id, document FROM rides WHERE state = 'requested' AND requested_at <= $1
              ORDER BY requested_at, id LIMIT $2";
-        let documents: Vec<String> = each_engine!(&self.db, |pool| {
-            sqlx::query_scalar(READ)
+        let rows: Vec<(Uuid, String)> = each_engine!(&self.db, |pool| {
+            sqlx::query_as(READ)
                 .bind(requested.micros())
                 .bind(i64::from(limit))
                 .fetch_all(pool)
                 .await
                 .map_err(sql::Error::from)
         })?;
-        Ok(documents.iter().filter_map(|document| read_ride(document)).collect())
+        Ok(self.readable(rows))
     }
 
     /// Estimates and offers whose time is over.
@@ -163,16 +230,16 @@ impl Store {
     /// Those of the database.
     pub async fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<Ride>, Error> {
         const READ: &str =
-            "SELECT document FROM rides WHERE due_at IS NOT NULL AND due_at <= $1 ORDER BY due_at LIMIT $2";
-        let documents: Vec<String> = each_engine!(&self.db, |pool| {
-            sqlx::query_scalar(READ)
+            "SELECT id, document FROM rides WHERE due_at IS NOT NULL AND due_at <= $1 ORDER BY due_at LIMIT $2";
+        let rows: Vec<(Uuid, String)> = each_engine!(&self.db, |pool| {
+            sqlx::query_as(READ)
                 .bind(now.micros())
                 .bind(i64::from(limit))
                 .fetch_all(pool)
                 .await
                 .map_err(sql::Error::from)
         })?;
-        Ok(documents.iter().filter_map(|document| read_ride(document)).collect())
+        Ok(self.readable(rows))
     }
 
     /// Who was asked for these rides already.
@@ -196,22 +263,12 @@ impl Store {
     /// # Errors
     /// Those of the database.
     pub async fn ride_of_driver(&self, driver: DriverId) -> Result<Option<Ride>, Error> {
-        const READ: &str = "SELECT r.document FROM bindings b JOIN rides r ON r.id = b.ride_id WHERE b.driver_id = $1";
-        let document: Option<String> = each_engine!(&self.db, |pool| {
-            sqlx::query_scalar(READ).bind(driver.uuid()).fetch_optional(pool).await.map_err(sql::Error::from)
+        const READ: &str =
+            "SELECT r.id, r.document FROM bindings b JOIN rides r ON r.id = b.ride_id WHERE b.driver_id = $1";
+        let row: Option<(Uuid, String)> = each_engine!(&self.db, |pool| {
+            sqlx::query_as(READ).bind(driver.uuid()).fetch_optional(pool).await.map_err(sql::Error::from)
         })?;
-        Ok(document.and_then(|document| read_ride(&document)))
-    }
-
-    /// Every driver on duty.
-    ///
-    /// # Errors
-    /// Those of the database.
-    pub async fn drivers_on_duty(&self) -> Result<Vec<DriverId>, Error> {
-        const READ: &str = "SELECT id FROM drivers WHERE on_duty = 1";
-        let ids: Vec<Uuid> =
-            each_engine!(&self.db, |pool| sqlx::query_scalar(READ).fetch_all(pool).await.map_err(sql::Error::from))?;
-        Ok(ids.into_iter().map(Into::into).collect())
+        row.map(|(id, document)| read_ride(&document, id.into()).map_err(Error::from)).transpose()
     }
 
     /// Who was asked for a ride that has changed since then: whoever is bound or free now and was not before is among them.
@@ -248,9 +305,4 @@ impl Store {
             each_engine!(&self.db, |pool| sqlx::query_scalar(READ).fetch_all(pool).await.map_err(sql::Error::from))?;
         Ok(ids.into_iter().map(Into::into).collect())
     }
-}
-
-fn read(document: &str, id: RideId) -> Result<Ride, Error> {
-    serde_json::from_str(document)
-        .map_err(|error| Error::Corrupt { what: format!("ride `{id}`"), reason: error.to_string() })
 }

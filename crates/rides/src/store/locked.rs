@@ -10,13 +10,15 @@ use tessera_store::rows_sql;
 use tessera_store::sql::{self, Tx};
 
 use super::drivers::DriverEdit;
-use super::steps::{Step, read_ride, wanted};
+use super::steps::{Step, wanted};
+use super::unreadable::{Unreadable, read_ride};
 use crate::domain::ids::{DriverId, RideId};
 use crate::domain::ride::Ride;
 
 /// What a transaction has locked: rides first, then drivers, each in the order of their ids.
 pub(super) struct Locked {
-    pub rides: HashMap<RideId, Ride>,
+    /// With why one cannot be read.
+    pub rides: HashMap<RideId, Result<Ride, Unreadable>>,
     pub drivers: HashMap<DriverId, Known>,
 }
 
@@ -47,7 +49,7 @@ impl Locked {
     pub async fn lock(tx: &mut Tx<'_>, steps: &[&Step], edits: &[&DriverEdit]) -> Result<Self, sql::Error> {
         let rides = lock_rides(tx, steps.iter().map(|step| step.ride).collect()).await?;
         let asked = steps.iter().filter_map(|step| wanted(&step.command));
-        let bound = rides.values().filter_map(Ride::bound_driver);
+        let bound = rides.values().flatten().filter_map(Ride::bound_driver);
         let edited = edits.iter().map(|edit| edit.id);
         let drivers = lock_drivers(tx, asked.chain(bound).chain(edited).collect()).await?;
         Ok(Self { rides, drivers })
@@ -87,20 +89,24 @@ impl Locked {
     }
 }
 
-async fn lock_rides(tx: &mut Tx<'_>, ids: BTreeSet<RideId>) -> Result<HashMap<RideId, Ride>, sql::Error> {
-    const READ: &str = "SELECT document FROM rides WHERE id IN (SELECT unhex(value) FROM json_each($1))";
-    const LOCK: &str = "SELECT document FROM rides WHERE id = ANY($1) ORDER BY id FOR UPDATE";
+async fn lock_rides(
+    tx: &mut Tx<'_>,
+    ids: BTreeSet<RideId>,
+) -> Result<HashMap<RideId, Result<Ride, Unreadable>>, sql::Error> {
+    const READ: &str = "SELECT id, document FROM rides WHERE id IN (SELECT unhex(value) FROM json_each($1))";
+    const LOCK: &str = "SELECT id, document FROM rides WHERE id = ANY($1) ORDER BY id FOR UPDATE";
     let ids: Vec<Uuid> = ids.into_iter().map(RideId::uuid).collect();
     if ids.is_empty() {
         return Ok(HashMap::new());
     }
-    let documents: Vec<String> = match tx {
+    let rows: Vec<(Uuid, String)> = match tx {
         Tx::Sqlite { transaction, .. } => {
-            sqlx::query_scalar(READ).bind(Json::ids(&ids)).fetch_all(&mut **transaction).await?
+            sqlx::query_as(READ).bind(Json::ids(&ids)).fetch_all(&mut **transaction).await?
         }
-        Tx::Postgres { transaction } => sqlx::query_scalar(LOCK).bind(&ids).fetch_all(&mut **transaction).await?,
+        Tx::Postgres { transaction } => sqlx::query_as(LOCK).bind(&ids).fetch_all(&mut **transaction).await?,
     };
-    Ok(documents.iter().filter_map(|document| read_ride(document)).map(|ride| (ride.id, ride)).collect())
+    let read = |(id, document): (Uuid, String)| (id.into(), read_ride(&document, id.into()));
+    Ok(rows.into_iter().map(read).collect())
 }
 
 #[derive(FromRow)]

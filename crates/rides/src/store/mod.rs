@@ -9,6 +9,7 @@ mod push;
 mod schema;
 mod steps;
 mod sweep;
+mod unreadable;
 
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -27,7 +28,7 @@ use sweep::Sweep;
 
 pub use batch::Write;
 pub use drivers::{Driver, DriverChange, DriverEdit, Edited, Profile};
-pub use lists::{Page, RidesOf, Waiting};
+pub use lists::{Behind, Listed, Page, RidesOf, Waiting};
 pub use notices::{Change, Notices};
 pub use push::{Attempt, DeviceEdit, MOST_DEVICES};
 pub use steps::{Step, Stepped};
@@ -45,6 +46,7 @@ pub struct Store {
     clock: Arc<dyn Clock>,
     writer: Writer<Batch>,
     listeners: Listeners,
+    unreadable: unreadable::Known,
 }
 
 impl std::fmt::Debug for Store {
@@ -68,7 +70,7 @@ impl Store {
         let listeners = Listeners::default();
         let batch = Batch::new(tariff, Arc::clone(&listeners));
         let writer = Writer::start(&db, batch, Arc::clone(&clock), Limits::default(), metrics);
-        Ok(Self { db, clock, writer, listeners })
+        Ok(Self { db, clock, writer, listeners, unreadable: unreadable::Known::default() })
     }
 
     /// Has changes of rides told to `listener` once they are committed, before their callers are answered. Changes of one ride
@@ -121,10 +123,10 @@ impl Store {
     /// Takes a ride a step further, if its state allows it.
     ///
     /// # Errors
-    /// Those of the database.
+    /// [`Error::Corrupt`] where its row cannot be read; those of the database.
     pub async fn step(&self, step: Step) -> Result<Stepped, Error> {
         match self.writer.submit(Write::Step(Box::new(step))).await? {
-            What::Stepped(stepped) => Ok(*stepped),
+            What::Stepped(stepped) => Ok((*stepped)?),
             _ => Err(unexpected()),
         }
     }

@@ -8,7 +8,8 @@ use tessera_store::rows_sql;
 use tessera_store::sql::{self, Db, Tx};
 
 use super::Store;
-use super::steps::{Stepped, read_ride};
+use super::steps::Stepped;
+use super::unreadable::Unreadable;
 use crate::Error;
 use crate::domain::ids::{DriverId, RideId};
 use crate::domain::ride::{Ride, State};
@@ -61,11 +62,11 @@ impl Change {
 }
 
 /// Tells what a batch changed, when it is committed. On SQLite there is nobody to tell.
-pub(super) async fn tell(tx: &mut Tx<'_>, stepped: &[Stepped]) -> Result<(), sql::Error> {
+pub(super) async fn tell(tx: &mut Tx<'_>, stepped: &[Result<Stepped, Unreadable>]) -> Result<(), sql::Error> {
     let Tx::Postgres { transaction } = tx else { return Ok(()) };
     let mut notices: Vec<String> = Vec::new();
     for stepped in stepped {
-        let Stepped::Done(ride, freed) = stepped else { continue };
+        let Ok(Stepped::Done(ride, freed)) = stepped else { continue };
         let line = Change::of(ride, *freed).write();
         match notices.last_mut().filter(|notice| notice.len() + 1 + line.len() <= MAX_NOTICE_BYTES) {
             Some(notice) => {
@@ -135,16 +136,16 @@ impl Store {
         Ok(found.into_iter().map(change).collect())
     }
 
-    /// These rides, in no order; unknown ones are left out.
+    /// These rides, in no order; unknown ones are left out, and those that cannot be read.
     ///
     /// # Errors
     /// Those of the database.
     pub async fn rides_by_id(&self, ids: &[RideId]) -> Result<Vec<Ride>, Error> {
-        const READ: RowsSql = rows_sql!("SELECT document FROM rides WHERE id " among(0));
+        const READ: RowsSql = rows_sql!("SELECT id, document FROM rides WHERE id " among(0));
         let mut json = Json::array(ids.len(), 36);
         ids.iter().for_each(|id| json.row(|row| row.id(id.uuid())));
-        let documents: Vec<(String,)> = READ.fetch_from(&self.db, json.end()).await?;
-        Ok(documents.iter().filter_map(|(document,)| read_ride(document)).collect())
+        let rows: Vec<(Uuid, String)> = READ.fetch_from(&self.db, json.end()).await?;
+        Ok(self.readable(rows))
     }
 
     /// Which of these drivers are on duty, and whether they are asked or drive.

@@ -12,8 +12,8 @@ use tessera_store::sql::{self, Tx};
 use super::batch::{What, Write};
 use super::{Store, unexpected};
 use crate::Error;
-use crate::domain::ids::RideId;
-use crate::push::{Device, Service, WebKeys, uuid_of};
+use crate::domain::ids::{RideId, uuid_of};
+use crate::push::{Device, Service, WebKeys};
 
 /// Devices of an owner; registering one more forgets the one that was seen the longest ago.
 pub const MOST_DEVICES: u32 = 10;

@@ -10,6 +10,7 @@ use tessera_store::rows_sql;
 use tessera_store::sql::{self, Tx};
 
 use super::locked::{Known, Locked};
+use super::unreadable::Unreadable;
 use crate::domain::fare::Tariff;
 use crate::domain::ids::{DriverId, RideId};
 use crate::domain::ride::{Command, Refused, Ride, State};
@@ -52,13 +53,13 @@ pub(super) async fn insert(tx: &mut Tx<'_>, new: &[&Ride]) -> Result<Vec<Ride>, 
     Ok(made)
 }
 
-/// Takes the steps, in their order.
+/// Takes the steps, in their order. One of a ride that cannot be read fails alone.
 pub(super) async fn apply(
     tx: &mut Tx<'_>,
     tariff: &Tariff,
     steps: &[&Step],
     locked: &mut Locked,
-) -> Result<Vec<Stepped>, sql::Error> {
+) -> Result<Vec<Result<Stepped, Unreadable>>, sql::Error> {
     if steps.is_empty() {
         return Ok(Vec::new());
     }
@@ -71,15 +72,23 @@ pub(super) async fn apply(
     let (mut events, mut freed, mut bound, mut offers) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let mut touched: BTreeSet<DriverId> = BTreeSet::new();
     for step in steps {
-        let known = rides.get(&step.ride).filter(|ride| step.rider.as_ref().is_none_or(|rider| *ride.rider == **rider));
-        let Some(ride) = known else {
-            stepped.push(Stepped::Missing);
+        let known = match rides.get(&step.ride) {
+            Some(Err(unreadable)) => {
+                stepped.push(Err(unreadable.clone()));
+                continue;
+            }
+            Some(Ok(ride)) => Some(ride),
+            None => None,
+        };
+        let is_theirs = |ride: &&Ride| step.rider.as_ref().is_none_or(|rider| *ride.rider == **rider);
+        let Some(ride) = known.filter(is_theirs) else {
+            stepped.push(Ok(Stepped::Missing));
             continue;
         };
         let next = match ride.after(&step.command, tariff, now) {
             Ok(next) => next,
             Err(refused) => {
-                stepped.push(Stepped::Refused(refused, ride.clone()));
+                stepped.push(Ok(Stepped::Refused(refused, ride.clone())));
                 continue;
             }
         };
@@ -90,7 +99,7 @@ pub(super) async fn apply(
                 };
                 let driver = drivers.get_mut(&offer.driver).filter(free);
                 let Some(driver) = driver.filter(|_| asked.insert((ride.id, offer.driver))) else {
-                    stepped.push(Stepped::DriverBound(ride.clone()));
+                    stepped.push(Ok(Stepped::DriverBound(ride.clone())));
                     continue;
                 };
                 driver.ride = Some(ride.id);
@@ -102,7 +111,7 @@ pub(super) async fn apply(
             }
             Command::Accept { driver, .. } => {
                 let Some(known) = drivers.get_mut(driver).filter(|known| known.approved) else {
-                    stepped.push(Stepped::NotApproved(*driver));
+                    stepped.push(Ok(Stepped::NotApproved(*driver)));
                     continue;
                 };
                 known.accepted += 1;
@@ -120,12 +129,12 @@ pub(super) async fn apply(
             freed.push(driver);
         }
         events.push((next.clone(), step.command.event(&next)));
-        rides.insert(next.id, next.clone());
-        stepped.push(Stepped::Done(next, let_go));
+        rides.insert(next.id, Ok(next.clone()));
+        stepped.push(Ok(Stepped::Done(next, let_go)));
     }
     let changed: BTreeSet<RideId> = events.iter().map(|(ride, _)| ride.id).collect();
     unbind(tx, &freed).await?;
-    write_rides(tx, changed.iter().filter_map(|id| rides.get(id))).await?;
+    write_rides(tx, changed.iter().filter_map(|id| rides.get(id)?.as_ref().ok())).await?;
     bind(tx, &bound).await?;
     locked.write_drivers(tx, &touched, now).await?;
     write_offers(tx, &offers, now).await?;
@@ -161,11 +170,6 @@ async fn asked_before(
     }
     let rows: Vec<(Uuid, Uuid)> = ASKED.fetch(tx, json.end()).await?;
     Ok(rows.into_iter().map(|(ride, driver)| (ride.into(), driver.into())).collect())
-}
-
-/// A ride as it was written.
-pub(super) fn read_ride(document: &str) -> Option<Ride> {
-    serde_json::from_str(document).ok()
 }
 
 async fn write_rides<'a>(tx: &mut Tx<'_>, rides: impl Iterator<Item = &'a Ride>) -> Result<(), sql::Error> {

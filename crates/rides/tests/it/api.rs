@@ -4,17 +4,19 @@ use ::http::{Request, StatusCode};
 use axum::body::Body;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use tessera_rides::app::Asker;
+use tessera_rides::app::{Asker, Shift};
 use tessera_rides::config::Config;
 use tessera_rides::http;
+use tessera_rides::jobs::demand;
 use tessera_rides::jobs::matcher::Matcher;
+use tessera_rides::locations::Refusal;
 use tessera_testkit::sql::Databases;
 use tower::ServiceExt;
 
 use crate::support::{Town, open, place};
 
-/// Asks as somebody with a role.
-async fn ask(town: &Town, role: &str, method: &str, path: &str, body: Value) -> (StatusCode, Value) {
+/// Asks as somebody with a role: `driver-1`, and the like.
+pub async fn ask(town: &Town, role: &str, method: &str, path: &str, body: Value) -> (StatusCode, Value) {
     let hour = std::time::Duration::from_secs(3_600);
     let token = town.app.keys().sign_token(&format!("{role}-1"), &[role.to_owned()], hour).unwrap();
     let request = Request::builder()
@@ -155,6 +157,55 @@ async fn a_ride_says_who_comes_and_who_was_asked() {
     assert_eq!(told, wanted);
     let (first, second) = (&seen["history"][2]["offer"]["driver"], &seen["history"][4]["offer"]["driver"]);
     assert!(first.is_string() && first != second);
+}
+
+/// Whoever reads the areas on from the last change hears of those that are empty by now, too.
+#[tokio::test]
+async fn areas_are_read_on_from_the_last_change() {
+    let databases = Databases::sqlite();
+    let town = Town::still(&databases.fresh(), Config::default()).await;
+    let here = place(0.0, 0.0);
+    town.driver("driver-1", here).await;
+    town.driver("driver-2", place(0.1, 0.0)).await;
+    let areas = async |query: &str| ask(&town, "operator", "GET", &format!("/areas{query}"), Value::Null).await.1;
+    let free = |areas: &Value| -> Vec<u64> {
+        areas.as_array().unwrap().iter().map(|area| area["free"].as_u64().unwrap()).collect()
+    };
+    demand::count(&town.app).await.unwrap();
+    let all = areas("").await;
+    assert_eq!(free(&all), [1, 1]);
+    assert_eq!(all[0]["updated_at"], "2027-01-15T08:00:00Z");
+    town.passes(5);
+    demand::count(&town.app).await.unwrap();
+    assert_eq!(areas("?updated_since=2027-01-15T08:00:01Z").await, json!([]), "nothing has changed");
+    town.app.shift(&"driver-1".into(), Shift::Off).await.unwrap();
+    town.passes(5);
+    demand::count(&town.app).await.unwrap();
+    let news = areas("?updated_since=2027-01-15T08:00:01Z").await;
+    assert_eq!((free(&news), &news[0]["updated_at"]), (vec![0], &json!("2027-01-15T08:00:10Z")));
+    assert_eq!(free(&areas("").await), [1]);
+    town.passes(3_601);
+    demand::count(&town.app).await.unwrap();
+    let gone = areas("?updated_since=2027-01-15T07:00:00Z").await;
+    assert!(gone.as_array().unwrap().iter().all(|area| area["id"] != news[0]["id"]), "it is forgotten: {gone}");
+}
+
+#[tokio::test]
+async fn positions_that_cannot_be_are_counted() {
+    let databases = Databases::sqlite();
+    let town = Town::still(&databases.fresh(), Config::default()).await;
+    let path = "/drivers/location/update";
+    let foreign = json!({ "driver_id": format!("driver_{:032x}", 7), "lat": 41.15, "lng": -8.61 });
+    for (body, status, refusal) in [
+        (json!({ "lat": 91, "lng": 0 }), 400, Refusal::Outside),
+        (json!([{ "lat": 1, "lng": 0 }, { "lat": 1, "lng": -180.1 }]), 400, Refusal::Outside),
+        (foreign, 403, Refusal::Foreign),
+        (json!({ "lat": 1, "lng": 0 }), 200, Refusal::OffDuty),
+    ] {
+        let before = town.app.refusals.counted(refusal);
+        assert_eq!(ask(&town, "driver", "POST", path, body).await.0.as_u16(), status);
+        assert_eq!(town.app.refusals.counted(refusal), before + 1, "{refusal:?}");
+    }
 }
 
 #[test]

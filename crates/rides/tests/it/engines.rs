@@ -5,9 +5,13 @@ use std::sync::{Arc, Mutex};
 use axum::Router;
 use axum::extract::{Request, State};
 use serde_json::{Value, json};
-use tessera_kernel::Place;
-use tessera_rides::Error;
+use tessera_kernel::{Clock, Place, RandomIds, SystemClock};
+use tessera_rides::config::Config;
+use tessera_rides::network::{PORTO, read};
 use tessera_rides::routes::{Osrm, Routes, Valhalla};
+use tessera_rides::{Error, Part};
+use tessera_service::{Deps, Keys, Metrics};
+use tower::ServiceExt;
 
 use crate::support::place;
 
@@ -103,4 +107,39 @@ async fn valhalla_is_asked_in_its_own_words() {
     assert!(matches!(valhalla.route(from, to).await, Err(Error::NoWay { .. })));
     engine.answers(refused(154));
     assert!(matches!(valhalla.route(from, to).await, Err(Error::Routes { .. })));
+}
+
+/// With an engine elsewhere, pages show the roads that are here, where some are.
+#[tokio::test]
+async fn the_map_is_shown_whoever_answers_for_the_ways() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let deps = Deps {
+        keys: Keys::ephemeral(Arc::clone(&clock)).unwrap(),
+        clock,
+        ids: Arc::new(RandomIds),
+        metrics: Metrics::new(Arc::new(SystemClock)),
+        data_dir: folder.path().to_owned(),
+        address: ([127, 0, 0, 1], 0).into(),
+    };
+    let map = async |config: &Config, part: Part| {
+        let components = tessera_rides::build(config, &deps, part).await.unwrap();
+        let request = ::http::Request::get("/map").body(axum::body::Body::empty()).unwrap();
+        let answer = components.into_iter().next().unwrap().router.oneshot(request).await.unwrap();
+        let status = answer.status().as_u16();
+        let body = axum::body::to_bytes(answer.into_body(), 1 << 24).await.unwrap();
+        (status, serde_json::from_slice::<Value>(&body).unwrap())
+    };
+    let config = Config { routes: Some("osrm:http://127.0.0.1:1".into()), ..Config::default() };
+    let (status, problem) = map(&config, Part::Whole).await;
+    assert_eq!((status, &problem["code"]), (404, &json!("rides.no_map")));
+    let roads = read(PORTO).unwrap().network;
+    roads.save(&folder.path().join(tessera_rides::CITY)).unwrap();
+    let (status, body) = map(&config, Part::Whole).await;
+    assert_eq!((status, body["roads"].as_array().map(Vec::len)), (200, Some(roads.roads().count())));
+    // Where one is named, it is that one.
+    let elsewhere = folder.path().join("elsewhere.roads");
+    let config = Config { network: Some(elsewhere.display().to_string()), ..config };
+    let refused = tessera_rides::build(&config, &deps, Part::Whole).await;
+    assert!(refused.is_err_and(|error| error.to_string().contains("elsewhere.roads")));
 }

@@ -1,128 +1,86 @@
-//! What the histories of rides must show, whatever happened to them.
+//! The judge of histories in tests; and that it finds what it is there for.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 
-use tessera_kernel::Timestamp;
-use tessera_rides::domain::ids::{DriverId, RideId};
+use tessera_rides::app::StatusChange;
+use tessera_rides::config::Config;
+use tessera_rides::domain::ids::RideId;
 use tessera_rides::domain::ride::{Ride, State};
+use tessera_rides::jobs::matcher::Matcher;
+use tessera_rides::judge::{Judge, Sort, check};
 use tessera_rides::store::Store;
+use tessera_testkit::sql::Databases;
 
-/// Every transition that there may be.
-const LEGAL: &[(State, &str, State)] = &[
-    (State::Estimated, "requested", State::Requested),
-    (State::Estimated, "expired", State::Expired),
-    (State::Requested, "offered", State::Offered),
-    (State::Requested, "no_driver", State::NoDriver),
-    (State::Offered, "accepted", State::Accepted),
-    (State::Offered, "denied", State::Requested),
-    (State::Offered, "lapsed", State::Requested),
-    (State::Accepted, "arrived", State::Arrived),
-    (State::Arrived, "wrong_code", State::Arrived),
-    (State::Arrived, "picked_up_rider", State::PickedUpRider),
-    (State::PickedUpRider, "completed", State::Completed),
-    (State::Estimated, "cancelled", State::Cancelled),
-    (State::Requested, "cancelled", State::Cancelled),
-    (State::Offered, "cancelled", State::Cancelled),
-    (State::Accepted, "cancelled", State::Cancelled),
-    (State::Arrived, "cancelled", State::Cancelled),
-    (State::PickedUpRider, "cancelled", State::Cancelled),
-    // A driver gives it back.
-    (State::Accepted, "cancelled", State::Requested),
-    (State::Arrived, "cancelled", State::Requested),
-];
-
-/// A time during which a driver had an offer or a ride.
-struct Span {
-    ride: RideId,
-    from: Timestamp,
-    to: Option<Timestamp>,
-}
-
-/// What is said of a driver in all histories.
-#[derive(Default)]
-struct Told {
-    spans: Vec<Span>,
-    /// When each offer was made, and under which claim.
-    offers: Vec<(Timestamp, i64)>,
-    accepted: usize,
-}
+use crate::support::{Town, open, place};
 
 /// Judges all rides there are, when nothing is under way; gives how many ended in each state.
 pub async fn judge(store: &Store, rides: &[RideId]) -> BTreeMap<&'static str, usize> {
-    let mut told: HashMap<DriverId, Told> = HashMap::new();
-    let mut ends: BTreeMap<&'static str, usize> = BTreeMap::new();
-    let mut bound: HashSet<DriverId> = HashSet::new();
-    for id in rides {
-        let history = store.history(*id).await.unwrap();
-        let last = store.ride(*id).await.unwrap().unwrap();
-        assert_eq!(history.last().unwrap().1, last, "the row is what its history says");
-        one_ride(&history, &mut told);
-        *ends.entry(last.state.as_str()).or_default() += 1;
-        if let Some(driver) = last.bound_driver() {
-            assert!(bound.insert(driver), "{driver} has two rides");
-            assert_eq!(store.ride_of_driver(driver).await.unwrap().map(|ride| ride.id), Some(*id));
-        }
-    }
-    assert_eq!(store.bound_drivers().await.unwrap().into_iter().collect::<HashSet<_>>(), bound, "nobody else is bound");
-    for (driver, told) in told {
-        let row = store.drivers(&[driver]).await.unwrap().pop().unwrap();
-        assert_eq!(row.offered as usize, told.offers.len(), "every offer to {driver} counts");
-        assert_eq!(row.accepted as usize, told.accepted, "every acceptance of {driver} counts");
-        one_driver(driver, told);
-    }
-    ends
+    let verdict = check(store, rides).await.unwrap();
+    assert!(verdict.faults.is_empty(), "{:#?}", verdict.faults);
+    verdict.ends
 }
 
-fn one_ride(history: &[(String, Ride)], told: &mut HashMap<DriverId, Told>) {
-    let mut asked: HashSet<DriverId> = HashSet::new();
-    let mut before: Option<&Ride> = None;
-    for (n, (kind, ride)) in history.iter().enumerate() {
-        let id = ride.id;
-        assert_eq!(ride.version as usize, n + 1, "no event of {id} is lost");
-        match before {
-            None => assert_eq!((kind.as_str(), ride.state), ("estimated", State::Estimated)),
-            Some(before) => {
-                let step = (before.state, kind.as_str(), ride.state);
-                assert!(LEGAL.contains(&step), "{id}: {step:?}");
-                assert!(before.updated_at <= ride.updated_at, "{id}: time goes on");
-            }
-        }
-        if kind == "offered" {
-            let offer = ride.offer.as_ref().unwrap();
-            let driver = offer.driver;
-            assert!(asked.insert(driver), "{driver} is asked for {id} twice");
-            assert_eq!((offer.number, ride.offers), (asked.len() as u32, asked.len() as u32));
-            told.entry(driver).or_default().offers.push((ride.updated_at, offer.token));
-        }
-        let (was, is) = (before.and_then(Ride::bound_driver), ride.bound_driver());
-        if kind == "accepted" {
-            assert_eq!(was, is, "{id}: who was asked drives");
-            told.entry(is.unwrap()).or_default().accepted += 1;
-        }
-        if was != is {
-            if let Some(driver) = was {
-                let spans = &mut told.entry(driver).or_default().spans;
-                let span = spans.iter_mut().rfind(|span| span.ride == id).unwrap();
-                span.to = Some(ride.updated_at);
-            }
-            if let Some(driver) = is {
-                told.entry(driver).or_default().spans.push(Span { ride: id, from: ride.updated_at, to: None });
-            }
-        }
-        before = Some(ride);
-    }
+type History = Vec<(String, Ride)>;
+
+fn found(histories: &[History]) -> Vec<Sort> {
+    let mut judge = Judge::default();
+    histories.iter().for_each(|history| judge.read(history));
+    judge.verdict().faults.into_iter().map(|fault| fault.sort).collect()
 }
 
-fn one_driver(driver: DriverId, told: Told) {
-    let Told { mut spans, mut offers, .. } = told;
-    // What begins and ends in one transaction lasts no time.
-    spans.retain(|span| span.to != Some(span.from));
-    spans.sort_by_key(|span| span.from);
-    for pair in spans.windows(2) {
-        let ended = pair[0].to.is_some_and(|to| to <= pair[1].from);
-        assert!(ended, "{driver} has {} and {} at once", pair[0].ride, pair[1].ride);
+/// What was changed in a real history is found.
+#[tokio::test]
+async fn the_judge_finds_what_must_not_be() {
+    let databases = Databases::sqlite();
+    let town = Town::still(&databases.fresh(), Config::default()).await;
+    let (app, mut matcher) = (&town.app, Matcher::new(town.app.clone()));
+    let (near, far) = (town.driver("near", place(0.0, 0.001)).await, town.driver("far", place(0.0, 0.002)).await);
+    let ride = town.request("ana", place(0.0, 0.0)).await;
+    for (driver, accept) in [(near, false), (far, true)] {
+        town.passes(1);
+        matcher.round().await.unwrap();
+        let (_, offer) = open(&app.store.ride(ride.id).await.unwrap().unwrap());
+        town.passes(1);
+        app.respond(driver, ride.id, offer, accept).await.unwrap();
     }
-    offers.sort_unstable();
-    let tokens = offers.windows(2).all(|pair| pair[0].1 < pair[1].1);
-    assert!(tokens, "{driver} was asked under an older claim than before: {offers:?}");
+    town.passes(1);
+    app.set_status(far, ride.id, StatusChange::Arrived).await.unwrap();
+    let store = &app.store;
+    assert_eq!(judge(store, &[ride.id]).await, [("arrived", 1)].into());
+    let sound = store.history(ride.id).await.unwrap();
+    let kinds: Vec<&str> = sound.iter().map(|(kind, _)| kind.as_str()).collect();
+    assert_eq!(kinds, ["estimated", "requested", "offered", "denied", "offered", "accepted", "arrived"]);
+    assert_eq!(found(std::slice::from_ref(&sound)), []);
+
+    let changed = |change: fn(&mut History)| {
+        let mut history = sound.clone();
+        change(&mut history);
+        history
+    };
+    let another =
+        changed(|history| history.iter_mut().for_each(|(_, ride)| ride.id = RideId::from(tessera_kernel::Uuid::nil())));
+    let twice = found(&[sound.clone(), another]);
+    assert!(twice.contains(&Sort::AtOnce) && twice.contains(&Sort::Claim), "{twice:?}");
+    assert_eq!(found(&[vec![]]), [Sort::Step]);
+    assert!(found(&[changed(|history| drop(history.remove(3)))]).contains(&Sort::Step), "an event is lost");
+    let skipped = changed(|history| history[6].1.state = State::Completed);
+    assert_eq!(found(&[skipped]), [Sort::Step]);
+    let back = changed(|history| history[6].1.updated_at = history[0].1.updated_at);
+    assert_eq!(found(&[back]), [Sort::Step]);
+    let again = changed(|history| {
+        let asked = history[2].1.offer.as_ref().unwrap().driver;
+        history[4].1.offer.as_mut().unwrap().driver = asked;
+    });
+    assert!(found(&[again]).contains(&Sort::AskedAgain));
+    let other = changed(|history| {
+        let asked = history[2].1.offer.as_ref().unwrap().driver;
+        for (_, ride) in &mut history[5..] {
+            (ride.driver, ride.offer.as_mut().unwrap().driver) = (Some(asked), asked);
+        }
+    });
+    assert!(found(&[other]).contains(&Sort::Offer), "another driver accepted");
+    let miscounted = changed(|history| history[4].1.offers = 7);
+    assert_eq!(found(&[miscounted]), [Sort::Offer]);
+    // Rows that say something else.
+    assert_eq!(check(store, &[]).await.unwrap().count(Sort::Row), 1, "somebody is bound to a ride that is left out");
 }

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "in a test it is the assertion")]
 
 mod api;
+mod bounded;
 mod engines;
 mod judge;
 mod map;
@@ -14,3 +15,4 @@ mod sockets;
 mod steps;
 mod support;
 mod trips;
+mod unreadable;

@@ -380,3 +380,46 @@ async fn who_drives_and_rides_sees_both() {
     assert_eq!(cancelled.status(), 200);
     assert_eq!(town.app.store.ride(ride).await.unwrap().unwrap().state, State::Cancelled);
 }
+
+/// A browser cannot set a header: the token comes as a protocol that it asks for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_browser_says_who_it_is_by_a_protocol() {
+    let databases = Databases::sqlite();
+    let town = Town::live(&databases.fresh(), Config::default()).await;
+    let address = serve(&town.app).await;
+    town.driver("dora", place(0.0, 0.001)).await;
+    let ride = town.request("ana", place(0.0, 0.0)).await;
+    let connect = async |path: &str, protocols: &str| {
+        let mut request = format!("ws://{address}{path}").into_client_request().unwrap();
+        request.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_str(protocols).unwrap());
+        connect_async(request).await
+    };
+    let (rider, driver) = (town.token("ana", "rider"), town.token("dora", "driver"));
+    let path = format!("/rides/{}/stream", ride.id);
+    for (path, token) in [(path.as_str(), &rider), ("/drivers/me/stream", &driver)] {
+        for protocols in [format!("tessera, bearer.{token}"), format!("bearer.{token},tessera")] {
+            let (mut socket, answer) = connect(path, &protocols).await.unwrap();
+            assert_eq!(answer.headers()["sec-websocket-protocol"], "tessera", "the token is not sent back");
+            if path.starts_with("/rides") {
+                assert_eq!(event(&mut socket, "ride").await["code"], json!(ride.code));
+            } else {
+                socket.send(Message::text(r#"{"lat":41.15,"lng":-8.609}"#)).await.unwrap();
+                event(&mut socket, "updated").await;
+            }
+        }
+    }
+    let stranger = town.token("bob", "rider");
+    for (protocols, status) in [
+        ("tessera".to_owned(), 401),
+        ("tessera, bearer.nobody".to_owned(), 401),
+        (format!("tessera, bearer.{stranger}"), 404),
+    ] {
+        let refused = connect(&path, &protocols).await.unwrap_err();
+        let tokio_tungstenite::tungstenite::Error::Http(answer) = refused else { panic!("{refused}") };
+        assert_eq!(answer.status().as_u16(), status, "{protocols}");
+    }
+    // Elsewhere it says nothing.
+    let plain = Request::get(&path).header("sec-websocket-protocol", format!("tessera, bearer.{rider}"));
+    let answer = http::router(town.app.clone()).oneshot(plain.body(Body::empty()).unwrap()).await.unwrap();
+    assert_eq!(answer.status().as_u16(), 401);
+}

@@ -341,3 +341,31 @@ async fn time_moves_rides_on() {
     matcher.round().await.unwrap();
     assert_eq!(app.store.ride(ride).await.unwrap().unwrap().state, State::NoDriver);
 }
+
+/// Where rides keep their places, the rider hears that nobody was found yet, once, and the search goes on.
+#[tokio::test]
+async fn who_keeps_the_place_is_told() {
+    let databases = Databases::sqlite();
+    let mut config = Config::default();
+    config.matching.keep_place = true;
+    let town = Town::still(&databases.fresh(), config).await;
+    let (app, mut matcher) = (&town.app, Matcher::new(town.app.clone()));
+    let ride = town.request("ana", place(0.0, 0.0)).await;
+    let mut told = app.hub().ride(ride.id);
+    matcher.round().await.unwrap();
+    assert!(told.try_recv().is_err());
+    for seconds in [60, 1, 60, 600] {
+        town.passes(seconds);
+        matcher.round().await.unwrap();
+        due::round(app).await.unwrap();
+    }
+    let waits = told.try_recv().unwrap();
+    assert_eq!((waits.state, waits.requested_at, waits.version), (State::Requested, ride.requested_at, 3));
+    assert_eq!(waits.nobody_yet_at, Some(NOON.plus(Duration::from_secs(60))));
+    assert!(told.try_recv().is_err(), "once is enough");
+    let driver = town.driver("dora", place(0.0, 0.001)).await;
+    matcher.round().await.unwrap();
+    assert_eq!(open(&app.store.ride(ride.id).await.unwrap().unwrap()).0, driver);
+    let kinds: Vec<String> = app.store.history(ride.id).await.unwrap().into_iter().map(|(kind, _)| kind).collect();
+    assert_eq!(kinds, ["estimated", "requested", "nobody_yet", "offered"]);
+}

@@ -166,6 +166,7 @@ fn after(state: Option<State>, kind: &str, gives_back: bool) -> Option<State> {
         (Some(Estimated), "expired") => Expired,
         (Some(Requested), "offered") => Offered,
         (Some(Requested), "no_driver") => NoDriver,
+        (Some(Requested), "nobody_yet") => Requested,
         (Some(Offered), "accepted") => Accepted,
         (Some(Offered), "denied" | "lapsed") => Requested,
         (Some(Accepted), "arrived") => Arrived,

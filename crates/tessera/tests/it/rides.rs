@@ -4,8 +4,6 @@
 //! The seed is printed where something is at fault; `TESSERA_HISTORY_SEED` sets it, and `TESSERA_HISTORY_ROUNDS` how many times
 //! longer it takes. What each client decides repeats with the seed; how they meet does not.
 
-#[path = "../../../rides/tests/it/judge.rs"]
-mod judge;
 mod town;
 
 use std::time::Duration;
@@ -101,6 +99,35 @@ async fn a_process_and_its_postgres_and_redis_are_killed_in_turn() {
     drop(servers);
     town::judge(&store, acknowledged, seed).await;
     drop(redis);
+}
+
+/// Two matchers share the areas. Where one is killed the other takes its areas over, whichever it is, and nobody is asked by both.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_of_two_matchers_is_killed() {
+    let (scratch, seed) = (ScratchDir::new(), seed());
+    let (postgres, redis) = (postgres::start(), redis::start());
+    let store = postgres.new_database();
+    let mut settings = settings(&store, None);
+    settings.push(("TESSERA__RIDES__LOCATIONS".to_owned(), redis.url()));
+    let folders = folders(&scratch, 3);
+    let start = |role, folder: usize| Server::start_as(role, &folders[folder], &settings, 0);
+    let api = [start("rides-api", 0)];
+    let mut matchers = [start("rides-matcher", 1), start("rides-matcher", 2)];
+    let town = Town::open(&api, &folders[0], seed).await;
+    town.sees("completed", 2).await;
+    for turn in 0..2 * times() as usize {
+        matchers = blocking(matchers, move |matchers| matchers[turn % 2].kill()).await;
+        // The other one matches alone.
+        let before = town.count("completed").await;
+        town.sees("completed", before + 3).await;
+        matchers = blocking(matchers, move |matchers| matchers[turn % 2].kill_and_restart()).await;
+    }
+    let acknowledged = town.settle().await;
+    for server in api.iter().chain(&matchers) {
+        server.signal("TERM");
+    }
+    drop((api, matchers));
+    town::judge(&store, acknowledged, seed).await;
 }
 
 /// While Redis sleeps nobody new is asked; what was offered before is answered, driven and cancelled, and searches come to their

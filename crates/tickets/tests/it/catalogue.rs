@@ -655,7 +655,8 @@ fn every_write_is_said_to_want_its_key() {
     for (path, calls) in document["paths"].as_object().unwrap() {
         // Stripe's webhooks have none, and need none.
         let calls = calls.as_object().unwrap().iter().filter(|_| path != "/payments/stripe/webhook");
-        for (method, call) in calls.filter(|(method, _)| ["post", "put", "patch", "delete"].contains(&method.as_str())) {
+        for (method, call) in calls.filter(|(method, _)| ["post", "put", "patch", "delete"].contains(&method.as_str()))
+        {
             let wants = |parameter: &Value| parameter["name"] == "idempotency-key" && parameter["required"] == true;
             let parameters = call["parameters"].as_array();
             assert!(parameters.is_some_and(|parameters| parameters.iter().any(wants)), "{method} {path}");

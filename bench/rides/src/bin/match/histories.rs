@@ -1,12 +1,11 @@
 //! What the histories of all rides say, read from the database when the server has ended.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use tessera_kernel::{SystemClock, Timestamp};
+use tessera_kernel::SystemClock;
 use tessera_rides::domain::fare::Tariff;
-use tessera_rides::domain::ids::DriverId;
-use tessera_rides::store::{Page, RidesOf, Store};
+use tessera_rides::judge::{self, Judge, Sort};
+use tessera_rides::store::Store;
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -33,50 +32,22 @@ pub struct Found {
 /// Those of the database.
 pub async fn read(url: &str) -> anyhow::Result<Found> {
     let store = Store::open(url, Arc::new(SystemClock), Tariff::default(), Default::default()).await?;
-    let mut found = Found::default();
-    let mut spans: HashMap<DriverId, Vec<(Timestamp, Option<Timestamp>)>> = HashMap::new();
-    let mut after = None;
+    let (mut found, mut judge) = (Found::default(), Judge::default());
     let mut etas = 0.0;
-    loop {
-        let page = Page { since: Timestamp::from_micros(0), after, limit: 500 };
-        let rides = store.rides(RidesOf::Everyone, page).await?;
-        let Some(last) = rides.last() else { break };
-        after = Some((last.updated_at, last.id));
-        for ride in &rides {
-            let Some(requested) = ride.requested_at else { continue };
-            found.requested += 1;
-            let mut asked: HashSet<DriverId> = HashSet::new();
-            let mut bound: Option<(DriverId, Timestamp)> = None;
-            for (kind, ride) in store.history(ride.id).await? {
-                if let (true, Some(offer)) = (kind == "offered", &ride.offer) {
-                    found.offers += 1;
-                    found.asked_again += usize::from(!asked.insert(offer.driver));
-                    if asked.len() == 1 {
-                        found.first_offers_ms.push(ride.updated_at.since(requested).as_secs_f64() * 1e3);
-                    }
-                }
-                if let (true, Some(offer)) = (kind == "accepted", &ride.offer) {
-                    found.accepted += 1;
-                    etas += f64::from(offer.eta_s);
-                }
-                let now = ride.bound_driver();
-                if now != bound.map(|(driver, _)| driver) {
-                    if let Some((driver, from)) = bound {
-                        spans.entry(driver).or_default().push((from, Some(ride.updated_at)));
-                    }
-                    bound = now.map(|driver| (driver, ride.updated_at));
-                }
-            }
-            if let Some((driver, from)) = bound {
-                spans.entry(driver).or_default().push((from, None));
-            }
-        }
+    for id in judge::rides(&store).await? {
+        let history = store.history(id).await?;
+        judge.read(&history);
+        let Some(requested) = history.last().and_then(|(_, ride)| ride.requested_at) else { continue };
+        found.requested += 1;
+        let offered = history.iter().find(|(kind, _)| kind == "offered");
+        found.first_offers_ms.extend(offered.map(|(_, ride)| ride.updated_at.since(requested).as_secs_f64() * 1e3));
+        let accepted = history.iter().filter(|(kind, _)| kind == "accepted");
+        etas += accepted.filter_map(|(_, ride)| Some(f64::from(ride.offer.as_ref()?.eta_s))).sum::<f64>();
     }
-    for spans in spans.values_mut() {
-        spans.sort_unstable_by_key(|(from, _)| *from);
-        let over = |pair: &&[(Timestamp, Option<Timestamp>)]| pair[0].1.is_none_or(|to| to > pair[1].0);
-        found.asked_at_once += spans.windows(2).filter(over).count();
-    }
+    let verdict = judge.verdict();
+    (found.offers, found.accepted) =
+        verdict.offers.values().fold((0, 0), |all, driver| (all.0 + driver.0, all.1 + driver.1));
+    (found.asked_again, found.asked_at_once) = (verdict.count(Sort::AskedAgain), verdict.count(Sort::AtOnce));
     found.mean_eta_s = etas / found.accepted.max(1) as f64;
     store.close().await;
     Ok(found)

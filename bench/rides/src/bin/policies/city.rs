@@ -10,7 +10,9 @@ use tessera_kernel::Uuid;
 use tessera_rides::domain::assign::{self, Edge};
 use tessera_rides::domain::dispatch::{self, Candidate, Matching, Wish};
 use tessera_rides::domain::ids::DriverId;
+use tessera_rides::jobs::matcher::{self, PASSES};
 
+use super::cheapest::cheapest_first;
 use super::figures::{Figures, Told};
 use super::places::Places;
 
@@ -19,10 +21,8 @@ const WARM: u64 = 30 * 60_000;
 /// After how long a rider without a driver gives up.
 const PATIENCE: u64 = 60_000;
 /// How often the matcher looks where nothing wakes it, and how soon it does where something does.
-const EVERY: u64 = 500;
-const GATHER: u64 = 20;
-/// How often a ride chooses again in one round.
-const PASSES: usize = 10;
+const EVERY: u64 = matcher::EVERY.as_millis() as u64;
+const GATHER: u64 = matcher::GATHER.as_millis() as u64;
 /// Of those who do not accept, how many say so; the others let the offer lapse.
 const SAYS_NO: f64 = 0.53;
 
@@ -71,7 +71,7 @@ impl Policy {
         let rows = || seekers.iter().map(row).collect::<Vec<Vec<Edge>>>();
         match self {
             Self::Nearest => assign::in_order(&rows()),
-            Self::Cheapest => assign::cheapest_first(&rows()),
+            Self::Cheapest => cheapest_first(&rows()),
             Self::Fifo | Self::Balanced => {
                 let waited = |seeker: &Seeker| Duration::from_millis(seeker.waited);
                 let wishes: Vec<Wish<'_>> =

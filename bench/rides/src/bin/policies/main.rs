@@ -4,6 +4,7 @@
 //!
 //! `bench-rides-policies --seeds 20 --drivers 300 --hours 3`
 
+mod cheapest;
 mod city;
 mod figures;
 mod places;

@@ -44,6 +44,7 @@ fn ride() -> Ride {
         offers: 0,
         requested_at: None,
         searching_since: None,
+        nobody_yet_at: None,
         accepted_at: None,
         arrived_at: None,
         wrong_codes: 0,
@@ -122,6 +123,14 @@ fn the_same_again_is_said_to_be_so() {
     let arrived = accepted.after(&Command::Arrive(driver(9)), &tariff(), at(50)).unwrap();
     assert_eq!(arrived.after(&Command::Arrive(driver(9)), &tariff(), at(51)), Err(Refused::Already));
     assert_eq!(arrived.after(&Command::Arrive(driver(8)), &tariff(), at(51)), Err(Refused::NotYours));
+    // A request that is sent again late, too: until the ride has ended otherwise than at the destination.
+    let inside = arrived.after(&pick_up("0412"), &tariff(), at(60)).unwrap();
+    let done = inside.after(&Command::Complete(driver(9)), &tariff(), at(70)).unwrap();
+    for ride in [&arrived, &inside, &done] {
+        assert_eq!(ride.after(&Command::Request, &tariff(), at(80)), Err(Refused::Already), "{:?}", ride.state);
+    }
+    let over = arrived.after(&cancel(Party::Rider, None), &tariff(), at(60)).unwrap();
+    assert_eq!(over.after(&Command::Request, &tariff(), at(80)), Err(Refused::State));
 }
 
 #[test]
@@ -150,6 +159,16 @@ fn a_search_is_not_given_up_early_and_an_estimate_begins_when_it_is_kept() {
     let give_up = Command::GiveUp(Duration::from_secs(60));
     assert_eq!(requested.after(&give_up, &tariff(), at(69)), Err(Refused::TooEarly));
     assert_eq!(requested.after(&give_up, &tariff(), at(70)).unwrap().state, State::NoDriver);
+    // Or the rider hears once that nobody is there yet, and again where a driver gave the ride back.
+    let wait_on = Command::WaitOn(Duration::from_secs(60));
+    assert_eq!(requested.after(&wait_on, &tariff(), at(69)), Err(Refused::TooEarly));
+    let told = requested.after(&wait_on, &tariff(), at(70)).unwrap();
+    assert_eq!((told.state, told.nobody_yet_at, told.requested_at), (State::Requested, Some(at(70)), Some(at(10))));
+    assert_eq!(told.after(&wait_on, &tariff(), at(200)), Err(Refused::Already));
+    let commands = [offer(1, 9, 230), accept(1, 9), cancel(Party::Driver, Some(driver(9)))];
+    let back = commands.iter().fold(told, |ride, command| ride.after(command, &tariff(), at(210)).unwrap());
+    assert_eq!(back.after(&wait_on, &tariff(), at(269)), Err(Refused::TooEarly));
+    assert_eq!(back.after(&wait_on, &tariff(), at(270)).unwrap().nobody_yet_at, Some(at(270)));
     let kept = ride().made_at(at(1_000));
     assert_eq!((kept.created_at, kept.estimate.expires_at), (at(1_000), at(1_300)));
 }
@@ -210,6 +229,7 @@ fn any_command() -> impl Strategy<Value = Command> {
         Just(cancel(Party::Rider, None)),
         Just(Command::Expire),
         (0u64..60).prop_map(|after| Command::GiveUp(Duration::from_secs(after))),
+        (0u64..60).prop_map(|after| Command::WaitOn(Duration::from_secs(after))),
     ]
 }
 

@@ -70,10 +70,17 @@ impl Server {
         self.process.as_ref().unwrap().signal(name);
     }
 
-    /// Ends it where it stands, without a word, and starts another in its place.
+    /// Ends it where it stands, without a word, if it was not before.
+    pub fn kill(&mut self) {
+        if let Some(process) = self.process.take() {
+            process.signal("KILL");
+            process.wait();
+        }
+    }
+
+    /// The same, and starts another in its place.
     pub fn kill_and_restart(&mut self) {
-        self.signal("KILL");
-        self.process.take().unwrap().wait();
+        self.kill();
         self.spawn();
     }
 }

@@ -7,12 +7,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tessera_kernel::{SystemClock, Timestamp};
+use tessera_kernel::SystemClock;
 use tessera_rides::app::driver_of;
 use tessera_rides::domain::fare::Tariff;
 use tessera_rides::domain::ids::RideId;
 use tessera_rides::domain::ride::Ride;
-use tessera_rides::store::{Page, RidesOf, Store};
+use tessera_rides::judge;
+use tessera_rides::store::Store;
 use tessera_service::Keys;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
@@ -316,16 +317,10 @@ async fn act(shared: &Shared, token: &str, driver: &str, ride: &Value, dice: &Di
 pub async fn judge(store: &str, acknowledged: Acknowledged, seed: u64) {
     let clock = Arc::new(SystemClock);
     let store = Store::open(store, clock, Tariff::default(), Default::default()).await.unwrap();
-    let mut after = None;
-    let mut rides: Vec<RideId> = Vec::new();
-    loop {
-        let page = Page { since: Timestamp::from_micros(0), after, limit: 500 };
-        let items = store.rides(RidesOf::Everyone, page).await.unwrap();
-        let Some(last) = items.last() else { break };
-        after = Some((last.updated_at, last.id));
-        rides.extend(items.iter().map(|ride| ride.id));
-    }
-    let ends = super::judge::judge(&store, &rides).await;
+    let rides = judge::rides(&store).await.unwrap();
+    let verdict = judge::check(&store, &rides).await.unwrap();
+    assert!(verdict.faults.is_empty(), "seed {seed}: {:#?}", verdict.faults);
+    let ends = verdict.ends;
     let mut histories: HashMap<RideId, Vec<(String, Ride)>> = HashMap::new();
     for ride in &rides {
         histories.insert(*ride, store.history(*ride).await.unwrap());
