@@ -170,6 +170,24 @@ pub enum Error {
         /// The limit.
         after_ms: u64,
     },
+    /// A call that an aggregated answer cannot do without.
+    #[error("call `{call}` of this route failed: {reason}")]
+    CallFailed {
+        /// The call's name.
+        call: String,
+        /// What it was answered, or 502.
+        status: u16,
+        /// What was wrong.
+        reason: String,
+    },
+    /// A body that must be JSON and is not.
+    #[error("the body is not JSON: line {line}, column {column}; send JSON")]
+    NotJson {
+        /// The line.
+        line: usize,
+        /// The column.
+        column: usize,
+    },
     /// There is no such thing for the admin API to act on.
     #[error("{0}")]
     NotFound(String),
@@ -187,7 +205,8 @@ impl Error {
             | Self::BadAnswer { .. }
             | Self::UpstreamTimeout { .. }
             | Self::NoEndpoint { .. }
-            | Self::KeysUnavailable { .. } => Side::Upstream,
+            | Self::KeysUnavailable { .. }
+            | Self::CallFailed { .. } => Side::Upstream,
             Self::Internal(_) | Self::Overloaded | Self::Config { .. } | Self::Listener { .. } => Side::Gateway,
             _ => Side::Client,
         }
@@ -239,6 +258,8 @@ pub const CODES: &[&str] = &[
     "gateway.upstream_broke_off",
     "gateway.bad_answer",
     "gateway.upstream_timeout",
+    "gateway.call_failed",
+    "gateway.not_json",
     "gateway.not_found",
     "gateway.internal",
 ];
@@ -258,6 +279,7 @@ impl ProductError for Error {
             | Self::Unreachable { .. }
             | Self::BrokeOff { .. }
             | Self::BadAnswer { .. }
+            | Self::CallFailed { .. }
             | Self::Listener { .. } => ErrorKind::Unavailable,
             Self::Internal(_) => ErrorKind::Internal,
             _ => ErrorKind::Invalid,
@@ -288,6 +310,8 @@ impl ProductError for Error {
             Self::BrokeOff { .. } => "gateway.upstream_broke_off",
             Self::BadAnswer { .. } => "gateway.bad_answer",
             Self::UpstreamTimeout { .. } => "gateway.upstream_timeout",
+            Self::CallFailed { .. } => "gateway.call_failed",
+            Self::NotJson { .. } => "gateway.not_json",
             Self::NotFound(_) => "gateway.not_found",
             Self::Internal(_) => "gateway.internal",
         }
@@ -301,6 +325,8 @@ impl ProductError for Error {
             Self::BodyTooLarge { .. } => 413,
             Self::TargetTooLong => 414,
             Self::HeadTooLarge => 431,
+            Self::CallFailed { status, .. } if (400..500).contains(status) => *status,
+            Self::CallFailed { .. } => 502,
             Self::Unreachable { .. } | Self::BrokeOff { .. } | Self::BadAnswer { .. } => 502,
             _ => self.kind().status(),
         }

@@ -12,6 +12,7 @@
 //! - Every request is counted and, unless sampled out, logged: answered, refused, broken off or abandoned.
 
 mod access_log;
+pub mod aggregate;
 pub mod app;
 pub mod auth;
 pub mod cli;
@@ -22,10 +23,12 @@ mod error;
 mod http;
 mod jobs;
 pub mod limit;
+pub mod mapping;
 pub mod metrics;
 mod pipeline;
 pub mod snapshot;
 pub mod spec;
+pub mod tallies;
 pub mod tls;
 pub mod upstream;
 

@@ -16,6 +16,8 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::ConstGauge;
 
+use crate::tallies::Tallies;
+
 /// Requests by route and class of status.
 pub const REQUESTS: &str = "tessera_gateway_requests";
 /// Seconds until answers were sent, by route.
@@ -145,6 +147,8 @@ pub struct Metrics {
     pub reloads: Family<ReloadLabels, Counter>,
     /// Lines of the access log that could not be written.
     pub log_lost: Counter,
+    /// Aggregation, validation, versions, documents, transcoding.
+    pub tallies: Tallies,
 }
 
 /// Labels of an error.
@@ -183,6 +187,7 @@ impl Metrics {
             retries: Family::default(),
             reloads: Family::default(),
             log_lost: Counter::default(),
+            tallies: Tallies::default(),
         }
     }
 
@@ -205,6 +210,7 @@ impl Metrics {
             registry.register(RETRIES, "requests tried again", self.retries.clone());
             registry.register(RELOADS, "config files read", self.reloads.clone());
             registry.register(LOG_LOST, "lines of the access log that could not be written", self.log_lost.clone());
+            self.tallies.register(registry);
             registry.register_collector(Box::new(Routes { metrics: self.clone(), connections }));
         });
     }

@@ -27,12 +27,12 @@ const TIME_LEFT: &str = "x-request-timeout-ms";
 
 /// The head of a request for an upstream.
 #[derive(Clone, Debug)]
-pub(super) struct Outgoing {
-    pub(super) method: Method,
-    pub(super) path: PathAndQuery,
-    pub(super) headers: HeaderMap,
+pub(crate) struct Outgoing {
+    pub(crate) method: Method,
+    pub(crate) path: PathAndQuery,
+    pub(crate) headers: HeaderMap,
     /// The host that the upstream sees; the endpoint's own where there is none.
-    pub(super) host: Option<HeaderValue>,
+    pub(crate) host: Option<HeaderValue>,
 }
 
 /// What is asked of an upstream, and until when.

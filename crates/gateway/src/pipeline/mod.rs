@@ -5,6 +5,8 @@
 //! last byte was sent or the caller has gone.
 
 mod access;
+mod aggregate;
+pub(crate) mod call;
 mod choose;
 mod forward;
 mod headers;
@@ -13,6 +15,7 @@ mod limits;
 mod mirror;
 mod respond;
 mod tunnel;
+mod upload;
 
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -139,6 +142,7 @@ async fn pass(exchange: &mut Exchange, body: Incoming, fault: Option<Fault>) -> 
     match &route.action {
         Action::Redirect(status, to) => Ok(Reply::Own(*status, respond::location(exchange, to), Bytes::new())),
         Action::Respond(status, headers, body) => Ok(Reply::Own(*status, headers.clone(), body.clone())),
+        Action::Aggregate(plan) => aggregate::aggregate(exchange, route, plan, body).await,
         Action::Forward { shares, mirror, host } => {
             let upstream = choose::share(exchange, route, shares)?;
             let mirror = mirror.as_ref().filter(|(_, percent)| exchange.worker.draw(100) < u64::from(*percent));

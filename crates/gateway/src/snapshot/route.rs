@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use super::Lasting;
 use crate::Error;
+use crate::aggregate::Plan;
 use crate::auth::{Identity, Way};
 use crate::domain::path_tree::Pattern;
 use crate::limit::{Gate, Limiter};
@@ -59,6 +60,8 @@ pub enum Action {
     },
     /// The caller is sent elsewhere.
     Redirect(StatusCode, Template),
+    /// Several upstreams answer.
+    Aggregate(Box<Plan>),
     /// The gateway answers.
     Respond(StatusCode, HeaderMap, Bytes),
 }
@@ -203,6 +206,9 @@ fn action_of(spec: &spec::Route, upstreams: &BTreeMap<String, Arc<Upstream>>) ->
             headers.insert(name, value.parse().map_err(|_| format!("`{value}` cannot be a header's value"))?);
         }
         return Ok(Action::Respond(status(respond.status)?, headers, Bytes::from(respond.body.clone())));
+    }
+    if let Some(aggregate) = &spec.aggregate {
+        return Ok(Action::Aggregate(Box::new(Plan::new(aggregate, upstreams)?)));
     }
     let shares = match &spec.upstream {
         Some(name) => vec![(find(name)?, 1)],

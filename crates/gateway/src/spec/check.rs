@@ -17,11 +17,11 @@ pub struct Fault {
     pub detail: String,
 }
 
-fn fault<T>(keys: &[&str], detail: String) -> Result<T, Fault> {
+pub(super) fn fault<T>(keys: &[&str], detail: String) -> Result<T, Fault> {
     Err(Fault { keys: keys.iter().map(|key| (*key).to_owned()).collect(), detail })
 }
 
-fn ensure(holds: bool, keys: &[&str], detail: impl FnOnce() -> String) -> Result<(), Fault> {
+pub(super) fn ensure(holds: bool, keys: &[&str], detail: impl FnOnce() -> String) -> Result<(), Fault> {
     if holds { Ok(()) } else { fault(keys, detail()) }
 }
 
@@ -172,9 +172,12 @@ fn check_route(gateway: &Gateway, route: &Route) -> Result<(), Fault> {
     let actions = usize::from(route.upstream.is_some())
         + usize::from(!route.split.is_empty())
         + usize::from(route.redirect.is_some())
-        + usize::from(route.respond.is_some());
+        + usize::from(route.respond.is_some())
+        + usize::from(route.aggregate.is_some());
     ensure(actions == 1, &["routes", name], || {
-        format!("route `{name}` needs exactly one of upstream, split, redirect and respond; it has {actions}")
+        format!(
+            "route `{name}` needs exactly one of upstream, split, redirect, respond and aggregate; it has {actions}"
+        )
     })?;
     let known: Vec<&str> = gateway.upstreams.keys().map(String::as_str).collect();
     let shares = route.split.iter().map(|share| share.upstream.as_str());
@@ -205,6 +208,7 @@ fn check_route(gateway: &Gateway, route: &Route) -> Result<(), Fault> {
     ensure((1..=10).contains(&route.retry.attempts), &at("attempts"), || "attempts must be 1 to 10".into())?;
     let parameters = check_match(route)?;
     check_templates(route, &parameters)?;
+    super::aggregate::check(gateway, route, &parameters)?;
     if let Some(access) = &route.access {
         check_access(gateway, name, access)?;
     }

@@ -1,5 +1,6 @@
 //! The config file: what a user writes, as types. The doc comments are the reference: the JSON Schema is made of them.
 
+mod aggregate;
 mod auth;
 mod check;
 mod explain;
@@ -21,6 +22,7 @@ use tessera_kernel::text_on_the_wire;
 
 use crate::domain::cidr::Cidr;
 
+pub use aggregate::{Aggregate, Call};
 pub use auth::{Algorithm, ApiKey, Auth, JwtKey, User};
 pub use check::check;
 pub use key::Key;

@@ -6,12 +6,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tessera_kernel::{Bytes, Span};
 
+use super::aggregate::Aggregate;
 use super::key::Key;
 use super::matching::{Matcher, Text};
 use super::rate::PerTime;
 use super::template::Template;
 
-/// A route. It has one of `upstream`, `split`, `redirect` and `respond`.
+/// A route. It has one of `upstream`, `split`, `redirect`, `respond` and `aggregate`.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Route {
@@ -38,6 +39,9 @@ pub struct Route {
     /// Answers itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub respond: Option<Respond>,
+    /// Asks several upstreams and shapes one answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aggregate: Option<Aggregate>,
     /// A second upstream that gets a copy of requests without a body; its answers are dropped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mirror: Option<Mirror>,

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "in a test it is the assertion")]
 
 mod access;
+mod aggregate;
 mod balance;
 mod docs;
 mod forward;
