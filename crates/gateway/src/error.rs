@@ -1,10 +1,11 @@
 //! What goes wrong, whose side it is on, and whether the same request may be sent again.
 
-use serde_json::Map;
+use serde_json::{Map, json};
 use tessera_kernel::ErrorKind;
 use tessera_service::ProductError;
 
 use crate::domain::framing::Malformed;
+use crate::validate::Fault;
 
 /// Whose doing an error is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -188,6 +189,32 @@ pub enum Error {
         /// The column.
         column: usize,
     },
+    /// A request that does not fit its description.
+    #[error("{}", told(.faults))]
+    Invalid {
+        /// Everything that is wrong.
+        faults: Vec<Fault>,
+        /// 400, or 415 where only the media type is wrong.
+        status: u16,
+    },
+    /// An answer that does not fit its description.
+    #[error("upstream `{upstream}` gave an answer that does not fit its description: {reason}")]
+    InvalidAnswer {
+        /// The upstream.
+        upstream: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A version that is not there.
+    #[error("{}", no_version(.named, .known))]
+    UnknownVersion {
+        /// What the request names; empty where it names none.
+        named: String,
+        /// What there is.
+        known: String,
+        /// 400, 404 or 406, by where versions are named.
+        status: u16,
+    },
     /// There is no such thing for the admin API to act on.
     #[error("{0}")]
     NotFound(String),
@@ -206,7 +233,8 @@ impl Error {
             | Self::UpstreamTimeout { .. }
             | Self::NoEndpoint { .. }
             | Self::KeysUnavailable { .. }
-            | Self::CallFailed { .. } => Side::Upstream,
+            | Self::CallFailed { .. }
+            | Self::InvalidAnswer { .. } => Side::Upstream,
             Self::Internal(_) | Self::Overloaded | Self::Config { .. } | Self::Listener { .. } => Side::Gateway,
             _ => Side::Client,
         }
@@ -232,6 +260,25 @@ impl Error {
             _ => None,
         }
     }
+}
+
+fn told(faults: &[Fault]) -> String {
+    let first = faults.first().map(|fault| format!("{} `{}`: {}", fault.place.name(), fault.pointer, fault.detail));
+    let first = first.unwrap_or_default();
+    match faults.len() {
+        0 | 1 => format!("the request does not fit its description: {first}"),
+        count => format!(
+            "the request does not fit its description in {count} places, the first is {first}; `errors` lists all"
+        ),
+    }
+}
+
+fn no_version(named: &str, known: &str) -> String {
+    if named.is_empty() {
+        return format!("the request names no version; name one of {known}");
+    }
+    let named: String = named.chars().take(100).collect();
+    format!("there is no version `{named}` of this; there are {known}")
 }
 
 /// Every code of [`Error`]; each has a page in `docs/errors/`.
@@ -260,6 +307,9 @@ pub const CODES: &[&str] = &[
     "gateway.upstream_timeout",
     "gateway.call_failed",
     "gateway.not_json",
+    "gateway.invalid",
+    "gateway.invalid_answer",
+    "gateway.unknown_version",
     "gateway.not_found",
     "gateway.internal",
 ];
@@ -280,6 +330,7 @@ impl ProductError for Error {
             | Self::BrokeOff { .. }
             | Self::BadAnswer { .. }
             | Self::CallFailed { .. }
+            | Self::InvalidAnswer { .. }
             | Self::Listener { .. } => ErrorKind::Unavailable,
             Self::Internal(_) => ErrorKind::Internal,
             _ => ErrorKind::Invalid,
@@ -312,6 +363,9 @@ impl ProductError for Error {
             Self::UpstreamTimeout { .. } => "gateway.upstream_timeout",
             Self::CallFailed { .. } => "gateway.call_failed",
             Self::NotJson { .. } => "gateway.not_json",
+            Self::Invalid { .. } => "gateway.invalid",
+            Self::InvalidAnswer { .. } => "gateway.invalid_answer",
+            Self::UnknownVersion { .. } => "gateway.unknown_version",
             Self::NotFound(_) => "gateway.not_found",
             Self::Internal(_) => "gateway.internal",
         }
@@ -326,7 +380,8 @@ impl ProductError for Error {
             Self::TargetTooLong => 414,
             Self::HeadTooLarge => 431,
             Self::CallFailed { status, .. } if (400..500).contains(status) => *status,
-            Self::CallFailed { .. } => 502,
+            Self::Invalid { status, .. } | Self::UnknownVersion { status, .. } => *status,
+            Self::CallFailed { .. } | Self::InvalidAnswer { .. } => 502,
             Self::Unreachable { .. } | Self::BrokeOff { .. } | Self::BadAnswer { .. } => 502,
             _ => self.kind().status(),
         }
@@ -344,6 +399,12 @@ impl ProductError for Error {
         let mut members = Map::new();
         members.insert("side".into(), self.side().name().into());
         members.insert("may_retry".into(), self.may_retry().into());
+        if let Self::Invalid { faults, .. } = self {
+            let errors = faults
+                .iter()
+                .map(|fault| json!({ "in": fault.place.name(), "pointer": fault.pointer, "detail": fault.detail }));
+            members.insert("errors".into(), errors.collect());
+        }
         members
     }
 }

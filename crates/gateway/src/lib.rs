@@ -31,6 +31,8 @@ pub mod spec;
 pub mod tallies;
 pub mod tls;
 pub mod upstream;
+pub mod validate;
+pub mod versions;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -86,7 +86,7 @@ pub(super) async fn forward(
 }
 
 /// What the upstream is asked.
-fn prepare(exchange: &mut Exchange, route: &Route, host: Option<&HeaderValue>) -> Result<Outgoing, Error> {
+pub(super) fn prepare(exchange: &mut Exchange, route: &Route, host: Option<&HeaderValue>) -> Result<Outgoing, Error> {
     let protocol = tunnel::wanted(exchange, route);
     let path = headers::rewritten(exchange, route);
     let query = exchange.head.uri.query();

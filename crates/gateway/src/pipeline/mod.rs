@@ -14,8 +14,10 @@ mod identify;
 mod limits;
 mod mirror;
 mod respond;
+mod shaped;
 mod tunnel;
 mod upload;
+mod version;
 
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -51,6 +53,8 @@ pub(crate) struct Exchange {
     /// The path's parameters, escaped.
     pub(crate) captures: Vec<String>,
     pub(crate) identity: Option<Arc<Identity>>,
+    /// The version that was asked for, by its place among the route's.
+    pub(crate) version: Option<usize>,
     /// The tightest rate limit's word, for the answer's headers.
     pub(crate) rate: Option<(Arc<str>, Outcome)>,
     pub(crate) held: Held,
@@ -92,6 +96,7 @@ pub(crate) async fn handle(
         route: None,
         captures: Vec::new(),
         identity: None,
+        version: None,
         rate: None,
         held: Held::default(),
         record,
@@ -139,14 +144,20 @@ async fn pass(exchange: &mut Exchange, body: Incoming, fault: Option<Fault>) -> 
         access::authorise(exchange, access)?;
     }
     limits::limit(exchange, route)?;
+    version::choose(exchange, route)?;
     match &route.action {
         Action::Redirect(status, to) => Ok(Reply::Own(*status, respond::location(exchange, to), Bytes::new())),
         Action::Respond(status, headers, body) => Ok(Reply::Own(*status, headers.clone(), body.clone())),
         Action::Aggregate(plan) => aggregate::aggregate(exchange, route, plan, body).await,
         Action::Forward { shares, mirror, host } => {
-            let upstream = choose::share(exchange, route, shares)?;
+            let own = version::upstream(exchange, route);
+            let upstream = own.map_or_else(|| choose::share(exchange, route, shares), Ok)?;
             let mirror = mirror.as_ref().filter(|(_, percent)| exchange.worker.draw(100) < u64::from(*percent));
             let mirror = mirror.map(|(upstream, _)| upstream);
+            if shaped::concerns(exchange, route) {
+                let target = shaped::Target { upstream: &upstream, mirror, host: host.as_ref() };
+                return shaped::forward(exchange, route, target, body).await;
+            }
             forward::forward(exchange, route, &upstream, mirror, host.as_ref(), body).await.map(Reply::Upstream)
         }
     }

@@ -11,7 +11,7 @@ use tessera_kernel::ErrorKind;
 use tessera_service::{Problem, ProductError};
 
 use super::identify::REQUEST_ID;
-use super::{Exchange, headers};
+use super::{Exchange, headers, version};
 use crate::Error;
 use crate::domain::path::encode_segment;
 use crate::engine::{Answer, Body, Source};
@@ -149,6 +149,7 @@ fn refuse_grpc(exchange: Exchange, error: &Error, mut headers: HeaderMap) -> Res
 /// What every answer has.
 fn complete(exchange: &Exchange, headers: &mut HeaderMap) {
     headers.insert(REQUEST_ID, exchange.request_id().clone());
+    version::tell(exchange, headers);
     let Some((name, outcome)) = &exchange.rate else { return };
     let verdict = outcome.verdict;
     let reset_s = verdict.reset_us.div_ceil(1_000_000);

@@ -1,6 +1,7 @@
 //! A route compiled for serving.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -15,6 +16,8 @@ use crate::limit::{Gate, Limiter};
 use crate::metrics::RouteStats;
 use crate::spec::{self, Template, Text};
 use crate::upstream::Upstream;
+use crate::validate::{Rules, read};
+use crate::versions::Versions;
 
 /// A route compiled for serving.
 #[derive(Debug)]
@@ -42,6 +45,10 @@ pub struct Route {
     pub request_headers: Edits,
     /// Headers on the way back.
     pub response_headers: Edits,
+    /// What requests and answers are checked by.
+    pub rules: Option<Arc<Rules>>,
+    /// Its versions.
+    pub versions: Option<Versions>,
     /// Its counts.
     pub stats: Arc<RouteStats>,
 }
@@ -114,6 +121,7 @@ impl Route {
         gateway: &spec::Gateway,
         upstreams: &BTreeMap<String, Arc<Upstream>>,
         ways: &BTreeMap<String, Arc<Way>>,
+        folder: &Path,
         lasting: &Lasting,
     ) -> Result<Self, Error> {
         let wrong =
@@ -126,9 +134,12 @@ impl Route {
             ways: access.by.iter().filter_map(|name| ways.get(name).cloned()).collect(),
             spec: access.clone(),
         });
+        let parameters: Vec<String> = pattern.parameters().into_iter().map(str::to_owned).collect();
+        let versions = spec.versions.as_ref();
+        let versions = versions.map(|versions| Versions::new(versions, spec, &parameters, upstreams)).transpose();
         Ok(Self {
             name: spec.name.as_str().into(),
-            parameters: pattern.parameters().into_iter().map(str::to_owned).collect(),
+            parameters,
             pattern,
             methods: methods.collect::<Result<_, _>>().map_err(|error| wrong(error.to_string()))?,
             headers: headers.map_err(|error| wrong(error.to_string()))?,
@@ -139,6 +150,8 @@ impl Route {
             body_limit: spec.body.unwrap_or(gateway.limits.body).0,
             request_headers: Edits::new(&spec.request_headers).map_err(wrong)?,
             response_headers: Edits::new(&spec.response_headers).map_err(wrong)?,
+            rules: rules_of(spec, folder).map_err(wrong)?,
+            versions: versions.map_err(wrong)?,
             stats: lasting.metrics.route(&spec.name),
             spec: spec.clone(),
         })
@@ -219,6 +232,17 @@ fn action_of(spec: &spec::Route, upstreams: &BTreeMap<String, Arc<Upstream>>) ->
     let mirror = spec.mirror.as_ref().map(|mirror| Ok::<_, String>((find(&mirror.upstream)?, mirror.percent)));
     let host = spec.rewrite.host.as_ref().map(|host| host.parse().map_err(|_| format!("`{host}` is not a host")));
     Ok(Action::Forward { shares, mirror: mirror.transpose()?, host: host.transpose()? })
+}
+
+/// What a route is validated by, from its file.
+fn rules_of(spec: &spec::Route, folder: &Path) -> Result<Option<Arc<Rules>>, String> {
+    let Some(validate) = &spec.validate else { return Ok(None) };
+    let (file, rules) = match (&validate.openapi, &validate.schema) {
+        (Some(file), _) => (file, Rules::of_document(&read(&folder.join(file))?, &validate.base)),
+        (None, Some(file)) => (file, Rules::of_schema(&read(&folder.join(file))?)),
+        (None, None) => return Ok(None),
+    };
+    rules.map(|rules| Some(Arc::new(rules))).map_err(|error| format!("`{file}` cannot be used: {error}"))
 }
 
 impl Edits {

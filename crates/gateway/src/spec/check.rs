@@ -209,6 +209,8 @@ fn check_route(gateway: &Gateway, route: &Route) -> Result<(), Fault> {
     let parameters = check_match(route)?;
     check_templates(route, &parameters)?;
     super::aggregate::check(gateway, route, &parameters)?;
+    super::validate::check(route)?;
+    super::versions::check(gateway, route, &parameters)?;
     if let Some(access) = &route.access {
         check_access(gateway, name, access)?;
     }

@@ -13,6 +13,8 @@ mod rate;
 mod route;
 mod template;
 mod upstream;
+mod validate;
+mod versions;
 
 use std::collections::BTreeMap;
 
@@ -38,6 +40,8 @@ pub use template::Template;
 pub use upstream::{
     Balance, Breaker, Endpoint, EndpointUrl, Health, Outliers, Protocol, Source, Upstream, UpstreamTls,
 };
+pub use validate::{Strictness, Validate};
+pub use versions::{Day, Version, VersionKey, Versions, chain as version_chain};
 
 text_on_the_wire!(Cidr, "^[0-9a-fA-F.:]+(/[0-9]+)?$", "10.0.0.0/8");
 

@@ -11,6 +11,8 @@ use super::key::Key;
 use super::matching::{Matcher, Text};
 use super::rate::PerTime;
 use super::template::Template;
+use super::validate::Validate;
+use super::versions::Versions;
 
 /// A route. It has one of `upstream`, `split`, `redirect`, `respond` and `aggregate`.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -45,6 +47,12 @@ pub struct Route {
     /// A second upstream that gets a copy of requests without a body; its answers are dropped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mirror: Option<Mirror>,
+    /// Checks requests and answers against an OpenAPI document or a JSON Schema.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validate: Option<Validate>,
+    /// Its versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub versions: Option<Versions>,
     /// Changes to path and host.
     #[serde(default)]
     pub rewrite: Rewrite,

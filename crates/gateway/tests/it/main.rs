@@ -13,3 +13,5 @@ mod routing;
 mod spec;
 mod support;
 mod tls;
+mod validate;
+mod versions;
