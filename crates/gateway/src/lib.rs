@@ -25,6 +25,7 @@ mod jobs;
 pub mod limit;
 pub mod mapping;
 pub mod metrics;
+pub mod openapi;
 mod pipeline;
 pub mod snapshot;
 pub mod spec;

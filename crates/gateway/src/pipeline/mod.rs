@@ -6,8 +6,9 @@
 
 mod access;
 mod aggregate;
-pub(crate) mod call;
+mod call;
 mod choose;
+mod document;
 mod forward;
 mod headers;
 mod identify;
@@ -18,6 +19,9 @@ mod shaped;
 mod tunnel;
 mod upload;
 mod version;
+
+pub(crate) use call::{Call, Called, call};
+pub(crate) use forward::Outgoing;
 
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -148,6 +152,8 @@ async fn pass(exchange: &mut Exchange, body: Incoming, fault: Option<Fault>) -> 
     match &route.action {
         Action::Redirect(status, to) => Ok(Reply::Own(*status, respond::location(exchange, to), Bytes::new())),
         Action::Respond(status, headers, body) => Ok(Reply::Own(*status, headers.clone(), body.clone())),
+        Action::Document => Ok(document::document(exchange, route)),
+        Action::Page(page) => Ok(document::page(exchange, route, page)),
         Action::Aggregate(plan) => aggregate::aggregate(exchange, route, plan, body).await,
         Action::Forward { shares, mirror, host } => {
             let own = version::upstream(exchange, route);

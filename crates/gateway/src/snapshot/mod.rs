@@ -22,6 +22,7 @@ use crate::auth::Way;
 use crate::domain::framing::HeadLimits;
 use crate::limit::Limiters;
 use crate::metrics::{Metrics, RouteStats, UNMATCHED};
+use crate::openapi::Documents;
 use crate::spec::{self, Loaded};
 use crate::tls;
 use crate::upstream::Upstream;
@@ -43,6 +44,8 @@ pub struct Snapshot {
     pub hosts: Hosts,
     /// Upstreams by name.
     pub upstreams: BTreeMap<String, Arc<Upstream>>,
+    /// The OpenAPI documents of the upstreams.
+    pub documents: Documents,
     /// Ways to prove who one is, by name.
     pub ways: BTreeMap<String, Arc<Way>>,
     /// Counts of requests that no route takes.
@@ -120,7 +123,8 @@ impl Snapshot {
                 Sink::open(&spec.access_log, folder, &lasting.metrics).map_err(|e| at(loaded, &["access_log"], e))?,
             ),
         };
-        Ok(Self {
+        let snapshot = Self {
+            documents: Documents::new(spec, before.map(|before| &before.documents)),
             number: before.map_or(1, |before| before.number + 1),
             spec: spec.clone(),
             folder: folder.clone(),
@@ -137,7 +141,9 @@ impl Snapshot {
             },
             log,
             files,
-        })
+        };
+        snapshot.documents.merge(&snapshot);
+        Ok(snapshot)
     }
 
     /// Whether a certificate or key was changed on disk since this was built.

@@ -14,6 +14,7 @@ use crate::auth::{Identity, Way};
 use crate::domain::path_tree::Pattern;
 use crate::limit::{Gate, Limiter};
 use crate::metrics::RouteStats;
+use crate::openapi::{Page, page};
 use crate::spec::{self, Template, Text};
 use crate::upstream::Upstream;
 use crate::validate::{Rules, read};
@@ -67,6 +68,10 @@ pub enum Action {
     },
     /// The caller is sent elsewhere.
     Redirect(StatusCode, Template),
+    /// The OpenAPI documents of all upstreams.
+    Document,
+    /// A page that shows them.
+    Page(Box<Page>),
     /// Several upstreams answer.
     Aggregate(Box<Plan>),
     /// The gateway answers.
@@ -143,7 +148,7 @@ impl Route {
             pattern,
             methods: methods.collect::<Result<_, _>>().map_err(|error| wrong(error.to_string()))?,
             headers: headers.map_err(|error| wrong(error.to_string()))?,
-            action: action_of(spec, upstreams).map_err(wrong)?,
+            action: action_of(spec, gateway, upstreams).map_err(wrong)?,
             access,
             limiters: spec.rate_limits.iter().map(|limit| lasting.limiters.get(limit)).collect(),
             gate: Arc::default(),
@@ -206,7 +211,11 @@ impl Route {
     }
 }
 
-fn action_of(spec: &spec::Route, upstreams: &BTreeMap<String, Arc<Upstream>>) -> Result<Action, String> {
+fn action_of(
+    spec: &spec::Route,
+    gateway: &spec::Gateway,
+    upstreams: &BTreeMap<String, Arc<Upstream>>,
+) -> Result<Action, String> {
     let find = |name: &String| upstreams.get(name).cloned().ok_or_else(|| format!("there is no upstream `{name}`"));
     let status = |status: u16| StatusCode::from_u16(status).map_err(|error| error.to_string());
     if let Some(redirect) = &spec.redirect {
@@ -219,6 +228,14 @@ fn action_of(spec: &spec::Route, upstreams: &BTreeMap<String, Arc<Upstream>>) ->
             headers.insert(name, value.parse().map_err(|_| format!("`{value}` cannot be a header's value"))?);
         }
         return Ok(Action::Respond(status(respond.status)?, headers, Bytes::from(respond.body.clone())));
+    }
+    match spec.docs {
+        Some(spec::Docs::Document) => return Ok(Action::Document),
+        Some(spec::Docs::Page) => {
+            let path = spec::document_path(&gateway.routes).ok_or("there is no route with `docs: document`")?;
+            return Ok(Action::Page(Box::new(page(&gateway.documents.title, path))));
+        }
+        None => {}
     }
     if let Some(aggregate) = &spec.aggregate {
         return Ok(Action::Aggregate(Box::new(Plan::new(aggregate, upstreams)?)));

@@ -53,6 +53,7 @@ pub fn check(gateway: &Gateway) -> Result<(), Fault> {
         })?;
         check_route(gateway, route)?;
     }
+    super::documents::check(gateway)?;
     Ok(())
 }
 
@@ -173,10 +174,11 @@ fn check_route(gateway: &Gateway, route: &Route) -> Result<(), Fault> {
         + usize::from(!route.split.is_empty())
         + usize::from(route.redirect.is_some())
         + usize::from(route.respond.is_some())
-        + usize::from(route.aggregate.is_some());
+        + usize::from(route.aggregate.is_some())
+        + usize::from(route.docs.is_some());
     ensure(actions == 1, &["routes", name], || {
         format!(
-            "route `{name}` needs exactly one of upstream, split, redirect, respond and aggregate; it has {actions}"
+            "route `{name}` needs exactly one of upstream, split, redirect, respond, aggregate and docs; it has {actions}"
         )
     })?;
     let known: Vec<&str> = gateway.upstreams.keys().map(String::as_str).collect();

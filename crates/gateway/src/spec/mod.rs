@@ -3,6 +3,7 @@
 mod aggregate;
 mod auth;
 mod check;
+mod documents;
 mod explain;
 mod key;
 mod limits;
@@ -27,6 +28,7 @@ use crate::domain::cidr::Cidr;
 pub use aggregate::{Aggregate, Call};
 pub use auth::{Algorithm, ApiKey, Auth, JwtKey, User};
 pub use check::check;
+pub use documents::{Docs, Documents, document_path};
 pub use key::Key;
 pub use limits::{AccessLog, Limits, LogFormat};
 pub use listener::{Certificate, ClientCertificates, Listener, Tls, TlsProfile};
@@ -72,6 +74,9 @@ pub struct Gateway {
     /// The services behind the gateway, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub upstreams: BTreeMap<String, Upstream>,
+    /// The OpenAPI documents of the upstreams, merged into one.
+    #[serde(default)]
+    pub documents: Documents,
     /// Which requests go where. The most specific path wins, whatever the order.
     pub routes: Vec<Route>,
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use tessera_kernel::{Bytes, Span};
 
 use super::aggregate::Aggregate;
+use super::documents::Docs;
 use super::key::Key;
 use super::matching::{Matcher, Text};
 use super::rate::PerTime;
@@ -14,7 +15,7 @@ use super::template::Template;
 use super::validate::Validate;
 use super::versions::Versions;
 
-/// A route. It has one of `upstream`, `split`, `redirect`, `respond` and `aggregate`.
+/// A route. It has one of `upstream`, `split`, `redirect`, `respond`, `aggregate` and `docs`.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Route {
@@ -44,6 +45,9 @@ pub struct Route {
     /// Asks several upstreams and shapes one answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub aggregate: Option<Aggregate>,
+    /// Serves the OpenAPI documents of all upstreams, merged, or a page that shows them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub docs: Option<Docs>,
     /// A second upstream that gets a copy of requests without a body; its answers are dropped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mirror: Option<Mirror>,

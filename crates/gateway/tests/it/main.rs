@@ -8,6 +8,7 @@ mod docs;
 mod forward;
 mod framing;
 mod limits;
+mod openapi;
 mod operate;
 mod routing;
 mod spec;
