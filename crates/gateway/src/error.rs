@@ -5,6 +5,7 @@ use tessera_kernel::ErrorKind;
 use tessera_service::ProductError;
 
 use crate::domain::framing::Malformed;
+use crate::transcode::{http_status, status_name};
 use crate::validate::Fault;
 
 /// Whose doing an error is.
@@ -215,6 +216,14 @@ pub enum Error {
         /// 400, 404 or 406, by where versions are named.
         status: u16,
     },
+    /// A gRPC service refused or failed.
+    #[error("the service answered {}: {message}", status_name(*.code))]
+    Grpc {
+        /// Its code.
+        code: u8,
+        /// What it says of it.
+        message: String,
+    },
     /// There is no such thing for the admin API to act on.
     #[error("{0}")]
     NotFound(String),
@@ -234,7 +243,8 @@ impl Error {
             | Self::NoEndpoint { .. }
             | Self::KeysUnavailable { .. }
             | Self::CallFailed { .. }
-            | Self::InvalidAnswer { .. } => Side::Upstream,
+            | Self::InvalidAnswer { .. }
+            | Self::Grpc { .. } => Side::Upstream,
             Self::Internal(_) | Self::Overloaded | Self::Config { .. } | Self::Listener { .. } => Side::Gateway,
             _ => Side::Client,
         }
@@ -310,6 +320,7 @@ pub const CODES: &[&str] = &[
     "gateway.invalid",
     "gateway.invalid_answer",
     "gateway.unknown_version",
+    "gateway.grpc_status",
     "gateway.not_found",
     "gateway.internal",
 ];
@@ -332,6 +343,7 @@ impl ProductError for Error {
             | Self::CallFailed { .. }
             | Self::InvalidAnswer { .. }
             | Self::Listener { .. } => ErrorKind::Unavailable,
+            Self::Grpc { code, .. } if http_status(*code) >= 500 => ErrorKind::Unavailable,
             Self::Internal(_) => ErrorKind::Internal,
             _ => ErrorKind::Invalid,
         }
@@ -366,6 +378,7 @@ impl ProductError for Error {
             Self::Invalid { .. } => "gateway.invalid",
             Self::InvalidAnswer { .. } => "gateway.invalid_answer",
             Self::UnknownVersion { .. } => "gateway.unknown_version",
+            Self::Grpc { .. } => "gateway.grpc_status",
             Self::NotFound(_) => "gateway.not_found",
             Self::Internal(_) => "gateway.internal",
         }
@@ -382,6 +395,7 @@ impl ProductError for Error {
             Self::CallFailed { status, .. } if (400..500).contains(status) => *status,
             Self::Invalid { status, .. } | Self::UnknownVersion { status, .. } => *status,
             Self::CallFailed { .. } | Self::InvalidAnswer { .. } => 502,
+            Self::Grpc { code, .. } => http_status(*code),
             Self::Unreachable { .. } | Self::BrokeOff { .. } | Self::BadAnswer { .. } => 502,
             _ => self.kind().status(),
         }
@@ -404,6 +418,10 @@ impl ProductError for Error {
                 .iter()
                 .map(|fault| json!({ "in": fault.place.name(), "pointer": fault.pointer, "detail": fault.detail }));
             members.insert("errors".into(), errors.collect());
+        }
+        if let Self::Grpc { code, .. } = self {
+            members.insert("grpc_status".into(), status_name(*code).into());
+            members.insert("grpc_code".into(), (*code).into());
         }
         members
     }

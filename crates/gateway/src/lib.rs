@@ -31,6 +31,7 @@ pub mod snapshot;
 pub mod spec;
 pub mod tallies;
 pub mod tls;
+pub mod transcode;
 pub mod upstream;
 pub mod validate;
 pub mod versions;

@@ -13,6 +13,7 @@ use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use tokio::time::Sleep;
 
 use super::Record;
+use crate::transcode::Transcoded;
 use crate::upstream::{Ask, Entered, Lease};
 
 type BoxError = Box<dyn StdError + Send + Sync>;
@@ -106,6 +107,8 @@ pub enum Source {
     Own(Option<Bytes>),
     /// An upstream.
     Upstream(Incoming),
+    /// An upstream of gRPC.
+    Transcoded(Box<Transcoded>),
 }
 
 /// What an exchange holds until its answer is sent.
@@ -131,6 +134,13 @@ impl Answer {
         let polled = match &mut self.source {
             Source::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Source::Upstream(incoming) => Pin::new(incoming).poll_frame(cx).map_err(BoxError::from),
+            Source::Transcoded(stream) => {
+                let polled = stream.poll(cx).map(|frame| frame.map(Ok));
+                if let Some(reason) = stream.broken.take() {
+                    self.record.answer_broke_off(&reason);
+                }
+                polled
+            }
         };
         match polled {
             Poll::Ready(Some(Ok(frame))) => {
@@ -160,6 +170,7 @@ impl Answer {
         match &self.source {
             Source::Own(bytes) => bytes.is_none(),
             Source::Upstream(incoming) => incoming.is_end_stream(),
+            Source::Transcoded(stream) => stream.is_end(),
         }
     }
 }
@@ -205,6 +216,7 @@ impl HttpBody for Body {
             Self::Answer(answer) => match &answer.source {
                 Source::Own(bytes) => exact(bytes),
                 Source::Upstream(incoming) => incoming.size_hint(),
+                Source::Transcoded(_) => SizeHint::new(),
             },
         }
     }

@@ -17,6 +17,7 @@ use crate::pipeline::{Call, Outgoing, call};
 use crate::snapshot::Snapshot;
 use crate::spec::Retry;
 use crate::tallies::FetchLabels;
+use crate::transcode;
 use crate::upstream::Upstream;
 use crate::validate::{parse, version};
 
@@ -27,12 +28,19 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub struct Following(#[expect(dead_code, reason = "what it holds is stopped by its drop")] JoinSet<()>);
 
-/// Follows the documents of all upstreams that have one, on this thread.
+/// Follows what upstreams say of themselves, documents and descriptions of gRPC, on this thread.
 pub fn follow(worker: &Rc<Worker>, snapshot: &Arc<Snapshot>) -> Following {
     let mut loops = JoinSet::new();
     for upstream in snapshot.upstreams.values() {
         if let Some(path) = &upstream.spec.openapi {
             loops.spawn_local(follow_one(worker.clone(), snapshot.clone(), upstream.clone(), path.clone()));
+        }
+    }
+    for route in &snapshot.routes {
+        let asked = route.transcoder.as_ref().filter(|transcoder| transcoder.spec.reflection);
+        let upstream = route.spec.upstream.as_ref().and_then(|name| snapshot.upstreams.get(name));
+        if let (Some(transcoder), Some(upstream)) = (asked, upstream) {
+            loops.spawn_local(transcode::follow(worker.clone(), upstream.clone(), transcoder.clone()));
         }
     }
     Following(loops)

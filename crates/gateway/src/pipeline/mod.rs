@@ -1,4 +1,4 @@
-//! A request's way: identify → match → authenticate → authorise → limit → forward → transform → respond → log.
+//! A request's way: identify → match → authenticate → authorise → limit → version → validate → forward → transform → respond → log.
 //!
 //! The phases are functions over one [`Exchange`], in one order, and each does only what the request's route has compiled
 //! for it. A phase that refuses ends the way with an error; whatever ends it, [`Record`] is counted and logged when the
@@ -16,11 +16,12 @@ mod limits;
 mod mirror;
 mod respond;
 mod shaped;
+mod transcode;
 mod tunnel;
 mod upload;
 mod version;
 
-pub(crate) use call::{Call, Called, call};
+pub(crate) use call::{Call, call};
 pub(crate) use forward::Outgoing;
 
 use std::net::IpAddr;
@@ -39,6 +40,7 @@ use crate::auth::Identity;
 use crate::engine::{Body, Fault, Held, Peer, Record, Serving, Signals, Worker};
 use crate::limit::Outcome;
 use crate::snapshot::Action;
+use crate::transcode::Transcoded;
 
 /// What is known of a request on its way.
 #[derive(Debug)]
@@ -111,6 +113,7 @@ pub(crate) async fn handle(
     let client = exchange.head.extensions.remove::<OnUpgrade>().filter(|_| asks_upgrade);
     match pass(&mut exchange, body, fault).await {
         Ok(Reply::Own(status, headers, body)) => respond::own(exchange, status, headers, body),
+        Ok(Reply::Transcoded(headers, stream)) => respond::transcoded(exchange, headers, stream),
         Ok(Reply::Upstream(answer)) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
             tunnel::open(exchange, answer, client)
         }
@@ -131,6 +134,8 @@ enum Reply {
     Own(StatusCode, HeaderMap, Bytes),
     /// An upstream's.
     Upstream(Response<Incoming>),
+    /// A stream of gRPC, made into one of lines or events.
+    Transcoded(HeaderMap, Box<Transcoded>),
 }
 
 async fn pass(exchange: &mut Exchange, body: Incoming, fault: Option<Fault>) -> Result<Reply, Error> {
@@ -158,6 +163,9 @@ async fn pass(exchange: &mut Exchange, body: Incoming, fault: Option<Fault>) -> 
         Action::Forward { shares, mirror, host } => {
             let own = version::upstream(exchange, route);
             let upstream = own.map_or_else(|| choose::share(exchange, route, shares), Ok)?;
+            if let Some(transcoder) = &route.transcoder {
+                return transcode::transcode(exchange, route, transcoder, &upstream, body).await;
+            }
             let mirror = mirror.as_ref().filter(|(_, percent)| exchange.worker.draw(100) < u64::from(*percent));
             let mirror = mirror.map(|(upstream, _)| upstream);
             if shaped::concerns(exchange, route) {

@@ -110,10 +110,13 @@ impl Snapshot {
             let keys = ["listeners", listener.address.as_str()];
             listeners.push((listener.address.clone(), config.transpose().map_err(|e| at(loaded, &keys, e))?));
         }
-        let routes = spec.routes.iter().map(|route| Route::new(route, spec, &upstreams, &ways, folder, lasting));
+        let routes =
+            spec.routes.iter().map(|route| Route::new(route, spec, &upstreams, &ways, folder, before, lasting));
         let routes: Box<[Route]> = routes.collect::<Result<_, _>>().map_err(|error| at(loaded, &["routes"], error))?;
         for route in &spec.routes {
             let validate = route.validate.iter().flat_map(|validate| [&validate.openapi, &validate.schema]);
+            let described = route.transcode.iter().filter_map(|transcode| transcode.descriptors.as_ref());
+            files.extend(described.map(|file| stamp(folder.join(file))));
             files.extend(validate.flatten().map(|file| stamp(folder.join(file))));
         }
         let log = before.map(|before| &before.log).filter(|log| log.spec == spec.access_log);

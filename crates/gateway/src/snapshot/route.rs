@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
-use super::Lasting;
+use super::{Lasting, Snapshot};
 use crate::Error;
 use crate::aggregate::Plan;
 use crate::auth::{Identity, Way};
@@ -16,6 +16,7 @@ use crate::limit::{Gate, Limiter};
 use crate::metrics::RouteStats;
 use crate::openapi::{Page, page};
 use crate::spec::{self, Template, Text};
+use crate::transcode::Transcoder;
 use crate::upstream::Upstream;
 use crate::validate::{Rules, read};
 use crate::versions::Versions;
@@ -48,6 +49,8 @@ pub struct Route {
     pub response_headers: Edits,
     /// What requests and answers are checked by.
     pub rules: Option<Arc<Rules>>,
+    /// What makes calls of gRPC out of its requests.
+    pub transcoder: Option<Arc<Transcoder>>,
     /// Its versions.
     pub versions: Option<Versions>,
     /// Its counts.
@@ -127,6 +130,7 @@ impl Route {
         upstreams: &BTreeMap<String, Arc<Upstream>>,
         ways: &BTreeMap<String, Arc<Way>>,
         folder: &Path,
+        before: Option<&Snapshot>,
         lasting: &Lasting,
     ) -> Result<Self, Error> {
         let wrong =
@@ -140,6 +144,9 @@ impl Route {
             spec: access.clone(),
         });
         let parameters: Vec<String> = pattern.parameters().into_iter().map(str::to_owned).collect();
+        let known = before.and_then(|before| before.routes.iter().find(|route| *route.name == *spec.name));
+        let known = known.and_then(|route| route.transcoder.as_deref());
+        let transcoder = spec.transcode.as_ref().map(|spec| Transcoder::new(spec, folder, known).map(Arc::new));
         let versions = spec.versions.as_ref();
         let versions = versions.map(|versions| Versions::new(versions, spec, &parameters, upstreams)).transpose();
         Ok(Self {
@@ -156,6 +163,7 @@ impl Route {
             request_headers: Edits::new(&spec.request_headers).map_err(wrong)?,
             response_headers: Edits::new(&spec.response_headers).map_err(wrong)?,
             rules: rules_of(spec, folder).map_err(wrong)?,
+            transcoder: transcoder.transpose().map_err(wrong)?,
             versions: versions.map_err(wrong)?,
             stats: lasting.metrics.route(&spec.name),
             spec: spec.clone(),

@@ -213,6 +213,7 @@ fn check_route(gateway: &Gateway, route: &Route) -> Result<(), Fault> {
     super::aggregate::check(gateway, route, &parameters)?;
     super::validate::check(route)?;
     super::versions::check(gateway, route, &parameters)?;
+    super::transcode::check(gateway, route)?;
     if let Some(access) = &route.access {
         check_access(gateway, name, access)?;
     }

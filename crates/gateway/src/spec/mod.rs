@@ -13,6 +13,7 @@ mod matching;
 mod rate;
 mod route;
 mod template;
+mod transcode;
 mod upstream;
 mod validate;
 mod versions;
@@ -39,6 +40,7 @@ pub use route::{
     Access, Headers, Importance, Mirror, RateLimit, Redirect, Respond, Retry, RetryOn, Rewrite, Route, Share,
 };
 pub use template::Template;
+pub use transcode::Transcode;
 pub use upstream::{
     Balance, Breaker, Endpoint, EndpointUrl, Health, Outliers, Protocol, Source, Upstream, UpstreamTls,
 };

@@ -12,6 +12,7 @@ use super::key::Key;
 use super::matching::{Matcher, Text};
 use super::rate::PerTime;
 use super::template::Template;
+use super::transcode::Transcode;
 use super::validate::Validate;
 use super::versions::Versions;
 
@@ -54,6 +55,9 @@ pub struct Route {
     /// Checks requests and answers against an OpenAPI document or a JSON Schema.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validate: Option<Validate>,
+    /// HTTP and JSON for callers of a gRPC service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transcode: Option<Transcode>,
     /// Its versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub versions: Option<Versions>,

@@ -56,6 +56,11 @@ async fn every_example_does_what_is_said_of_it() {
     for port in 9001..=9004 {
         let told = move |got: &crate::support::Got| {
             let subject = got.header("x-auth-subject");
+            if got.header("content-type") == "application/grpc" {
+                let mut answer = reply(200, "");
+                answer.headers_mut().insert("grpc-status", "5".parse().unwrap());
+                return answer;
+            }
             if got.uri == "/openapi.json" {
                 return reply(200, DESCRIPTION);
             }
@@ -81,6 +86,7 @@ async fn every_example_does_what_is_said_of_it() {
         let endpoints = services.iter().map(|(_, service)| service.url()).collect::<Vec<_>>().join("\n");
         std::fs::write(folder.path().join("endpoints.txt"), endpoints).unwrap();
         std::fs::write(folder.path().join("shop.openapi.yaml"), DESCRIPTION).unwrap();
+        std::fs::write(folder.path().join("shop.pb"), include_bytes!("grpc/shop.pb")).unwrap();
         let mut config = config.clone();
         for (written, service) in &services {
             config = config.replace(written, &service.address.to_string());

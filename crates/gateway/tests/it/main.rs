@@ -14,5 +14,6 @@ mod routing;
 mod spec;
 mod support;
 mod tls;
+mod transcode;
 mod validate;
 mod versions;
