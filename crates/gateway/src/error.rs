@@ -1,10 +1,12 @@
 //! What goes wrong, whose side it is on, and whether the same request may be sent again.
 
-use serde_json::Map;
+use serde_json::{Map, json};
 use tessera_kernel::ErrorKind;
 use tessera_service::ProductError;
 
 use crate::domain::framing::Malformed;
+use crate::transcode::{http_status, status_name};
+use crate::validate::Fault;
 
 /// Whose doing an error is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -182,6 +184,58 @@ pub enum Error {
     /// A purge that cannot be understood.
     #[error("{0}")]
     BadPurge(String),
+    /// A call that an aggregated answer cannot do without.
+    #[error("call `{call}` of this route failed: {reason}")]
+    CallFailed {
+        /// The call's name.
+        call: String,
+        /// What it was answered, or 502.
+        status: u16,
+        /// What was wrong.
+        reason: String,
+    },
+    /// A body that must be JSON and is not.
+    #[error("the body is not JSON: line {line}, column {column}; send JSON")]
+    NotJson {
+        /// The line.
+        line: usize,
+        /// The column.
+        column: usize,
+    },
+    /// A request that does not fit its description.
+    #[error("{}", told(.faults))]
+    Invalid {
+        /// Everything that is wrong.
+        faults: Vec<Fault>,
+        /// 400, or 415 where only the media type is wrong.
+        status: u16,
+    },
+    /// An answer that does not fit its description.
+    #[error("upstream `{upstream}` gave an answer that does not fit its description: {reason}")]
+    InvalidAnswer {
+        /// The upstream.
+        upstream: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A version that is not there.
+    #[error("{}", no_version(.named, .known))]
+    UnknownVersion {
+        /// What the request names; empty where it names none.
+        named: String,
+        /// What there is.
+        known: String,
+        /// 400, 404 or 406, by where versions are named.
+        status: u16,
+    },
+    /// A gRPC service refused or failed.
+    #[error("the service answered {}: {message}", status_name(*.code))]
+    Grpc {
+        /// Its code.
+        code: u8,
+        /// What it says of it.
+        message: String,
+    },
     /// There is no such thing for the admin API to act on.
     #[error("{0}")]
     NotFound(String),
@@ -199,7 +253,10 @@ impl Error {
             | Self::BadAnswer { .. }
             | Self::UpstreamTimeout { .. }
             | Self::NoEndpoint { .. }
-            | Self::KeysUnavailable { .. } => Side::Upstream,
+            | Self::KeysUnavailable { .. }
+            | Self::CallFailed { .. }
+            | Self::InvalidAnswer { .. }
+            | Self::Grpc { .. } => Side::Upstream,
             Self::Internal(_) | Self::Overloaded | Self::Config { .. } | Self::Listener { .. } => Side::Gateway,
             _ => Side::Client,
         }
@@ -240,6 +297,25 @@ impl Error {
     }
 }
 
+fn told(faults: &[Fault]) -> String {
+    let first = faults.first().map(|fault| format!("{} `{}`: {}", fault.place.name(), fault.pointer, fault.detail));
+    let first = first.unwrap_or_default();
+    match faults.len() {
+        0 | 1 => format!("the request does not fit its description: {first}"),
+        count => format!(
+            "the request does not fit its description in {count} places, the first is {first}; `errors` lists all"
+        ),
+    }
+}
+
+fn no_version(named: &str, known: &str) -> String {
+    if named.is_empty() {
+        return format!("the request names no version; name one of {known}");
+    }
+    let named: String = named.chars().take(100).collect();
+    format!("there is no version `{named}` of this; there are {known}")
+}
+
 /// Every code of [`Error`]; each has a page in `docs/errors/`.
 pub const CODES: &[&str] = &[
     "gateway.bad_config",
@@ -268,6 +344,12 @@ pub const CODES: &[&str] = &[
     "gateway.bad_coding",
     "gateway.not_cached",
     "gateway.bad_purge",
+    "gateway.call_failed",
+    "gateway.not_json",
+    "gateway.invalid",
+    "gateway.invalid_answer",
+    "gateway.unknown_version",
+    "gateway.grpc_status",
     "gateway.not_found",
     "gateway.internal",
 ];
@@ -287,7 +369,10 @@ impl ProductError for Error {
             | Self::Unreachable { .. }
             | Self::BrokeOff { .. }
             | Self::BadAnswer { .. }
+            | Self::CallFailed { .. }
+            | Self::InvalidAnswer { .. }
             | Self::Listener { .. } => ErrorKind::Unavailable,
+            Self::Grpc { code, .. } if http_status(*code) >= 500 => ErrorKind::Unavailable,
             Self::Internal(_) => ErrorKind::Internal,
             _ => ErrorKind::Invalid,
         }
@@ -321,6 +406,12 @@ impl ProductError for Error {
             Self::BadCoding => "gateway.bad_coding",
             Self::NotCached => "gateway.not_cached",
             Self::BadPurge(_) => "gateway.bad_purge",
+            Self::CallFailed { .. } => "gateway.call_failed",
+            Self::NotJson { .. } => "gateway.not_json",
+            Self::Invalid { .. } => "gateway.invalid",
+            Self::InvalidAnswer { .. } => "gateway.invalid_answer",
+            Self::UnknownVersion { .. } => "gateway.unknown_version",
+            Self::Grpc { .. } => "gateway.grpc_status",
             Self::NotFound(_) => "gateway.not_found",
             Self::Internal(_) => "gateway.internal",
         }
@@ -336,6 +427,10 @@ impl ProductError for Error {
             Self::UnknownCoding(_) => 415,
             Self::TargetTooLong => 414,
             Self::HeadTooLarge => 431,
+            Self::CallFailed { status, .. } if (400..500).contains(status) => *status,
+            Self::Invalid { status, .. } | Self::UnknownVersion { status, .. } => *status,
+            Self::CallFailed { .. } | Self::InvalidAnswer { .. } => 502,
+            Self::Grpc { code, .. } => http_status(*code),
             Self::Unreachable { .. } | Self::BrokeOff { .. } | Self::BadAnswer { .. } => 502,
             _ => self.kind().status(),
         }
@@ -353,6 +448,16 @@ impl ProductError for Error {
         let mut members = Map::new();
         members.insert("side".into(), self.side().name().into());
         members.insert("may_retry".into(), self.may_retry().into());
+        if let Self::Invalid { faults, .. } = self {
+            let errors = faults
+                .iter()
+                .map(|fault| json!({ "in": fault.place.name(), "pointer": fault.pointer, "detail": fault.detail }));
+            members.insert("errors".into(), errors.collect());
+        }
+        if let Self::Grpc { code, .. } = self {
+            members.insert("grpc_status".into(), status_name(*code).into());
+            members.insert("grpc_code".into(), (*code).into());
+        }
         members
     }
 }

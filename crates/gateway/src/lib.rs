@@ -12,6 +12,7 @@
 //! - Every request is counted and, unless sampled out, logged: answered, refused, broken off or abandoned.
 
 mod access_log;
+pub mod aggregate;
 pub mod app;
 pub mod auth;
 pub mod cache;
@@ -23,12 +24,18 @@ mod error;
 mod http;
 mod jobs;
 pub mod limit;
+pub mod mapping;
 pub mod metrics;
+pub mod openapi;
 mod pipeline;
 pub mod snapshot;
 pub mod spec;
+pub mod tallies;
 pub mod tls;
+pub mod transcode;
 pub mod upstream;
+pub mod validate;
+pub mod versions;
 
 use std::path::Path;
 use std::sync::Arc;

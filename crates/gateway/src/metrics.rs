@@ -16,6 +16,8 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 
+use crate::tallies::Tallies;
+
 /// Requests by route and class of status.
 pub const REQUESTS: &str = "tessera_gateway_requests";
 /// Seconds until answers were sent, by route.
@@ -175,6 +177,8 @@ pub struct Metrics {
     pub log_lost: Counter,
     /// Requests judged by this gateway alone under limits that are shared.
     pub judged_alone: Counter,
+    /// Aggregation, validation, versions, documents, transcoding.
+    pub tallies: Tallies,
 }
 
 /// Labels of an error.
@@ -251,6 +255,7 @@ impl Metrics {
             certificates: Family::default(),
             log_lost: Counter::default(),
             judged_alone: Counter::default(),
+            tallies: Tallies::default(),
         }
     }
 
@@ -290,6 +295,7 @@ impl Metrics {
             registry.register(CERTIFICATES, "certificates asked for", self.certificates.clone());
             registry.register(JUDGED_ALONE, "requests under shared limits judged alone", self.judged_alone.clone());
             registry.register(LOG_LOST, "lines of the access log that could not be written", self.log_lost.clone());
+            self.tallies.register(registry);
             registry.register_collector(Box::new(Routes { metrics: self.clone(), connections }));
         });
     }

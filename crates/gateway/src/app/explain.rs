@@ -55,6 +55,13 @@ pub fn target(route: &Route) -> String {
     match &route.action {
         Action::Redirect(status, to) => format!("redirect {} {to}", status.as_u16()),
         Action::Respond(status, ..) => format!("respond {}", status.as_u16()),
+        Action::Document => "the OpenAPI document".into(),
+        Action::Page(_) => "the page of the OpenAPI document".into(),
+        Action::Aggregate(plan) => {
+            let calls: Vec<String> =
+                plan.calls.iter().map(|call| format!("{}:{}", call.name, call.upstream.name)).collect();
+            format!("aggregate {}", calls.join(" "))
+        }
         Action::Forward { shares, .. } => match shares.as_slice() {
             [(only, _)] => only.name.to_string(),
             shares => shares

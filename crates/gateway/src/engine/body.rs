@@ -14,6 +14,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::{Record, Step, WebAnswer, WebText};
 use crate::Error;
+use crate::transcode::Transcoded;
 use crate::upstream::{Ask, Entered, Lease};
 
 /// The most of an answer that is given at once: a client has the time of one piece to take it.
@@ -204,6 +205,8 @@ pub enum Source {
     Inside(axum::body::Body),
     /// What is made of either.
     Flow(Flow),
+    /// An upstream of gRPC.
+    Transcoded(Box<Transcoded>),
 }
 
 impl Source {
@@ -213,6 +216,7 @@ impl Source {
             Self::Upstream(incoming) => Pin::new(incoming).poll_frame(cx).map_err(BoxError::from),
             Self::Inside(body) => Pin::new(body).poll_frame(cx).map_err(BoxError::from),
             Self::Flow(flow) => flow.0.as_mut().poll_frame(cx),
+            Self::Transcoded(stream) => stream.poll(cx).map(|frame| frame.map(Ok)),
         }
     }
 
@@ -222,6 +226,7 @@ impl Source {
             Self::Upstream(incoming) => incoming.is_end_stream(),
             Self::Inside(body) => body.is_end_stream(),
             Self::Flow(flow) => flow.0.is_end_stream(),
+            Self::Transcoded(stream) => stream.is_end(),
         }
     }
 
@@ -231,6 +236,7 @@ impl Source {
             Self::Upstream(incoming) => incoming.size_hint(),
             Self::Inside(body) => body.size_hint(),
             Self::Flow(flow) => flow.0.size_hint(),
+            Self::Transcoded(_) => SizeHint::new(),
         }
     }
 }
@@ -295,7 +301,13 @@ impl Answer {
                     Some(web) => web.frame(frame),
                     None => frame,
                 };
-                self.source.poll(cx).map_ok(frame)
+                let polled = self.source.poll(cx).map_ok(frame);
+                if let Source::Transcoded(stream) = &mut self.source
+                    && let Some(reason) = stream.broken.take()
+                {
+                    self.record.answer_broke_off(&reason);
+                }
+                polled
             }
         };
         self.record.signals.set_step(if polled.is_pending() { Step::Waits } else { Step::Gave });

@@ -22,6 +22,7 @@ use crate::auth::{Fetcher, Remembered, SignedTokens};
 use crate::domain::balance::mix;
 use crate::limit::{Connections, Gate};
 use crate::metrics::Metrics;
+use crate::openapi::{Following, follow};
 use crate::snapshot::Snapshot;
 use crate::upstream::{Pools, Upstream, Watch, watch};
 
@@ -184,6 +185,7 @@ pub(super) async fn run(start: Start) {
     let mut watches = HashMap::new();
     listen(&worker, listeners, &mut accepting);
     watch_upstreams(&worker, &snapshot, &mut watches);
+    let mut documents = follow_documents(&worker, &snapshot);
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -203,10 +205,12 @@ pub(super) async fn run(start: Start) {
                     stays
                 });
                 watch_upstreams(&worker, &snapshot, &mut watches);
+                documents = follow_documents(&worker, &snapshot);
             }
         }
     }
     accepting.values().for_each(AbortHandle::abort);
+    drop(documents);
     worker.tracker.close();
     let drain = worker.snapshot().spec.limits.drain.0;
     let patience = worker.shared.longest_drain.map_or(drain, |longest| drain.min(longest));
@@ -244,6 +248,11 @@ fn watch_upstreams(worker: &Rc<Worker>, snapshot: &Snapshot, watches: &mut HashM
         let new = || (upstream.clone(), watch(upstream, &snapshot.folder, &worker.shared.metrics));
         watches.entry(address(upstream)).or_insert_with(new);
     }
+}
+
+/// The first worker fetches what upstreams say of themselves; what it returns stops that when it is dropped.
+fn follow_documents(worker: &Rc<Worker>, snapshot: &Arc<Snapshot>) -> Following {
+    if worker.index == 0 { follow(worker, snapshot) } else { Following::default() }
 }
 
 fn tick(worker: &Worker) {

@@ -32,12 +32,12 @@ const GRPC_TIME_LEFT: &str = "grpc-timeout";
 
 /// The head of a request for an upstream.
 #[derive(Clone, Debug)]
-pub(super) struct Outgoing {
-    pub(super) method: Method,
-    pub(super) path: PathAndQuery,
-    pub(super) headers: HeaderMap,
+pub(crate) struct Outgoing {
+    pub(crate) method: Method,
+    pub(crate) path: PathAndQuery,
+    pub(crate) headers: HeaderMap,
     /// The host that the upstream sees; the endpoint's own where there is none.
-    pub(super) host: Option<HeaderValue>,
+    pub(crate) host: Option<HeaderValue>,
 }
 
 /// What is asked of an upstream, and until when.

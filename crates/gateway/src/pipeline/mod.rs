@@ -1,13 +1,17 @@
-//! A request's way: identify → match → limit what anybody may → authenticate → authorise → limit → forward → transform → respond → log.
+//! A request's way: identify → match → limit what anybody may → authenticate → authorise → limit → version → validate → cache → forward →
+//! transform → respond → log.
 //!
 //! The phases are functions over one [`Exchange`], in one order, and each does only what the request's route has compiled
 //! for it. A phase that refuses ends the way with an error; whatever ends it, [`Record`] is counted and logged when the
 //! last byte was sent or the caller has gone.
 
 mod access;
+mod aggregate;
 mod cache;
+mod call;
 mod choose;
 mod compress;
+mod document;
 mod forward;
 mod headers;
 mod hedge;
@@ -18,7 +22,14 @@ mod limits;
 mod mirror;
 mod own;
 mod respond;
+mod shaped;
+mod transcode;
 mod tunnel;
+mod upload;
+mod version;
+
+pub(crate) use call::{Call, call};
+pub(crate) use forward::Outgoing;
 
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -38,6 +49,7 @@ use crate::domain::grpc::Dialect;
 use crate::engine::{Body, Fault, Held, Peer, Record, Serving, Signals, Source, Worker};
 use crate::limit::Outcome;
 use crate::snapshot::Action;
+use crate::transcode::Transcoded;
 
 /// What is known of a request on its way.
 #[derive(Debug)]
@@ -58,6 +70,8 @@ pub(crate) struct Exchange {
     pub(crate) identity: Option<Arc<Identity>>,
     /// The dialect of gRPC that the caller speaks.
     pub(crate) grpc: Option<Dialect>,
+    /// The version that was asked for, by its place among the route's.
+    pub(crate) version: Option<usize>,
     /// The tightest rate limit's word, for the answer's headers.
     pub(crate) rate: Option<(Arc<str>, Outcome)>,
     /// The coding that the answer is compressed with.
@@ -100,6 +114,7 @@ impl Exchange {
             captures: self.captures.clone(),
             identity: self.identity.clone(),
             grpc: None,
+            version: self.version,
             rate: None,
             compresses: None,
             inflates: None,
@@ -137,6 +152,7 @@ pub(crate) async fn handle(
         captures: Vec::new(),
         identity: None,
         grpc,
+        version: None,
         rate: None,
         compresses: None,
         inflates: None,
@@ -149,6 +165,7 @@ pub(crate) async fn handle(
     let mut client = exchange.head.extensions.remove::<OnUpgrade>().filter(|_| asks_upgrade);
     let mut response = match pass(&mut exchange, body, fault, &mut client).await {
         Ok(Reply::Own(status, headers, body)) => respond::own(exchange, status, headers, body),
+        Ok(Reply::Transcoded(headers, stream)) => respond::transcoded(exchange, headers, stream),
         Ok(Reply::Upstream(answer)) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
             tunnel::open(exchange, answer, client)
         }
@@ -182,6 +199,8 @@ enum Reply {
     Inside(Response<axum::body::Body>),
     /// What was made of an upstream's, now or earlier.
     Made(Box<http::response::Parts>, Source),
+    /// A stream of gRPC, made into one of lines or events.
+    Transcoded(HeaderMap, Box<Transcoded>),
 }
 
 async fn pass(
@@ -208,6 +227,7 @@ async fn pass(
         access::authorise(exchange, access)?;
     }
     limits::limit(exchange, route).await?;
+    version::choose(exchange, route)?;
     exchange.inflates = inflate::coding_of(exchange, route)?;
     if let Some(compress) = &route.spec.compress {
         exchange.compresses = coding::choose(&exchange.head.headers, &compress.codings);
@@ -215,13 +235,24 @@ async fn pass(
     match &route.action {
         Action::Redirect(status, to) => Ok(Reply::Own(*status, respond::location(exchange, to)?, Bytes::new())),
         Action::Respond(status, headers, body) => Ok(Reply::Own(*status, headers.clone(), body.clone())),
+        Action::Document => Ok(document::document(exchange, route)),
+        Action::Page(page) => Ok(document::page(exchange, route, page)),
+        Action::Aggregate(plan) => aggregate::aggregate(exchange, route, plan, body).await,
         Action::Forward { shares, mirror, host } => {
-            let upstream = choose::share(exchange, route, shares)?;
+            let own = version::upstream(exchange, route);
+            let upstream = own.map_or_else(|| choose::share(exchange, route, shares), Ok)?;
+            if let Some(transcoder) = &route.transcoder {
+                return transcode::transcode(exchange, route, transcoder, &upstream, body).await;
+            }
             if upstream.spec.in_process {
                 return inside::ask(exchange, route, &upstream, host.as_ref(), body, client).await.map(Reply::Inside);
             }
             let mirror = mirror.as_ref().filter(|(_, percent)| exchange.worker.draw(100) < u64::from(*percent));
             let mirror = mirror.map(|(upstream, _)| upstream);
+            if shaped::concerns(exchange, route) {
+                let target = shaped::Target { upstream: &upstream, mirror, host: host.as_ref() };
+                return shaped::forward(exchange, route, target, body).await;
+            }
             let toward = cache::Toward { upstream: &upstream, mirror, host: host.as_ref() };
             match &route.cache {
                 Some(caching) => cache::answer(exchange, route, caching, toward, body).await,

@@ -11,12 +11,13 @@ use tessera_kernel::ErrorKind;
 use tessera_service::{Problem, ProductError};
 
 use super::identify::REQUEST_ID;
-use super::{Exchange, compress, headers};
+use super::{Exchange, compress, headers, version};
 use crate::Error;
 use crate::domain::grpc::Dialect;
 use crate::domain::path::is_normal;
 use crate::engine::{Answer, Body, Source};
 use crate::spec::Template;
+use crate::transcode::Transcoded;
 
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
@@ -69,6 +70,20 @@ pub(super) fn own(exchange: Exchange, status: StatusCode, headers: HeaderMap, bo
     record.status = status.as_u16();
     let source = Source::Own((!is_head && !body.is_empty()).then_some(body));
     *response.body_mut() = Body::Answer(Box::new(Answer::new(source, held, record, OWN_TIMEOUT)));
+    response
+}
+
+/// A stream that is made of one of gRPC.
+pub(super) fn transcoded(exchange: Exchange, headers: HeaderMap, stream: Box<Transcoded>) -> Response<Body> {
+    let mut response = Response::new(Body::Empty);
+    *response.headers_mut() = headers;
+    complete(&exchange, response.headers_mut());
+    let idle_timeout = exchange.route.map_or(OWN_TIMEOUT, |at| exchange.snapshot.routes[at].spec.idle_timeout.0);
+    let is_head = exchange.head.method == Method::HEAD;
+    let Exchange { held, mut record, .. } = exchange;
+    record.status = StatusCode::OK.as_u16();
+    let source = if is_head { Source::Own(None) } else { Source::Transcoded(stream) };
+    *response.body_mut() = Body::Answer(Box::new(Answer::new(source, held, record, idle_timeout)));
     response
 }
 
@@ -168,6 +183,7 @@ fn refuse_grpc(exchange: Exchange, dialect: Dialect, error: &Error, mut headers:
 /// What every answer has.
 fn complete(exchange: &Exchange, headers: &mut HeaderMap) {
     headers.insert(REQUEST_ID, exchange.request_id().clone());
+    version::tell(exchange, headers);
     let Some((name, outcome)) = &exchange.rate else { return };
     let verdict = outcome.verdict;
     let reset_s = verdict.reset_us.div_ceil(1_000_000);

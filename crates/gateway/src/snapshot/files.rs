@@ -55,7 +55,12 @@ pub fn files(spec: &spec::Gateway, folder: &Path) -> Vec<PathBuf> {
     let upstreams = spec.upstreams.values().flat_map(|upstream| of_upstream(upstream, folder));
     let policies = spec.routes.iter().filter_map(|route| route.access.as_ref()?.policy_file.as_ref());
     let policies = policies.map(|file| folder.join(file));
-    listeners.chain(ways).chain(upstreams).chain(of_signer(spec, folder)).chain(policies).collect()
+    let described = spec.routes.iter().flat_map(|route| {
+        let rules = route.validate.iter().flat_map(|validate| [&validate.openapi, &validate.schema]).flatten();
+        rules.chain(route.transcode.iter().filter_map(|transcode| transcode.descriptors.as_ref()))
+    });
+    let described = described.map(|file| folder.join(file));
+    listeners.chain(ways).chain(upstreams).chain(of_signer(spec, folder)).chain(policies).chain(described).collect()
 }
 
 /// The files of a way to prove who one is.

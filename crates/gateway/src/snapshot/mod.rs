@@ -26,6 +26,7 @@ use crate::cache::Store;
 use crate::domain::framing::HeadLimits;
 use crate::limit::{Gate, Limiter, Limiters, Quota, Remote};
 use crate::metrics::{Metrics, RouteStats, UNMATCHED};
+use crate::openapi::Documents;
 use crate::spec::{self, Loaded};
 use crate::tls::{self, Acme, Slot};
 use crate::upstream::Upstream;
@@ -47,6 +48,8 @@ pub struct Snapshot {
     pub hosts: Hosts,
     /// Upstreams by name.
     pub upstreams: BTreeMap<String, Arc<Upstream>>,
+    /// The OpenAPI documents of the upstreams.
+    pub documents: Documents,
     /// Ways to prove who one is, by name.
     pub ways: BTreeMap<String, Arc<Way>>,
     /// Answers that are kept.
@@ -139,7 +142,7 @@ impl Snapshot {
         let routes = spec.routes.iter().map(|route| {
             // Its requests under way go on counting.
             let gate = gates.get(route.name.as_str()).map_or_else(Arc::default, |gate| Arc::clone(gate));
-            Route::new(route, spec, &upstreams, &ways, gate, folder, lasting)
+            Route::new(route, spec, &upstreams, &ways, gate, folder, before, lasting)
         });
         let mut routes: Box<[Route]> =
             routes.collect::<Result<_, _>>().map_err(|error| at(loaded, &["routes"], error))?;
@@ -169,7 +172,8 @@ impl Snapshot {
                     .map_err(|error| at(loaded, &["signed_identity", "key"], error)),
             }
         });
-        Ok(Self {
+        let snapshot = Self {
+            documents: Documents::new(spec, before.map(|before| &before.documents)),
             number: before.map_or(1, |before| before.number + 1),
             spec: spec.clone(),
             folder: folder.clone(),
@@ -193,7 +197,9 @@ impl Snapshot {
             },
             log,
             stamps,
-        })
+        };
+        snapshot.documents.merge(&snapshot);
+        Ok(snapshot)
     }
 }
 

@@ -7,14 +7,19 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
-use super::{Caching, Lasting};
+use super::{Caching, Lasting, Snapshot};
 use crate::Error;
+use crate::aggregate::Plan;
 use crate::auth::{Identity, Policies, Way};
 use crate::domain::path_tree::Pattern;
 use crate::limit::{Gate, Limiter};
 use crate::metrics::RouteStats;
+use crate::openapi::{Page, page};
 use crate::spec::{self, Template, Text};
+use crate::transcode::Transcoder;
 use crate::upstream::Upstream;
+use crate::validate::{Rules, read};
+use crate::versions::Versions;
 
 /// A route compiled for serving.
 #[derive(Debug)]
@@ -42,6 +47,12 @@ pub struct Route {
     pub request_headers: Edits,
     /// Headers on the way back.
     pub response_headers: Edits,
+    /// What requests and answers are checked by.
+    pub rules: Option<Arc<Rules>>,
+    /// What makes calls of gRPC out of its requests.
+    pub transcoder: Option<Arc<Transcoder>>,
+    /// Its versions.
+    pub versions: Option<Versions>,
     /// Its counts.
     pub stats: Arc<RouteStats>,
     /// Keeps its answers.
@@ -62,6 +73,12 @@ pub enum Action {
     },
     /// The caller is sent elsewhere.
     Redirect(StatusCode, Template),
+    /// The OpenAPI documents of all upstreams.
+    Document,
+    /// A page that shows them.
+    Page(Box<Page>),
+    /// Several upstreams answer.
+    Aggregate(Box<Plan>),
     /// The gateway answers.
     Respond(StatusCode, HeaderMap, Bytes),
 }
@@ -118,6 +135,7 @@ impl Route {
         ways: &BTreeMap<String, Arc<Way>>,
         gate: Arc<Gate>,
         folder: &Path,
+        before: Option<&Snapshot>,
         lasting: &Lasting,
     ) -> Result<Self, Error> {
         let wrong =
@@ -130,19 +148,28 @@ impl Route {
             let ways = access.by.iter().filter_map(|name| ways.get(name).cloned()).collect();
             Ok(Access { ways, policies: policies(access, folder)?, spec: access.clone() })
         });
+        let parameters: Vec<String> = pattern.parameters().into_iter().map(str::to_owned).collect();
+        let known = before.and_then(|before| before.routes.iter().find(|route| *route.name == *spec.name));
+        let known = known.and_then(|route| route.transcoder.as_deref());
+        let transcoder = spec.transcode.as_ref().map(|spec| Transcoder::new(spec, folder, known).map(Arc::new));
+        let versions = spec.versions.as_ref();
+        let versions = versions.map(|versions| Versions::new(versions, spec, &parameters, upstreams)).transpose();
         Ok(Self {
             name: spec.name.as_str().into(),
-            parameters: pattern.parameters().into_iter().map(str::to_owned).collect(),
+            parameters,
             pattern,
             methods: methods.collect::<Result<_, _>>().map_err(|error| wrong(error.to_string()))?,
             headers: headers.map_err(|error| wrong(error.to_string()))?,
-            action: action_of(spec, upstreams).map_err(wrong)?,
+            action: action_of(spec, gateway, upstreams).map_err(wrong)?,
             access: access.transpose().map_err(wrong)?,
             limiters: spec.rate_limits.iter().map(|limit| lasting.limiters.get(limit)).collect(),
             gate,
             body_limit: spec.body.unwrap_or(gateway.limits.body).0,
             request_headers: Edits::new(&spec.request_headers).map_err(wrong)?,
             response_headers: Edits::new(&spec.response_headers).map_err(wrong)?,
+            rules: rules_of(spec, folder).map_err(wrong)?,
+            transcoder: transcoder.transpose().map_err(wrong)?,
+            versions: versions.map_err(wrong)?,
             stats: lasting.metrics.route(&spec.name),
             cache: None,
             spec: spec.clone(),
@@ -210,7 +237,11 @@ fn policies(access: &spec::Access, folder: &Path) -> Result<Option<Policies>, St
     Policies::new(&text).map(Some).map_err(|error| format!("policies: {error}"))
 }
 
-fn action_of(spec: &spec::Route, upstreams: &BTreeMap<String, Arc<Upstream>>) -> Result<Action, String> {
+fn action_of(
+    spec: &spec::Route,
+    gateway: &spec::Gateway,
+    upstreams: &BTreeMap<String, Arc<Upstream>>,
+) -> Result<Action, String> {
     let find = |name: &String| upstreams.get(name).cloned().ok_or_else(|| format!("there is no upstream `{name}`"));
     let status = |status: u16| StatusCode::from_u16(status).map_err(|error| error.to_string());
     if let Some(redirect) = &spec.redirect {
@@ -224,6 +255,17 @@ fn action_of(spec: &spec::Route, upstreams: &BTreeMap<String, Arc<Upstream>>) ->
         }
         return Ok(Action::Respond(status(respond.status)?, headers, Bytes::from(respond.body.clone())));
     }
+    match spec.docs {
+        Some(spec::Docs::Document) => return Ok(Action::Document),
+        Some(spec::Docs::Page) => {
+            let path = spec::document_path(&gateway.routes).ok_or("there is no route with `docs: document`")?;
+            return Ok(Action::Page(Box::new(page(&gateway.documents.title, path))));
+        }
+        None => {}
+    }
+    if let Some(aggregate) = &spec.aggregate {
+        return Ok(Action::Aggregate(Box::new(Plan::new(aggregate, upstreams)?)));
+    }
     let shares = match &spec.upstream {
         Some(name) => vec![(find(name)?, 1)],
         None => {
@@ -233,6 +275,17 @@ fn action_of(spec: &spec::Route, upstreams: &BTreeMap<String, Arc<Upstream>>) ->
     let mirror = spec.mirror.as_ref().map(|mirror| Ok::<_, String>((find(&mirror.upstream)?, mirror.percent)));
     let host = spec.rewrite.host.as_ref().map(|host| host.parse().map_err(|_| format!("`{host}` is not a host")));
     Ok(Action::Forward { shares, mirror: mirror.transpose()?, host: host.transpose()? })
+}
+
+/// What a route is validated by, from its file.
+fn rules_of(spec: &spec::Route, folder: &Path) -> Result<Option<Arc<Rules>>, String> {
+    let Some(validate) = &spec.validate else { return Ok(None) };
+    let (file, rules) = match (&validate.openapi, &validate.schema) {
+        (Some(file), _) => (file, Rules::of_document(&read(&folder.join(file))?, &validate.base)),
+        (None, Some(file)) => (file, Rules::of_schema(&read(&folder.join(file))?)),
+        (None, None) => return Ok(None),
+    };
+    rules.map(|rules| Some(Arc::new(rules))).map_err(|error| format!("`{file}` cannot be used: {error}"))
 }
 
 impl Edits {

@@ -22,7 +22,7 @@ pub struct Fault {
     pub detail: String,
 }
 
-fn fault<T>(keys: &[&str], detail: String) -> Result<T, Fault> {
+pub(super) fn fault<T>(keys: &[&str], detail: String) -> Result<T, Fault> {
     Err(Fault { keys: keys.iter().map(|key| (*key).to_owned()).collect(), detail })
 }
 
@@ -76,6 +76,7 @@ pub fn check(gateway: &Gateway) -> Result<(), Fault> {
         })?;
         check_route(gateway, route)?;
     }
+    super::documents::check(gateway)?;
     super::cache::check(gateway)?;
     super::compress::check(gateway)
 }
@@ -227,9 +228,13 @@ fn check_route(gateway: &Gateway, route: &Route) -> Result<(), Fault> {
     let actions = usize::from(route.upstream.is_some())
         + usize::from(!route.split.is_empty())
         + usize::from(route.redirect.is_some())
-        + usize::from(route.respond.is_some());
+        + usize::from(route.respond.is_some())
+        + usize::from(route.aggregate.is_some())
+        + usize::from(route.docs.is_some());
     ensure(actions == 1, &["routes", name], || {
-        format!("route `{name}` needs exactly one of upstream, split, redirect and respond; it has {actions}")
+        format!(
+            "route `{name}` needs exactly one of upstream, split, redirect, respond, aggregate and docs; it has {actions}"
+        )
     })?;
     let known: Vec<&str> = gateway.upstreams.keys().map(String::as_str).collect();
     let shares = route.split.iter().map(|share| share.upstream.as_str());
@@ -242,8 +247,11 @@ fn check_route(gateway: &Gateway, route: &Route) -> Result<(), Fault> {
     let is_inside = |name: &str| gateway.upstreams.get(name).is_some_and(|upstream| upstream.in_process);
     let mut forwards =
         route.upstream.as_deref().into_iter().chain(route.split.iter().map(|share| share.upstream.as_str()));
-    ensure(route.cache.is_none() || !forwards.any(is_inside), &at("cache"), || {
-        "answers of the process's own components are not kept: they are in memory already; leave `cache` out".into()
+    let is_plain =
+        route.cache.is_none() && route.validate.is_none() && route.versions.is_none() && route.transcode.is_none();
+    ensure(is_plain || !forwards.any(is_inside), &["routes", name], || {
+        "requests reach the process's own components as they are; leave cache, validate, versions and transcode out"
+            .into()
     })?;
     ensure(!route.mirror.as_ref().is_some_and(|mirror| is_inside(&mirror.upstream)), &at("mirror"), || {
         "the process's own components get no copies; name an upstream with endpoints".into()
@@ -279,6 +287,10 @@ fn check_route(gateway: &Gateway, route: &Route) -> Result<(), Fault> {
     }
     let parameters = check_match(route)?;
     check_templates(route, &parameters)?;
+    super::aggregate::check(gateway, route, &parameters)?;
+    super::validate::check(route)?;
+    super::versions::check(gateway, route, &parameters)?;
+    super::transcode::check(gateway, route)?;
     if let Some(access) = &route.access {
         check_access(gateway, name, access)?;
     }

@@ -1,9 +1,11 @@
 //! The config file: what a user writes, as types. The doc comments are the reference: the JSON Schema is made of them.
 
+mod aggregate;
 mod auth;
 mod cache;
 mod check;
 mod compress;
+mod documents;
 mod key;
 mod limits;
 mod listener;
@@ -12,7 +14,10 @@ mod matching;
 mod rate;
 mod route;
 mod template;
+mod transcode;
 mod upstream;
+mod validate;
+mod versions;
 
 use std::collections::BTreeMap;
 
@@ -22,10 +27,12 @@ use tessera_kernel::text_on_the_wire;
 
 use crate::domain::cidr::Cidr;
 
+pub use aggregate::{Aggregate, Call};
 pub use auth::{Algorithm, ApiKey, Auth, JwtKey, SignedIdentity, User};
 pub use cache::{Cache, CacheDisk, CacheQuery, RouteCache};
 pub use check::check;
 pub use compress::Compress;
+pub use documents::{Docs, Documents, document_path};
 pub use key::Key;
 pub use limits::{AccessLog, Limits, LogFormat, SharedLimits, Tracing};
 pub use listener::{Acme, AcmeChallenge, Certificate, ClientCertificates, Listener, Tls, TlsProfile};
@@ -37,9 +44,12 @@ pub use route::{
 };
 pub use template::Template;
 pub use tessera_service::yaml::Environment;
+pub use transcode::Transcode;
 pub use upstream::{
     Balance, Breaker, Endpoint, EndpointUrl, Health, MAX_WEIGHT, Outliers, Protocol, Source, Upstream, UpstreamTls,
 };
+pub use validate::{Strictness, Validate};
+pub use versions::{Day, Version, VersionKey, Versions, chain as version_chain};
 
 text_on_the_wire!(Cidr, "^[0-9a-fA-F.:]+(/[0-9]+)?$", "10.0.0.0/8");
 
@@ -82,6 +92,9 @@ pub struct Gateway {
     /// Where answers are kept, for routes with a `cache`; in memory where it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache: Option<Cache>,
+    /// The OpenAPI documents of the upstreams, merged into one.
+    #[serde(default)]
+    pub documents: Documents,
     /// Which requests go where. The most specific path wins, whatever the order.
     pub routes: Vec<Route>,
 }

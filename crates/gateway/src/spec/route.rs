@@ -7,14 +7,19 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tessera_kernel::{Bytes, Span};
 
+use super::aggregate::Aggregate;
 use super::cache::RouteCache;
 use super::compress::Compress;
+use super::documents::Docs;
 use super::key::Key;
 use super::matching::{Matcher, Text};
 use super::rate::PerTime;
 use super::template::Template;
+use super::transcode::Transcode;
+use super::validate::Validate;
+use super::versions::Versions;
 
-/// A route. It has one of `upstream`, `split`, `redirect` and `respond`.
+/// A route. It has one of `upstream`, `split`, `redirect`, `respond`, `aggregate` and `docs`.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Route {
@@ -41,9 +46,24 @@ pub struct Route {
     /// Answers itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub respond: Option<Respond>,
+    /// Asks several upstreams and shapes one answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aggregate: Option<Aggregate>,
+    /// Serves the OpenAPI documents of all upstreams, merged, or a page that shows them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub docs: Option<Docs>,
     /// A second upstream that gets a copy of requests without a body; its answers are dropped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mirror: Option<Mirror>,
+    /// Checks requests and answers against an OpenAPI document or a JSON Schema.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validate: Option<Validate>,
+    /// HTTP and JSON for callers of a gRPC service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transcode: Option<Transcode>,
+    /// Its versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub versions: Option<Versions>,
     /// Changes to path and host.
     #[serde(default)]
     pub rewrite: Rewrite,

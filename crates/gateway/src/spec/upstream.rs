@@ -63,6 +63,9 @@ pub struct Upstream {
     /// When the whole upstream is asked no more for a while.
     #[serde(default)]
     pub breaker: Breaker,
+    /// The path of its OpenAPI document (3.0 or 3.1, JSON or YAML), which becomes part of the gateway's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub openapi: Option<String>,
     /// Retries for each request that is not one, in per cent.
     #[serde(default = "retry_budget")]
     pub retry_budget_percent: u32,

@@ -1,11 +1,24 @@
 //! The documentation says what the code does: each example of `docs/gateway.md` is run, each key has its row, and the
 //! published schema is the present one.
 
+use serde_json::json;
 use tessera_gateway::spec::json_schema;
 use tessera_testkit::reference::{self, text};
 
 use crate::support::{Answer, Door, Service, client, reply};
 use crate::tls::{authority, certificate};
+
+/// What the examples' services are described by.
+const DESCRIPTION: &str = r#"
+openapi: 3.1.0
+info: { title: Shop, version: "1" }
+paths:
+  /orders:
+    get:
+      summary: All orders
+      parameters: [{ name: limit, in: query, schema: { type: integer } }]
+      responses: { "200": { description: some } }
+"#;
 
 #[test]
 fn every_key_has_a_row_in_the_reference() {
@@ -48,6 +61,21 @@ async fn every_example_does_what_is_said_of_it() {
     for port in 9001..=9004 {
         let told = move |got: &crate::support::Got| {
             let subject = got.header("x-auth-subject");
+            if got.header("content-type") == "application/grpc" {
+                let mut answer = reply(200, "");
+                answer.headers_mut().insert("grpc-status", "5".parse().unwrap());
+                return answer;
+            }
+            if got.uri == "/openapi.json" {
+                return reply(200, DESCRIPTION);
+            }
+            if got.header("accept") == "application/json" {
+                let id = got.uri.split('?').next().and_then(|path| path.rsplit('/').next()).unwrap_or_default();
+                let told = json!({ "service": port, "id": id, "asked": format!("{} {}", got.method, got.uri) });
+                let mut answer = reply(200, &told.to_string());
+                answer.headers_mut().insert("content-type", "application/json".parse().unwrap());
+                return answer;
+            }
             let by = if subject.is_empty() { String::new() } else { format!(" for {subject}") };
             reply(200, &format!("{port} {} {}{by}", got.method, got.uri))
         };
@@ -62,6 +90,8 @@ async fn every_example_does_what_is_said_of_it() {
         certificate(folder.path(), "wild", "*.example.com");
         let endpoints = services.iter().map(|(_, service)| service.url()).collect::<Vec<_>>().join("\n");
         std::fs::write(folder.path().join("endpoints.txt"), endpoints).unwrap();
+        std::fs::write(folder.path().join("shop.openapi.yaml"), DESCRIPTION).unwrap();
+        std::fs::write(folder.path().join("shop.pb"), include_bytes!("grpc/shop.pb")).unwrap();
         let mut config = config.clone();
         for (written, service) in &services {
             config = config.replace(written, &service.address.to_string());

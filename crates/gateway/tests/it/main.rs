@@ -3,6 +3,7 @@
 
 mod access;
 mod acme;
+mod aggregate;
 mod balance;
 mod cache;
 mod compress;
@@ -12,9 +13,13 @@ mod framing;
 mod http2;
 mod inside;
 mod limits;
+mod openapi;
 mod operate;
 mod reload;
 mod routing;
 mod spec;
 mod support;
 mod tls;
+mod transcode;
+mod validate;
+mod versions;

@@ -1,0 +1,118 @@
+//! Fetches the documents of upstreams, again and again; where that fails the last good one stays.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, USER_AGENT};
+use http::{HeaderMap, HeaderValue, Method};
+use tessera_service::client;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+
+use super::Documents;
+use crate::engine::Worker;
+use crate::pipeline::{Call, Outgoing, call};
+use crate::snapshot::Snapshot;
+use crate::spec::Retry;
+use crate::tallies::FetchLabels;
+use crate::transcode;
+use crate::upstream::Upstream;
+use crate::validate::{parse, version};
+
+/// After a failure it is tried again after so long, then after twice that, up to the usual time.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+
+/// The loops of a config; they end when this is dropped.
+#[derive(Debug, Default)]
+pub struct Following(#[expect(dead_code, reason = "what it holds is stopped by its drop")] JoinSet<()>);
+
+/// Follows what upstreams say of themselves, documents and descriptions of gRPC, on this thread.
+pub fn follow(worker: &Rc<Worker>, snapshot: &Arc<Snapshot>) -> Following {
+    let mut loops = JoinSet::new();
+    for upstream in snapshot.upstreams.values() {
+        if let Some(path) = &upstream.spec.openapi {
+            loops.spawn_local(follow_one(worker.clone(), snapshot.clone(), upstream.clone(), path.clone()));
+        }
+    }
+    for route in &snapshot.routes {
+        let asked = route.transcoder.as_ref().filter(|transcoder| transcoder.spec.reflection);
+        let upstream = route.spec.upstream.as_ref().and_then(|name| snapshot.upstreams.get(name));
+        if let (Some(transcoder), Some(upstream)) = (asked, upstream) {
+            loops.spawn_local(transcode::follow(worker.clone(), upstream.clone(), transcoder.clone()));
+        }
+    }
+    Following(loops)
+}
+
+async fn follow_one(worker: Rc<Worker>, snapshot: Arc<Snapshot>, upstream: Arc<Upstream>, path: String) {
+    let spec = &snapshot.spec.documents;
+    let mut pause = FIRST_PAUSE;
+    let mut was_good = true;
+    loop {
+        let fetched = fetch(&worker, &snapshot, &upstream, &path).await;
+        let outcome = if fetched.is_ok() { "fetched" } else { "failed" };
+        let labels = FetchLabels { upstream: upstream.name.to_string(), outcome };
+        worker.shared.metrics.tallies.fetches.get_or_create(&labels).inc();
+        match fetched {
+            Ok(()) => {
+                (pause, was_good) = (FIRST_PAUSE, true);
+                sleep(spec.every.0).await;
+            }
+            Err(reason) => {
+                // Once, and not with every try.
+                if was_good {
+                    tracing::warn!(
+                        upstream = &*upstream.name,
+                        path,
+                        reason,
+                        "its OpenAPI document cannot be had; the last good one stays"
+                    );
+                }
+                was_good = false;
+                sleep(pause.min(spec.every.0)).await;
+                pause = pause.saturating_mul(2);
+            }
+        }
+    }
+}
+
+async fn fetch(
+    worker: &Rc<Worker>,
+    snapshot: &Arc<Snapshot>,
+    upstream: &Arc<Upstream>,
+    path: &str,
+) -> Result<(), String> {
+    let spec = &snapshot.spec.documents;
+    let deadline = Instant::now() + spec.timeout.0;
+    let mut headers = HeaderMap::new();
+    headers.insert(ACCEPT, HeaderValue::from_static("application/json, application/yaml;q=0.5"));
+    if let Ok(agent) = HeaderValue::try_from(client::user_agent()) {
+        headers.insert(USER_AGENT, agent);
+    }
+    let path = path.parse().map_err(|_| "its path cannot be asked for".to_owned())?;
+    let outgoing = Outgoing { method: Method::GET, path, headers, host: None };
+    let asked = Call { outgoing, body: Bytes::new(), key: None, deadline };
+    let called = call(worker, upstream, &asked, &Retry::default()).await.map_err(|error| error.to_string())?;
+    let status = called.answer.status();
+    if !status.is_success() {
+        return Err(format!("it answered {}", status.as_u16()));
+    }
+    let (_, body) = called.whole(upstream, spec.size.0, deadline).await.map_err(|error| error.to_string())?;
+    let (snapshot, name) = (snapshot.clone(), upstream.name.clone());
+    // Reading and merging takes longer than others should wait.
+    let taken = worker.shared.fetcher.work(move || take(&snapshot.documents, &snapshot, &name, &body)).await;
+    taken.map_err(|error| error.to_string())?
+}
+
+fn take(documents: &Documents, snapshot: &Snapshot, upstream: &str, body: &[u8]) -> Result<(), String> {
+    let text = std::str::from_utf8(body).map_err(|_| "it is not text".to_owned())?;
+    let document = parse(text).map_err(|error| format!("it cannot be read: {error}"))?;
+    version(&document)?;
+    if documents.take(upstream, document) {
+        documents.merge(snapshot);
+        tracing::info!(upstream, "its OpenAPI document was taken");
+    }
+    Ok(())
+}

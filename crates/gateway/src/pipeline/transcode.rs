@@ -1,0 +1,183 @@
+//! Transcode: a request of HTTP and JSON becomes a call of gRPC, and its answer JSON again.
+
+use bytes::Bytes;
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, TE,
+};
+use http::uri::PathAndQuery;
+use http::{Method, StatusCode};
+use http_body_util::BodyExt;
+use hyper::body::{Body as _, Incoming};
+use std::sync::Arc;
+use tokio::time::{Instant, timeout_at};
+
+use super::call::{self, Call, Called};
+use super::forward::Outgoing;
+use super::{Exchange, Reply, headers, limits, upload};
+use crate::Error;
+use crate::domain::balance::hash;
+use crate::snapshot::Route;
+use crate::transcode::{
+    First, Form, Found, Frames, Meant, Status, Transcoded, Transcoder, answer_json, framed, request_messages,
+    timeout_text,
+};
+use crate::upstream::Upstream;
+
+const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const LINES: HeaderValue = HeaderValue::from_static("application/x-ndjson");
+const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
+
+/// Calls the method that a request means.
+///
+/// # Errors
+/// [`Error::Invalid`], [`Error::Grpc`], and those of the upstream's side.
+pub(super) async fn transcode(
+    exchange: &mut Exchange,
+    route: &Route,
+    transcoder: &Transcoder,
+    upstream: &Arc<Upstream>,
+    incoming: Incoming,
+) -> Result<Reply, Error> {
+    let deadline = Instant::now() + route.spec.timeout.0;
+    let path = headers::rewritten(exchange, route)?;
+    let meant = match transcoder.find(&exchange.head.method, &path) {
+        Found::Meant(meant) => meant,
+        Found::NoPath => return Err(Error::NoRoute(exchange.path.chars().take(200).collect())),
+        Found::OtherMethods(methods) => {
+            let mut allowed: Vec<&str> = methods.iter().map(Method::as_str).collect();
+            allowed.sort_unstable();
+            allowed.dedup();
+            let method = exchange.head.method.to_string();
+            return Err(Error::MethodNotAllowed { method, allowed: allowed.join(", ") });
+        }
+        Found::NotYet => {
+            let reason = "it has not described itself yet";
+            return Err(Error::NoEndpoint { upstream: upstream.name.to_string(), reason });
+        }
+    };
+    let body = if incoming.is_end_stream() { Bytes::new() } else { upload::whole(exchange, route, incoming).await? };
+    let kind = exchange.head.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let messages = request_messages(&meant, exchange.head.uri.query(), kind, &body);
+    let messages = messages.map_err(|fault| Error::Invalid { faults: vec![fault], status: 400 })?;
+    let wants_events = exchange
+        .head
+        .headers
+        .get(ACCEPT)
+        .is_some_and(|accept| accept.to_str().is_ok_and(|accept| accept.contains("text/event-stream")));
+    let outgoing = prepare(exchange, route, &meant, deadline)?;
+    let key = upstream.spec.hash_key.as_ref().and_then(|key| limits::key_text(exchange, key));
+    let key = key.map(|text| hash(text.as_bytes()));
+    exchange.record.upstream = Some(upstream.name.clone());
+    let asked = Call { outgoing, body: framed(&messages), key, deadline };
+    let Called { answer, held, attempts } = call::call(&exchange.worker, upstream, &asked, &route.spec.retry).await?;
+    exchange.record.attempts += attempts;
+    let endpoint = held.ask.as_ref().map(|ask| ask.endpoint.clone());
+    exchange.record.endpoint = endpoint.clone();
+    (exchange.held.lease, exchange.held.ask, exchange.held.entered) = (held.lease, held.ask, held.entered);
+    let bad = |reason: String| Error::BadAnswer {
+        upstream: upstream.name.to_string(),
+        endpoint: endpoint.as_ref().map(|endpoint| endpoint.url.to_string()).unwrap_or_default(),
+        reason,
+    };
+    let (mut head, incoming) = answer.into_parts();
+    if head.status != StatusCode::OK {
+        return Err(bad(format!("it answered {} and no gRPC", head.status.as_u16())));
+    }
+    if let Some(status) = Status::of(&head.headers).filter(|status| status.code != 0) {
+        return Err(error_of(status));
+    }
+    headers::strip_hops(&mut head.headers);
+    for name in [CONTENT_LENGTH, CONTENT_TYPE, CONTENT_ENCODING] {
+        head.headers.remove(name);
+    }
+    for name in ["grpc-encoding", "grpc-accept-encoding", "grpc-status", "grpc-message", "trailer"] {
+        head.headers.remove(name);
+    }
+    let mut head = head.headers;
+    let frames = Frames::new(transcoder.spec.size.0);
+    let late = || Error::UpstreamTimeout {
+        upstream: upstream.name.to_string(),
+        after_ms: u64::try_from(route.spec.timeout.0.as_millis()).unwrap_or(u64::MAX),
+    };
+    if meant.method.is_server_streaming() {
+        let form = if wants_events { Form::Events } else { Form::Lines };
+        let (output, all_fields) = (meant.method.output(), transcoder.spec.all_fields);
+        let mut stream = Transcoded::new(incoming, frames, output, meant.answer.clone(), all_fields, form);
+        match timeout_at(deadline, stream.begin()).await {
+            Err(_) => return Err(late()),
+            Ok(Err(reason)) => return Err(bad(reason)),
+            Ok(Ok(First::Failed(status))) => return Err(error_of(status)),
+            Ok(Ok(First::Begun)) => {}
+        }
+        head.insert(CONTENT_TYPE, if wants_events { EVENTS } else { LINES });
+        head.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache"));
+        headers::edit(&mut head, &route.response_headers, exchange);
+        return Ok(Reply::Transcoded(head, Box::new(stream)));
+    }
+    let message = match timeout_at(deadline, unary(incoming, frames)).await {
+        Err(_) => return Err(late()),
+        Ok(Err(reason)) => return Err(bad(reason)),
+        Ok(Ok((_, status))) if status.code != 0 => return Err(error_of(status)),
+        Ok(Ok((None, _))) => return Err(bad("it answered without a message".into())),
+        Ok(Ok((Some(message), _))) => message,
+    };
+    let part = meant.answer.as_deref();
+    let (body, kind) = answer_json(&meant.method.output(), message, part, transcoder.spec.all_fields).map_err(bad)?;
+    let kind = kind.and_then(|kind| HeaderValue::try_from(kind).ok());
+    head.insert(CONTENT_TYPE, kind.unwrap_or(JSON));
+    headers::edit(&mut head, &route.response_headers, exchange);
+    Ok(Reply::Own(StatusCode::OK, head, body))
+}
+
+/// The head of the call.
+fn prepare(exchange: &mut Exchange, route: &Route, meant: &Meant, deadline: Instant) -> Result<Outgoing, Error> {
+    let callers = exchange.head.headers.get(GRPC_TIMEOUT).cloned();
+    headers::for_upstream(exchange, route);
+    let mut map = std::mem::take(&mut exchange.head.headers);
+    for name in [ACCEPT, ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_ENCODING, http::header::HOST, http::header::RANGE] {
+        map.remove(name);
+    }
+    map.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    map.insert(TE, HeaderValue::from_static("trailers"));
+    // A stream may last; what is not one must be answered in the route's time.
+    if meant.method.is_server_streaming() {
+        map.remove(GRPC_TIMEOUT);
+        if let Some(left) = callers {
+            map.insert(GRPC_TIMEOUT, left);
+        }
+    } else {
+        let left = timeout_text(deadline.saturating_duration_since(Instant::now()));
+        if let Ok(left) = HeaderValue::try_from(left) {
+            map.insert(GRPC_TIMEOUT, left);
+        }
+    }
+    if !route.request_headers.is_empty() {
+        headers::edit(&mut map, &route.request_headers, exchange);
+    }
+    let path = format!("/{}/{}", meant.method.parent_service().full_name(), meant.method.name());
+    let path = PathAndQuery::try_from(path).map_err(|_| Error::BadPath("its method cannot be asked for"))?;
+    Ok(Outgoing { method: Method::POST, path, headers: map, host: None })
+}
+
+/// The message of an answer that has one, and how it ended.
+async fn unary(mut incoming: Incoming, mut frames: Frames) -> Result<(Option<Bytes>, Status), String> {
+    let mut message = None;
+    let mut status = None;
+    while let Some(frame) = incoming.frame().await {
+        match frame.map_err(|error| error.to_string())?.into_data() {
+            Ok(data) => frames.add(&data),
+            Err(frame) => status = frame.trailers_ref().and_then(Status::of),
+        }
+        while let Some(next) = frames.next()? {
+            if message.replace(next).is_some() {
+                return Err("it answered with more than one message".into());
+            }
+        }
+    }
+    Ok((message, status.unwrap_or_else(Status::missing)))
+}
+
+fn error_of(status: Status) -> Error {
+    Error::Grpc { code: status.code, message: status.message.chars().take(1_000).collect() }
+}
