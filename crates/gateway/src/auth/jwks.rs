@@ -329,9 +329,13 @@ mod tests {
     use crate::auth::{Guesses, Kind, Proof, Remembered, Shown, Way};
     use crate::spec::Auth;
 
+    fn fetcher() -> Fetcher {
+        Fetcher::new(Handle::current(), tessera_service::client::build().unwrap())
+    }
+
     #[tokio::test(flavor = "multi_thread")]
     async fn whoever_goes_away_makes_no_room_for_more_work() {
-        let fetcher = Fetcher::new(Handle::current(), reqwest::Client::new());
+        let fetcher = fetcher();
         let began = Arc::new(AtomicUsize::new(0));
         let (ends, waits): (Vec<_>, Vec<_>) = (0..3 * MOST_AT_WORK).map(|_| mpsc::channel::<()>()).unzip();
         for wait in waits {
@@ -379,7 +383,7 @@ mod tests {
         let token = encode(&header, &claims, &EncodingKey::from_ed_der(pkcs8.as_ref())).unwrap();
         let mut headers = HeaderMap::new();
         headers.insert(http::header::AUTHORIZATION, format!("Bearer {token}").parse().unwrap());
-        let (remembered, fetcher) = (Remembered::default(), Fetcher::new(Handle::current(), reqwest::Client::new()));
+        let (remembered, fetcher) = (Remembered::default(), fetcher());
         let shown = Shown {
             headers: &headers,
             certificate: None,
