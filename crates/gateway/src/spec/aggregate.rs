@@ -117,7 +117,7 @@ impl Aggregate {
         while !left.is_empty() {
             let is_known = |name: &&str| ordered.iter().any(|(known, _)| known == name);
             let (ready, waiting): (Vec<_>, Vec<_>) =
-                left.into_iter().partition(|(_, needed)| needed.iter().all(|name| is_known(name)));
+                left.into_iter().partition(|(_, needed)| needed.iter().all(&is_known));
             if ready.is_empty() {
                 return Err(waiting.into_iter().map(|(name, _)| name).collect());
             }
