@@ -42,7 +42,7 @@ enum Watcher {
 
 impl Watcher {
     async fn events(address: SocketAddr, path: &str, last: Option<i64>) -> Self {
-        let request = reqwest::Client::new().get(format!("http://{address}{path}"));
+        let request = tessera_service::client::build().unwrap().get(format!("http://{address}{path}"));
         let request = match last {
             Some(last) => request.header("last-event-id", last),
             None => request,
