@@ -6,11 +6,18 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use tessera_kernel::SystemClock;
 use tessera_service::Keys;
 use tokio::net::TcpStream;
 use tokio::time::sleep;
+
+/// How long a process may take to start, on a machine that is busy with other things.
+const START: Duration = Duration::from_secs(120);
+/// How often one is started that gave up, since its database did not open in time.
+const STARTS: usize = 5;
+/// How long to wait before asking again whether it listens.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// All of them.
 pub struct Servers {
@@ -50,9 +57,9 @@ impl Servers {
                 std::fs::copy(servers._folder.path().join("0/keys/identity.pk8"), data.join("keys/identity.pk8"))?;
             }
             let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-            let process = servers.spawn(&data, address)?;
+            let mut process = servers.spawn(&data, address)?;
+            ensure!(listens(address, &mut process).await?, "the server does not listen on {address}");
             servers.servers.push(Server { process, address, data });
-            listens(address).await?;
         }
         Ok(servers)
     }
@@ -74,8 +81,13 @@ impl Servers {
         let (address, data) = (self.servers[number].address, self.servers[number].data.clone());
         self.servers[number].process.kill()?;
         self.servers[number].process.wait()?;
-        self.servers[number].process = self.spawn(&data, address)?;
-        listens(address).await
+        for _ in 0..STARTS {
+            self.servers[number].process = self.spawn(&data, address)?;
+            if listens(address, &mut self.servers[number].process).await? {
+                return Ok(());
+            }
+        }
+        bail!("the server does not listen on {address}")
     }
 
     fn spawn(&self, data: &Path, address: SocketAddr) -> anyhow::Result<Child> {
@@ -90,12 +102,17 @@ impl Servers {
     }
 }
 
-async fn listens(address: SocketAddr) -> anyhow::Result<()> {
-    for _ in 0..600 {
+/// Whether it listens, or has ended before.
+async fn listens(address: SocketAddr, process: &mut Child) -> anyhow::Result<bool> {
+    let until = tokio::time::Instant::now() + START;
+    while tokio::time::Instant::now() < until {
         if TcpStream::connect(address).await.is_ok() {
-            return Ok(());
+            return Ok(true);
         }
-        sleep(Duration::from_millis(20)).await;
+        if process.try_wait()?.is_some() {
+            return Ok(false);
+        }
+        sleep(PAUSE).await;
     }
     bail!("the server does not listen on {address}")
 }

@@ -17,7 +17,7 @@ use sqlx::Executor;
 use sqlx::postgres::PgPoolOptions;
 
 use load::Done;
-use server::{PLACES, Process, Shop, cpu_us};
+use server::{PLACES, Process, Shop, cpu_us, family_cpu_us};
 use table::Table;
 
 /// Clients of the raw statement. With fifty seats each they have as many holds in flight as there are connections.
@@ -64,9 +64,11 @@ struct Arguments {
     listen: Option<String>,
 }
 
+const REFUSED: &str = "the HTTP of a hold alone, SQLite";
 const HOLDS: &str = "holds, SQLite";
 const CONFIRMS: &str = "confirmations, SQLite";
 const RAW_SQLITE: &str = "raw SQLite, 100 seats a transaction";
+const PG_REFUSED: &str = "the HTTP of a hold alone, PostgreSQL";
 const PG_HOLDS: &str = "holds, PostgreSQL";
 const PG_CONFIRMS: &str = "confirmations, PostgreSQL";
 const RAW_PG: &str = "raw PostgreSQL, 50 seats a statement, 8 clients";
@@ -91,7 +93,7 @@ async fn measure(arguments: &Arguments) -> anyhow::Result<()> {
     for round in 0..arguments.rounds {
         if wanted("sqlite") {
             let shop = Shop::open(&arguments.tessera, None, &arguments.log, arguments.fans).await?;
-            book(&shop, arguments, &mut table, HOLDS, CONFIRMS).await?;
+            book(&shop, arguments, &mut table, [REFUSED, HOLDS, CONFIRMS]).await?;
             drop(shop);
             if !arguments.alone {
                 table.of(RAW_SQLITE).rate.push(peers::sqlite(arguments.seconds).await?);
@@ -104,12 +106,19 @@ async fn measure(arguments: &Arguments) -> anyhow::Result<()> {
         if let Some(server) = arguments.postgres.as_deref().filter(|_| wanted("postgres")) {
             let url = new_database(server, &format!("round_{round}")).await?;
             let shop = Shop::open(&arguments.tessera, Some(&url), &arguments.log, arguments.fans).await?;
-            book(&shop, arguments, &mut table, PG_HOLDS, PG_CONFIRMS).await?;
+            book(&shop, arguments, &mut table, [PG_REFUSED, PG_HOLDS, PG_CONFIRMS]).await?;
             drop(shop);
             if !arguments.alone {
                 let url = new_database(server, &format!("raw_{round}")).await?;
                 peers::prepare_postgres(&url).await?;
-                table.of(RAW_PG).rate.push(peers::postgres(&url, CLIENTS, arguments.seconds).await?);
+                let first = peers::first_process(&url).await?;
+                let before = (family_cpu_us(first)?, cpu_us("self")?);
+                let rate = peers::postgres(&url, CLIENTS, arguments.seconds).await?;
+                let each = |after: u64, before: u64| (after - before) as f64 / (rate * arguments.seconds as f64);
+                let figures = table.of(RAW_PG);
+                figures.rate.push(rate);
+                figures.database_us.push(each(family_cpu_us(first)?, before.0));
+                figures.client_us.push(each(cpu_us("self")?, before.1));
                 if let Some(program) = &arguments.pgbench {
                     let rate = peers::pgbench(program, &url, CLIENTS, arguments.seconds).await?;
                     table.of(PGBENCH).rate.push(rate);
@@ -150,15 +159,18 @@ async fn count(
     arguments: &Arguments,
     fill: Arc<load::Fill>,
     take: Arc<load::Take>,
+    wanted: u16,
 ) -> anyhow::Result<Done> {
-    let before = (process.cpu_us()?, cpu_us("self")?);
+    let database = || process.database.map(family_cpu_us).transpose();
+    let before = (process.cpu_us()?, cpu_us("self")?, database()?);
     let time = Duration::from_secs(arguments.seconds);
-    let done = load::run(process.address, arguments.connections, time, 200, fill, take).await?;
+    let done = load::run(process.address, arguments.connections, time, wanted, fill, take).await?;
     let each = |after: u64, before: u64| (after - before) as f64 / done.good.max(1) as f64;
     let figures = table.of(name);
     figures.rate.push(done.rate());
     figures.server_us.push(each(process.cpu_us()?, before.0));
     figures.client_us.push(each(cpu_us("self")?, before.1));
+    figures.database_us.extend(database()?.zip(before.2).map(|(after, before)| each(after, before)));
     figures.p50_ms.push(done.wait_ms(0.5));
     figures.p99_ms.push(done.wait_ms(0.99));
     if done.other > 0 {
@@ -179,15 +191,22 @@ fn post(request: &mut Vec<u8>, path: &str, token: &str, key: usize, body: &str) 
     );
 }
 
-/// Holds as many seats as time allows, then pays for what was held.
+/// Asks for holds of what is no ticket, which is all of a hold's HTTP, and nothing else; holds as many seats as time
+/// allows; then pays for what was held.
 async fn book(
     shop: &Shop,
     arguments: &Arguments,
     table: &mut Table,
-    holds: &'static str,
-    confirms: &'static str,
+    [refused, holds, confirms]: [&'static str; 3],
 ) -> anyhow::Result<()> {
     let fans = Arc::new(shop.fans.clone());
+    let of = Arc::clone(&fans);
+    let ask = move |n: usize, request: &mut Vec<u8>| {
+        let body = format!("{{\"ticket_id\":\"seat_01a1fdae686b76fab3aaee0b{n:08x}\"}}");
+        post(request, "/booking/reserve", &of[n % of.len()], n, &body);
+        true
+    };
+    count(table, refused, &shop.process, arguments, Arc::new(ask), Arc::new(|_, _: &[u8]| ()), 400).await?;
     // Which fan has which hold.
     let held: Arc<Mutex<Vec<(usize, String)>>> = Arc::default();
     let (tickets, of) = (shop.tickets.clone(), Arc::clone(&fans));
@@ -208,7 +227,7 @@ async fn book(
             keep.lock().unwrap_or_else(PoisonError::into_inner).push((n % people, id.into_owned()));
         }
     };
-    count(table, holds, &shop.process, arguments, Arc::new(hold), Arc::new(take)).await?;
+    count(table, holds, &shop.process, arguments, Arc::new(hold), Arc::new(take), 200).await?;
     let held = std::mem::take(&mut *held.lock().unwrap_or_else(PoisonError::into_inner));
     let confirm = move |n: usize, request: &mut Vec<u8>| {
         let Some((fan, hold)) = held.get(n) else { return false };
@@ -219,7 +238,7 @@ async fn book(
         post(request, "/booking/confirm", &fans[*fan], n, &body);
         true
     };
-    count(table, confirms, &shop.process, arguments, Arc::new(confirm), Arc::new(|_, _: &[u8]| ())).await?;
+    count(table, confirms, &shop.process, arguments, Arc::new(confirm), Arc::new(|_, _: &[u8]| ()), 200).await?;
     Ok(())
 }
 
@@ -234,7 +253,7 @@ async fn page(shop: &Shop, arguments: &Arguments, table: &mut Table) -> anyhow::
     };
     let nothing: Arc<load::Take> = Arc::new(|_, _| ());
     let text = one(shop, &request).await?;
-    count(table, PAGE, &shop.process, arguments, ask(request.clone()), Arc::clone(&nothing)).await?;
+    count(table, PAGE, &shop.process, arguments, ask(request.clone()), Arc::clone(&nothing), 200).await?;
     if arguments.alone {
         return Ok(());
     }
@@ -243,7 +262,7 @@ async fn page(shop: &Shop, arguments: &Arguments, table: &mut Table) -> anyhow::
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("--serve").arg(file.path());
     let bare = Process::start(command).await?;
-    count(table, BARE, &bare, arguments, ask(request), nothing).await?;
+    count(table, BARE, &bare, arguments, ask(request), nothing, 200).await?;
     Ok(())
 }
 

@@ -73,6 +73,17 @@ macro_rules! hold {
     };
 }
 
+/// The process of a PostgreSQL on this machine that has started the others.
+pub async fn first_process(url: &str) -> anyhow::Result<u32> {
+    let pool = PgPoolOptions::new().max_connections(1).connect(url).await?;
+    let ours: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&pool).await?;
+    let status = std::fs::read_to_string(format!("/proc/{ours}/status"));
+    pool.close().await;
+    let status = status.context("PostgreSQL is not on this machine")?;
+    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")).context("no parent")?;
+    Ok(parent.trim().parse()?)
+}
+
 /// Clients that each hold 50 seats with one statement, which is its own transaction.
 pub async fn postgres(url: &str, clients: u32, seconds: u64) -> anyhow::Result<f64> {
     const HOLD: &str = hold!("SELECT *, $4::BIGINT FROM unnest($1::UUID[], $2::UUID[], $3::TEXT[])");

@@ -14,7 +14,7 @@ use tessera_service::Keys;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use crate::load;
+use crate::{load, peers};
 
 /// Places of the event that is held and bought, the most there are.
 pub const PLACES: u32 = 250_000;
@@ -28,6 +28,8 @@ pub struct Process {
     child: Child,
     /// Where it listens.
     pub address: SocketAddr,
+    /// The first process of its PostgreSQL, where it has one.
+    pub database: Option<u32>,
 }
 
 impl Drop for Process {
@@ -43,7 +45,7 @@ impl Process {
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         command.args(["--listen", &address.to_string()]).stdin(Stdio::null());
         let child = command.spawn().with_context(|| format!("{command:?} does not start"))?;
-        let mut process = Self { child, address };
+        let mut process = Self { child, address, database: None };
         let until = tokio::time::Instant::now() + START;
         while tokio::time::Instant::now() < until {
             if TcpStream::connect(address).await.is_ok() {
@@ -63,12 +65,45 @@ impl Process {
     }
 }
 
-/// User and system time of a process (proc(5), fields 14 and 15, in hundredths of a second).
+/// User and system time of a process, microseconds.
 pub fn cpu_us(process: &str) -> anyhow::Result<u64> {
+    let Stat { own_us, .. } = stat(process)?;
+    Ok(own_us)
+}
+
+/// That of a process and of those that it has started, ended ones too.
+pub fn family_cpu_us(first: u32) -> anyhow::Result<u64> {
+    let of_first = stat(&first.to_string())?;
+    let mut sum = of_first.own_us + of_first.ended_us;
+    for entry in std::fs::read_dir("/proc")? {
+        let name = entry?.file_name();
+        let Some(process) = name.to_str().filter(|name| name.bytes().all(|byte| byte.is_ascii_digit())) else {
+            continue;
+        };
+        // It may have ended since; then it counts with the first one next time.
+        if let Ok(child) = stat(process)
+            && child.parent == first
+        {
+            sum += child.own_us;
+        }
+    }
+    Ok(sum)
+}
+
+struct Stat {
+    parent: u32,
+    own_us: u64,
+    /// Of children that have ended.
+    ended_us: u64,
+}
+
+/// proc(5): field 4, and 14 to 17, in hundredths of a second.
+fn stat(process: &str) -> anyhow::Result<Stat> {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
-    let after = stat.rsplit_once(')').context("stat")?.1;
-    let ticks: Vec<u64> = after.split_whitespace().skip(11).take(2).map(str::parse).collect::<Result<_, _>>()?;
-    Ok(ticks.iter().sum::<u64>() * 10_000)
+    let fields: Vec<&str> = stat.rsplit_once(')').context("stat")?.1.split_whitespace().collect();
+    let number = |at: usize| -> anyhow::Result<u64> { Ok(fields.get(at).context("stat is short")?.parse()?) };
+    let parent = u32::try_from(number(1)?)?;
+    Ok(Stat { parent, own_us: (number(11)? + number(12)?) * 10_000, ended_us: (number(13)? + number(14)?) * 10_000 })
 }
 
 /// The server, its event and its fans.
@@ -95,7 +130,10 @@ impl Shop {
         if let Some(store) = store {
             command.env("TESSERA__TICKETS__STORE", store);
         }
-        let process = Process::start(command).await?;
+        let mut process = Process::start(command).await?;
+        if let Some(store) = store {
+            process.database = Some(peers::first_process(store).await?);
+        }
         let keys = Keys::open(data.path(), Arc::new(SystemClock) as Arc<dyn Clock>)?;
         let organiser = keys.sign_token("organiser", &["organiser".to_owned()], DAY)?;
         let (tickets, stadium) = publish(process.address, &organiser).await?;

@@ -7,6 +7,8 @@ pub struct Figures {
     pub rate: Vec<f64>,
     /// The server's CPU for each, microseconds.
     pub server_us: Vec<f64>,
+    /// PostgreSQL's CPU for each, microseconds.
+    pub database_us: Vec<f64>,
     /// The clients' CPU for each, microseconds.
     pub client_us: Vec<f64>,
     /// Until the answer, milliseconds.
@@ -32,17 +34,18 @@ impl Table {
 
     /// The medians.
     pub fn print(&self) {
-        println!("| | a second | from – to | p50 ms | p99 ms | server's CPU µs | clients' CPU µs |");
-        println!("|---|---|---|---|---|---|---|");
+        println!("| | a second | from – to | p50 ms | p99 ms | server's CPU µs | PostgreSQL's | clients' |");
+        println!("|---|---|---|---|---|---|---|---|");
         for (name, figures) in &self.0 {
             let least = figures.rate.iter().copied().fold(f64::MAX, f64::min);
             let most = figures.rate.iter().copied().fold(0.0, f64::max);
             println!(
-                "| {name} | {:.0} | {least:.0} – {most:.0} | {} | {} | {} | {} |",
+                "| {name} | {:.0} | {least:.0} – {most:.0} | {} | {} | {} | {} | {} |",
                 median(&figures.rate),
                 cell(&figures.p50_ms),
                 cell(&figures.p99_ms),
                 cell(&figures.server_us),
+                cell(&figures.database_us),
                 cell(&figures.client_us),
             );
         }
