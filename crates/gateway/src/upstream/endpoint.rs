@@ -200,7 +200,7 @@ impl Endpoint {
     }
 
     pub(super) fn set_well(&self, is_well: bool) {
-        if is_well {
+        if is_well && !self.is_well() {
             self.cool();
         }
         self.is_well.store(is_well, Ordering::Relaxed);
@@ -213,7 +213,7 @@ impl Endpoint {
 
     /// Starts or stops draining it.
     pub fn drain(&self, is_drained: bool) {
-        if !is_drained {
+        if !is_drained && self.is_drained() {
             self.cool();
         }
         self.is_drained.store(is_drained, Ordering::Relaxed);
