@@ -4,6 +4,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header::CACHE_CONTROL;
 use serde_json::json;
+use tessera_service::Problem;
 use tessera_service::http::Json;
 use tessera_service::identity::ROLES;
 
@@ -44,5 +45,10 @@ pub(super) async fn configuration(State(app): State<App>) -> Response {
 /// The public keys, the next ones among them.
 #[utoipa::path(get, path = "/.well-known/jwks.json", responses((status = 200, description = "a JWK set")))]
 pub(super) async fn jwks(State(app): State<App>) -> Response {
-    ([(CACHE_CONTROL, CACHED)], Json(app.keys().jwks())).into_response()
+    // A file may have to be read.
+    let keys = app.keys().clone();
+    match tokio::task::spawn_blocking(move || keys.jwks()).await {
+        Ok(set) => ([(CACHE_CONTROL, CACHED)], Json(set)).into_response(),
+        Err(_) => Problem::from(tessera_service::Error::Panicked).into_response(),
+    }
 }

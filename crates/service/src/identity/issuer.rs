@@ -17,7 +17,7 @@ use serde_json::Value;
 use tessera_kernel::{Clock, Timestamp};
 
 use super::token::{self, Expected, Jwk, Names, PublicKey, Unverified};
-use super::{Config, Identity};
+use super::{Config, Identity, Origin};
 use crate::Error;
 
 /// How long keys are fresh where the answer does not say.
@@ -109,6 +109,7 @@ impl Issuer {
                 names: Names::OneOf(&self.name),
                 audience: &self.config.audience,
                 roles_claim: &self.config.roles_claim,
+                origin: Origin::Issuer,
                 now: self.clock.now(),
             },
         )

@@ -478,3 +478,60 @@ async fn an_issuer_that_is_another_or_none_is_not_believed() {
     }
     assert!(Issuer::new(&Config::default(), clock).unwrap().is_none());
 }
+
+#[tokio::test]
+async fn a_remembered_token_ends_with_its_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::at("2026-03-01".parse().unwrap()));
+    let ours = Keys::open(folder.path(), clock.clone()).unwrap();
+    ours.name_issuer("http://here").unwrap();
+    ours.rotate(ROTATION).unwrap().unwrap();
+    let (token, _) = ours.issue(&grant(&[], AUDIENCE)).unwrap();
+    let unknown = signed(&ours, &json!({ "alg": "EdDSA", "kid": "unknown" }), &claims(json!({})));
+    // Each of these reads the file before the token comes again, after so many seconds.
+    type Look = fn(&Keys, &str);
+    let looks: [(u64, Look); 3] = [
+        (2, |keys, unknown| drop(keys.verify(unknown).unwrap_err())),
+        (0, |keys, _| drop(keys.ring())),
+        (4, |keys, _| drop(keys.jwks())),
+    ];
+    let others: Vec<Keys> = looks.iter().map(|_| Keys::open(folder.path(), clock.clone()).unwrap()).collect();
+    for other in &others {
+        other.authenticate(&token).await.unwrap();
+        other.authenticate(&token).await.unwrap();
+    }
+    assert!(ours.revoke(&ours.ring()[0].kid).unwrap());
+    for (other, (after_s, look)) in others.iter().zip(looks) {
+        clock.advance(Duration::from_secs(after_s));
+        look(other, &unknown);
+        let refused = other.authenticate(&token).await.unwrap_err().to_string();
+        assert!(refused.contains("taken back"), "after {after_s} s: {refused}");
+        assert!(other.verify(&token).is_err());
+    }
+}
+
+#[tokio::test]
+async fn another_issuer_does_not_speak_for_our_accounts() {
+    let stand_in = StandIn::default();
+    let name = stand_in.start().await;
+    let (clock, keys) = accounts();
+    let settings = Config { issuer: Some(name.clone()), ..Config::default() };
+    let theirs = Issuer::new(&settings, clock.clone()).unwrap().unwrap();
+    let keys = keys.trusting(theirs);
+    let (jwk, key) = es256("first");
+    *stand_in.keys.lock().unwrap() = json!([jwk]);
+    let token = |subject: &str| {
+        let header = Header { kid: Some("first".to_owned()), ..Header::new(Algorithm::ES256) };
+        jsonwebtoken::encode(&header, &claims(json!({ "iss": name, "sub": subject })), &key).unwrap()
+    };
+    keys.authenticate(&token("ana")).await.unwrap();
+    keys.authenticate(&token("username_7")).await.unwrap();
+    for subject in ["user_0123456789abcdef0123456789abcdef", "client_0123456789abcdef0123456789abcdef", "user_x"] {
+        let refused = keys.authenticate(&token(subject)).await.unwrap_err().to_string();
+        assert!(refused.contains("an account of this server"), "{refused}");
+    }
+    // Where there are no accounts, the issuer may be ours of another machine.
+    let (_, alone) = self::keys();
+    let alone = alone.trusting(Issuer::new(&settings, clock.clone()).unwrap().unwrap());
+    alone.authenticate(&token("user_0123456789abcdef0123456789abcdef")).await.unwrap();
+}
