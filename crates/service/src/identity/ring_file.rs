@@ -215,6 +215,8 @@ impl KeyRing {
                 return Ok(());
             }
             let signs_from = if stored.keys.is_empty() { now } else { now.plus(rotation.lead) };
+            // One that was to sign later has signed nothing yet, and would take the place of this one.
+            stored.keys.retain(|key| key.signs_from <= signs_from);
             for key in &mut stored.keys {
                 key.keep_until = key.keep_until.or(Some(signs_from.plus(rotation.longest_token)));
             }

@@ -535,3 +535,23 @@ async fn another_issuer_does_not_speak_for_our_accounts() {
     let alone = alone.trusting(Issuer::new(&settings, clock.clone()).unwrap().unwrap());
     alone.authenticate(&token("user_0123456789abcdef0123456789abcdef")).await.unwrap();
 }
+
+#[test]
+fn a_key_that_signs_at_once_is_not_overtaken() {
+    let (clock, keys) = keys();
+    let rotation = Rotation { lead: Duration::from_secs(300), longest_token: Duration::from_secs(600) };
+    keys.name_issuer("http://here").unwrap();
+    keys.rotate(rotation).unwrap().unwrap();
+    clock.advance(MINUTE);
+    keys.rotate(rotation).unwrap().unwrap();
+    clock.advance(MINUTE);
+    let newest = keys.rotate(Rotation { lead: Duration::ZERO, ..rotation }).unwrap().unwrap();
+    // For an hour: what it signs holds to its end, and nobody else signs.
+    for _ in 0..60 {
+        let (token, ends) = keys.issue(&grant(&[], AUDIENCE)).unwrap();
+        let kid = Unverified::read(&token).unwrap().kid;
+        assert_eq!(kid.as_deref(), Some(newest.kid.as_str()), "at {}", clock.now());
+        clock.advance(ends.since(clock.now()) - Duration::from_micros(1));
+        keys.verify(&token).unwrap();
+    }
+}
