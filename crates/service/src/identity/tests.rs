@@ -555,3 +555,31 @@ fn a_key_that_signs_at_once_is_not_overtaken() {
         keys.verify(&token).unwrap();
     }
 }
+
+#[tokio::test]
+async fn who_would_wait_behind_too_many_is_told_at_once() {
+    // It takes connections and says nothing.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let name = format!("http://{}", silent.local_addr().unwrap());
+    let (clock, keys) = accounts();
+    let settings = Config { issuer: Some(name.clone()), ..Config::default() };
+    let keys = keys.trusting(Issuer::new(&settings, clock).unwrap().unwrap());
+    let (_, key) = es256("first");
+    let header = Header { kid: Some("first".to_owned()), ..Header::new(Algorithm::ES256) };
+    let token = jsonwebtoken::encode(&header, &claims(json!({ "iss": name })), &key).unwrap();
+    let mut waiting = tokio::task::JoinSet::new();
+    for _ in 0..issuer::MAX_WAITING {
+        let (keys, token) = (keys.clone(), token.clone());
+        waiting.spawn(async move { keys.authenticate(&token).await });
+    }
+    let places = &keys.issuer.as_ref().unwrap().waiting;
+    while places.available_permits() > 0 {
+        tokio::task::yield_now().await;
+    }
+    let refused = keys.authenticate(&token).await.unwrap_err();
+    assert!(
+        matches!(&refused, Error::IssuerAway { reason, .. } if reason.contains("wait for them already")),
+        "{refused}"
+    );
+    assert_eq!(waiting.try_join_next().map(|_| ()), None, "the others wait");
+}
