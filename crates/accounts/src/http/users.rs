@@ -34,7 +34,7 @@ pub(super) async fn list(
     Query(since): Query<Since>,
     Query(page): Query<Page>,
 ) -> Result<Json<List<UserBody>>, Problem> {
-    identity.require(&["admin"])?;
+    app.require_admin(&identity).await?;
     let users = app.store().users_since(since.at(), page.after()?, page.limit() as u32 + 1).await?;
     let List { items, next_cursor } = List::new(users, page.limit(), |user| (user.updated_at, user.id));
     Ok(Json(List { items: items.into_iter().map(UserBody::from).collect(), next_cursor }))
@@ -52,7 +52,7 @@ pub(super) async fn show(
     identity: Identity,
     Path(id): Path<UserId>,
 ) -> Result<Json<UserBody>, Problem> {
-    identity.require(&["admin"])?;
+    app.require_admin(&identity).await?;
     let user = app.store().user(id).await?;
     Ok(Json(user.ok_or_else(|| Error::NotFound { what: "user", id: id.to_string() })?.into()))
 }
@@ -81,6 +81,6 @@ pub(super) async fn edit(
     Path(id): Path<UserId>,
     Json(body): Json<EditBody>,
 ) -> Result<Json<UserBody>, Problem> {
-    identity.require(&["admin"])?;
+    app.require_admin(&identity).await?;
     Ok(Json(app.edit_user(id, body.roles.as_deref(), body.disabled).await?.into()))
 }
