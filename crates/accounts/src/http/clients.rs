@@ -5,11 +5,11 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use http::header::CACHE_CONTROL;
 use serde::{Deserialize, Serialize};
-use tessera_service::http::{Json, List, Page, Path, Query};
+use tessera_service::http::{Json, List, Page, Path, Query, Since};
 use tessera_service::{Identity, Problem};
 use utoipa::ToSchema;
 
-use super::wire::{ClientBody, Since};
+use super::wire::{ClientBody, changed};
 use crate::app::{App, MadeClient, NewClientWish};
 use crate::domain::ids::ClientId;
 
@@ -78,9 +78,9 @@ pub(super) async fn list(
     Query(page): Query<Page>,
 ) -> Result<Json<List<ClientBody>>, Problem> {
     app.require_admin(&identity).await?;
-    let clients = app.store().clients_since(since.at(), page.after()?, page.limit() as u32 + 1).await?;
-    let List { items, next_cursor } = List::new(clients, page.limit(), |client| (client.updated_at, client.id));
-    Ok(Json(List { items: items.into_iter().map(ClientBody::from).collect(), next_cursor }))
+    let clients = app.store().clients_since(changed(since, &page, ClientId::uuid)?).await?;
+    let list = List::new(clients, page.limit(), |client| (client.updated_at, client.id));
+    Ok(Json(list.map(ClientBody::from)))
 }
 
 /// Takes a program's secret back. Its last token lasts to its end.

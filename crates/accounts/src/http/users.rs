@@ -2,11 +2,11 @@
 
 use axum::extract::State;
 use serde::Deserialize;
-use tessera_service::http::{Json, List, Page, Path, Query};
+use tessera_service::http::{Json, List, Page, Path, Query, Since};
 use tessera_service::{Identity, Problem};
 use utoipa::ToSchema;
 
-use super::wire::{Since, UserBody};
+use super::wire::{UserBody, changed};
 use crate::Error;
 use crate::app::App;
 use crate::domain::ids::UserId;
@@ -35,9 +35,9 @@ pub(super) async fn list(
     Query(page): Query<Page>,
 ) -> Result<Json<List<UserBody>>, Problem> {
     app.require_admin(&identity).await?;
-    let users = app.store().users_since(since.at(), page.after()?, page.limit() as u32 + 1).await?;
-    let List { items, next_cursor } = List::new(users, page.limit(), |user| (user.updated_at, user.id));
-    Ok(Json(List { items: items.into_iter().map(UserBody::from).collect(), next_cursor }))
+    let users = app.store().users_since(changed(since, &page, UserId::uuid)?).await?;
+    let list = List::new(users, page.limit(), |user| (user.updated_at, user.id));
+    Ok(Json(list.map(UserBody::from)))
 }
 
 /// A user. For admins.

@@ -20,6 +20,7 @@ use batch::{Batch, What, Write};
 
 pub use clients::{Client, Code, NewClient};
 pub use sessions::{Ending, NewSession, Refreshed};
+pub use tessera_store::sql::Changed;
 pub use throttles::Attempt;
 pub use users::{Edit, Edited, NewUser, PasswordChange, User};
 

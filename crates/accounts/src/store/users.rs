@@ -3,8 +3,8 @@
 use sqlx::FromRow;
 use sqlx::types::Uuid;
 use tessera_kernel::Timestamp;
-use tessera_store::sql::{self, Tx};
-use tessera_store::{each_engine, each_tx};
+use tessera_store::sql::{self, Changed, Tx};
+use tessera_store::{changed_sql, each_engine, each_tx};
 
 use super::Store;
 use super::sessions::{self, Ending, NewSession};
@@ -235,32 +235,14 @@ impl Store {
         Ok(row.map(|found| (found.row.into(), found.password)))
     }
 
-    /// The users that changed at `since` or later, the one changed the longest ago first; `after` is the last one seen.
+    /// A page of the users in the order of change.
     ///
     /// # Errors
     /// Those of the database.
-    pub async fn users_since(
-        &self,
-        since: Timestamp,
-        after: Option<(Timestamp, UserId)>,
-        limit: u32,
-    ) -> Result<Vec<User>, Error> {
-        const READ: &str = "SELECT id, login, name, roles, is_disabled, created_at, updated_at FROM users
-             WHERE updated_at >= $1 AND (updated_at, id) > ($2, $3) AND updated_at <= $4
-             ORDER BY updated_at, id LIMIT $5";
-        let (at, id) = after.map_or((since.micros() - 1, Uuid::nil()), |(at, id)| (at.micros(), id.uuid()));
-        let settled = self.db.settled_until().await?;
-        let rows: Vec<Row> = each_engine!(&self.db, |pool| {
-            sqlx::query_as(READ)
-                .bind(since.micros())
-                .bind(at)
-                .bind(id)
-                .bind(settled)
-                .bind(i64::from(limit))
-                .fetch_all(pool)
-                .await
-                .map_err(sql::Error::from)
-        })?;
+    pub async fn users_since(&self, page: Changed) -> Result<Vec<User>, Error> {
+        const READ: &str =
+            changed_sql!("SELECT id, login, name, roles, is_disabled, created_at, updated_at FROM users");
+        let rows: Vec<Row> = self.db.changed(READ, page).await?;
         Ok(rows.into_iter().map(User::from).collect())
     }
 }

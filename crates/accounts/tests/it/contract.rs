@@ -7,7 +7,7 @@ use tessera_accounts::Error;
 use tessera_accounts::config::Config;
 use tessera_accounts::domain::refresh::Presented;
 use tessera_accounts::domain::throttle::Rate;
-use tessera_accounts::store::{Ending, Refreshed};
+use tessera_accounts::store::{Changed, Ending, Refreshed};
 use tessera_kernel::Timestamp;
 use tessera_testkit::sql::Databases;
 
@@ -218,16 +218,18 @@ async fn lists_go_on_from_their_end(databases: &Databases) {
     }
     let (mut after, mut seen) = (None, Vec::new());
     loop {
-        let page = store.users_since(Timestamp::from_micros(0), after, 3).await.unwrap();
+        let changed = Changed { since: Timestamp::from_micros(0), after, limit: 3 };
+        let page = store.users_since(changed).await.unwrap();
         let Some(last) = page.last() else { break };
-        after = Some((last.updated_at, last.id));
+        after = Some((last.updated_at, last.id.uuid()));
         seen.extend(page);
     }
     assert_eq!(seen.len(), 7);
     assert_eq!(seen.iter().map(|user| user.id).collect::<HashSet<_>>(), made);
     let edited = desk.app.edit_user(seen[2].id, Some(&["driver".to_owned()]), None).await.unwrap();
-    let page = store.users_since(edited.updated_at, None, 10).await.unwrap();
+    let since = |since| Changed { since, after: None, limit: 10 };
+    let page = store.users_since(since(edited.updated_at)).await.unwrap();
     assert_eq!(page, std::slice::from_ref(&edited));
     let later = edited.updated_at.plus(Duration::from_secs(1));
-    assert!(store.users_since(later, None, 10).await.unwrap().is_empty());
+    assert!(store.users_since(since(later)).await.unwrap().is_empty());
 }
