@@ -7,6 +7,8 @@ use std::time::Duration;
 use ::http::{HeaderMap, Request, StatusCode};
 use axum::body::Body;
 use http_body_util::BodyExt;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
 use serde_json::Value;
 use tessera_accounts::app::passwords::Passwords;
 use tessera_accounts::app::{App, Parts};
@@ -27,6 +29,7 @@ pub struct Desk {
     pub app: App,
     /// Where time is moved by hand: on SQLite, which goes by it.
     pub clock: Option<Arc<ManualClock>>,
+    metrics: Metrics,
 }
 
 /// What came back.
@@ -46,14 +49,16 @@ impl Desk {
     pub async fn still(url: &str, config: Config) -> Self {
         let clock = Arc::new(ManualClock::at(NOON));
         let keys = Keys::ephemeral(clock.clone()).unwrap();
-        Self { app: app(url, config, clock.clone(), keys).await, clock: Some(clock) }
+        let metrics = Metrics::default();
+        Self { app: app(url, config, clock.clone(), keys, &metrics).await, clock: Some(clock), metrics }
     }
 
     /// A process in real time.
     pub async fn live(url: &str, config: Config) -> Self {
         let clock = Arc::new(SystemClock);
         let keys = Keys::ephemeral(clock.clone()).unwrap();
-        Self { app: app(url, config, clock, keys).await, clock: None }
+        let metrics = Metrics::default();
+        Self { app: app(url, config, clock, keys, &metrics).await, clock: None, metrics }
     }
 
     /// Another process of the same installation.
@@ -62,8 +67,9 @@ impl Desk {
             Some(clock) => clock.clone(),
             None => Arc::new(SystemClock),
         };
-        let app = app(url, self.app.config().clone(), clock, self.app.keys().clone()).await;
-        Self { app, clock: self.clock.clone() }
+        let metrics = Metrics::default();
+        let app = app(url, self.app.config().clone(), clock, self.app.keys().clone(), &metrics).await;
+        Self { app, clock: self.clock.clone(), metrics }
     }
 
     pub fn passes(&self, seconds: u64) {
@@ -91,6 +97,15 @@ impl Desk {
         self.send(request, &if body.is_null() { String::new() } else { body.to_string() }).await
     }
 
+    /// What was counted, as Prometheus reads it.
+    pub fn numbers(&self) -> String {
+        let mut registry = Registry::default();
+        self.metrics.register(&mut registry);
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        text
+    }
+
     /// The token of an admin who exists.
     pub async fn admin(&self) -> String {
         self.app.make_user("root-admin", PASSWORD, vec!["admin".into()]).await.unwrap().unwrap();
@@ -98,7 +113,7 @@ impl Desk {
     }
 }
 
-async fn app(url: &str, config: Config, clock: Arc<dyn Clock>, keys: Keys) -> App {
+async fn app(url: &str, config: Config, clock: Arc<dyn Clock>, keys: Keys, metrics: &Metrics) -> App {
     let store = Store::open(url, Arc::clone(&clock), config.rules(), Default::default()).await.unwrap();
     keys.name_issuer("http://127.0.0.1:8080").unwrap();
     keys.rotate_if_due(config.rotate_every(), config.rotation()).unwrap();
@@ -110,6 +125,6 @@ async fn app(url: &str, config: Config, clock: Arc<dyn Clock>, keys: Keys) -> Ap
         issuer: "http://127.0.0.1:8080".into(),
         ids: Arc::new(RandomIds),
         clock,
-        metrics: Metrics::default(),
+        metrics: metrics.clone(),
     })
 }

@@ -46,3 +46,16 @@ async fn who_is_no_admin_any_more_does_nothing_with_the_token_of_one() {
     let token = desk.app.keys().sign_token("ops", &admin(), std::time::Duration::from_secs(60)).unwrap();
     assert_eq!(desk.ask(&token, "GET", "/accounts/users", Value::Null).await.status, StatusCode::OK);
 }
+
+#[tokio::test]
+async fn numbers_do_not_tell_who_has_an_account() {
+    let databases = Databases::sqlite();
+    let desk = Desk::still(&databases.fresh(), quick()).await;
+    let mut numbers = Vec::new();
+    for _ in 0..2 {
+        desk.app.sign_up("ada", PASSWORD, None, HOME).await.unwrap();
+        numbers.push(desk.numbers().replace(" 2", " 1"));
+    }
+    assert!(numbers[0].contains("tessera_accounts_sign_ups_total"), "{}", numbers[0]);
+    assert_eq!(numbers[0], numbers[1]);
+}
