@@ -19,6 +19,9 @@ use crate::app::{App, Redeemed, SignedIn, Wish};
 /// The longest form taken.
 const MAX_FORM_BYTES: usize = 16 * 1_024;
 
+/// The most fields that one may have; each is compared with each.
+const MAX_FIELDS: usize = 32;
+
 /// What a program asks a person for.
 #[derive(Debug, Deserialize, ToSchema)]
 pub(super) struct WishBody {
@@ -173,7 +176,11 @@ impl Form {
         if !kind.to_ascii_lowercase().starts_with("application/x-www-form-urlencoded") || body.len() > MAX_FORM_BYTES {
             return Err(bad("send a form of up to 16 KiB (`content-type: application/x-www-form-urlencoded`)"));
         }
-        let fields: Vec<(String, String)> = url::form_urlencoded::parse(body).into_owned().collect();
+        let fields: Vec<(String, String)> =
+            url::form_urlencoded::parse(body).into_owned().take(MAX_FIELDS + 1).collect();
+        if fields.len() > MAX_FIELDS {
+            return Err(bad("send up to 32 fields"));
+        }
         let twice =
             fields.iter().enumerate().any(|(at, (name, _))| fields[..at].iter().any(|(other, _)| other == name));
         if twice { Err(bad("each field may be there once")) } else { Ok(Self(fields)) }

@@ -1,10 +1,10 @@
 //! What a token may do after the word of an admin, and what it may not do on its own.
 
-use ::http::StatusCode;
+use ::http::{Request, StatusCode};
 use serde_json::{Value, json};
 use tessera_testkit::sql::Databases;
 
-use crate::support::{Desk, HOME, PASSWORD, quick};
+use crate::support::{Desk, HOME, PASSWORD, number, quick};
 
 fn admin() -> Vec<String> {
     vec!["admin".to_owned()]
@@ -58,4 +58,20 @@ async fn numbers_do_not_tell_who_has_an_account() {
     }
     assert!(numbers[0].contains("tessera_accounts_sign_ups_total"), "{}", numbers[0]);
     assert_eq!(numbers[0], numbers[1]);
+}
+
+#[tokio::test]
+async fn a_form_with_many_fields_is_not_looked_through() {
+    let databases = Databases::sqlite();
+    let desk = Desk::still(&databases.fresh(), quick()).await;
+    let root = desk.admin().await;
+    let made = desk.ask(&root, "POST", "/accounts/clients", json!({ "name": "fleet", "roles": ["edge"] })).await.body;
+    let (id, secret) = (made["id"].as_str().unwrap(), made["secret"].as_str().unwrap());
+    let form = format!("grant_type=client_credentials&client_id={id}&client_secret={secret}");
+    for (more, status) in [(20, StatusCode::OK), (2_000, StatusCode::BAD_REQUEST)] {
+        let more: String = (0..more).map(|number| format!("&a{number}=")).collect();
+        let request = Request::post("/oauth/token").header("content-type", "application/x-www-form-urlencoded");
+        let answer = desk.send(request, &format!("{form}{more}")).await;
+        assert_eq!(answer.status, status, "{}", answer.body);
+    }
 }
