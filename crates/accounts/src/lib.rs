@@ -121,7 +121,6 @@ impl Made {
             config: config.clone(),
             issuer: self.issuer,
             ids: self.ids,
-            clock: self.clock,
             metrics: self.metrics,
         }))
     }

@@ -14,7 +14,7 @@ use crate::domain::ids::UserId;
 /// The caller's account.
 #[utoipa::path(get, path = "/accounts/me", responses((status = 200, body = UserBody), (status = 404)))]
 pub(super) async fn me(State(app): State<App>, identity: Identity) -> Result<Json<UserBody>, Problem> {
-    Ok(Json(app.user_of(&identity.subject).await?.into()))
+    Ok(Json(app.user_of(&identity).await?.into()))
 }
 
 /// All users, the one changed the longest ago first. For admins.

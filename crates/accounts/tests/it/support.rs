@@ -13,11 +13,13 @@ use serde_json::Value;
 use tessera_accounts::app::passwords::Passwords;
 use tessera_accounts::app::{App, Parts};
 use tessera_accounts::config::{Config, Hashing};
+use tessera_accounts::domain::ids::UserId;
 use tessera_accounts::store::Store;
 use tessera_accounts::{Metrics, http};
 use tessera_kernel::{Clock, ManualClock, RandomIds, SystemClock, Timestamp};
-use tessera_service::Keys;
 use tessera_service::http::Peer;
+use tessera_service::identity::Origin;
+use tessera_service::{Identity, Keys};
 use tower::ServiceExt;
 
 pub const NOON: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
@@ -113,6 +115,54 @@ impl Desk {
     }
 }
 
+/// As whom the token of an account has its bearer.
+pub fn of(user: UserId) -> Identity {
+    let origin = Origin::Ring;
+    Identity {
+        subject: user.to_string().into(),
+        roles: [].into(),
+        origin,
+        expires_at: Timestamp::from_micros(i64::MAX),
+    }
+}
+
+/// How many rows a table has.
+pub async fn rows(url: &str, table: &'static str) -> i64 {
+    number(url, &format!("SELECT COUNT(*) FROM accounts.{table}")).await
+}
+
+/// Does this to what is stored.
+pub async fn execute(url: &str, text: &str) {
+    if url.starts_with("sqlite:") {
+        let text = sqlx::AssertSqlSafe(text.replace("accounts.", ""));
+        let pool = sqlx::SqlitePool::connect(url).await.unwrap();
+        sqlx::query(text).execute(&pool).await.unwrap();
+        pool.close().await;
+    } else {
+        let text = sqlx::AssertSqlSafe(text.to_owned());
+        let pool = sqlx::PgPool::connect(url).await.unwrap();
+        sqlx::query(text).execute(&pool).await.unwrap();
+        pool.close().await;
+    }
+}
+
+/// A number out of what is stored.
+pub async fn number(url: &str, text: &str) -> i64 {
+    if url.starts_with("sqlite:") {
+        let text = sqlx::AssertSqlSafe(text.replace("accounts.", ""));
+        let pool = sqlx::SqlitePool::connect(url).await.unwrap();
+        let number = sqlx::query_scalar(text).fetch_one(&pool).await.unwrap();
+        pool.close().await;
+        number
+    } else {
+        let text = sqlx::AssertSqlSafe(text.to_owned());
+        let pool = sqlx::PgPool::connect(url).await.unwrap();
+        let number = sqlx::query_scalar(text).fetch_one(&pool).await.unwrap();
+        pool.close().await;
+        number
+    }
+}
+
 async fn app(url: &str, config: Config, clock: Arc<dyn Clock>, keys: Keys, metrics: &Metrics) -> App {
     let store = Store::open(url, Arc::clone(&clock), config.rules(), Default::default()).await.unwrap();
     keys.name_issuer("http://127.0.0.1:8080").unwrap();
@@ -124,7 +174,6 @@ async fn app(url: &str, config: Config, clock: Arc<dyn Clock>, keys: Keys, metri
         config,
         issuer: "http://127.0.0.1:8080".into(),
         ids: Arc::new(RandomIds),
-        clock,
         metrics: metrics.clone(),
     })
 }

@@ -89,7 +89,7 @@ export function authorize(page) {
     Object.assign(state, { busy: true, problem: null });
     page.render();
     try {
-      const { redirect_to: to } = await write('POST', '/oauth/authorize', wish);
+      const { redirect_to: to } = await write('POST', '/accounts/authorize', wish);
       location.assign(to);
     } catch (problem) {
       Object.assign(state, { busy: false, problem });
