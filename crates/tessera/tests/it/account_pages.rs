@@ -110,7 +110,7 @@ fn somebody_signs_up_and_in_and_out() {
     // A token that is over is replaced without a word, also after a restart of the page.
     let old = desk.browser.run(
         "const session = JSON.parse(localStorage.getItem('tessera.session'));
-         localStorage.setItem('tessera.session', JSON.stringify({ ...session, token: 'over', expires_at: '2026-01-01T00:00:00Z' }));
+         localStorage.setItem('tessera.session', JSON.stringify({ ...session, token: 'over', until: 0 }));
          return session.token",
         &[],
     );
