@@ -61,7 +61,7 @@ impl App {
         match self.store().refresh(presented.session, presented.generation).await? {
             Refreshed::On(turn, session, user) => {
                 self.parts.metrics.refreshed(if turn == Turn::Next { "next" } else { "again" });
-                self.signed_in(user, session.id, &session.seed, session.generation)
+                self.signed_in(*user, session.id, &session.seed, session.generation)
             }
             Refreshed::Stolen(user) => {
                 self.parts.metrics.refreshed("stolen");

@@ -61,7 +61,7 @@ pub enum SignOut {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refreshed {
     /// It goes on: the session as it is now, with its present token's number.
-    On(Turn, Session, User),
+    On(Turn, Session, Box<User>),
     /// It was stolen, and the session is ended.
     Stolen(UserId),
     /// It is over, or there is none.
@@ -171,7 +171,7 @@ pub(super) async fn refresh(
         }
     };
     Ok(match users::read(tx, session.user).await? {
-        Some(user) if !user.is_disabled => Refreshed::On(turn, session, user),
+        Some(user) if !user.is_disabled => Refreshed::On(turn, session, Box::new(user)),
         _ => Refreshed::Over,
     })
 }
