@@ -156,7 +156,10 @@ impl Apply for Batch {
             // Those of throttles come first, and in their order.
             let what = match &writes[index] {
                 Write::Attempt(_) => What::Attempted(tried.next().unwrap_or(Ok(()))),
-                Write::Clear(_) => tried.next().map_or(What::Done, |_| What::Done),
+                Write::Clear(_) => {
+                    tried.next();
+                    What::Done
+                }
                 write => self.one(tx, write).await?,
             };
             answers.push((index, what));
