@@ -107,8 +107,12 @@ impl Config {
     pub const ISSUER: &'static str = "accounts.issuer";
     /// The name of `sign_up_roles` in messages.
     pub const SIGN_UP_ROLES: &'static str = "accounts.sign_up_roles";
-    /// The name of `hashing` in messages.
-    pub const HASHING: &'static str = "accounts.hashing";
+    /// The name of `hashing.memory_kib` in messages.
+    pub const HASHING_MEMORY: &'static str = "accounts.hashing.memory_kib";
+    /// The name of `hashing.passes` in messages.
+    pub const HASHING_PASSES: &'static str = "accounts.hashing.passes";
+    /// The name of `hashing.lanes` in messages.
+    pub const HASHING_LANES: &'static str = "accounts.hashing.lanes";
 
     /// How refresh tokens follow one another.
     pub fn rules(&self) -> Rules {

@@ -108,8 +108,7 @@ impl Made {
         app::check_roles(&config.sign_up_roles).map_err(|error| {
             refused(config::Config::SIGN_UP_ROLES, format!("{:?}", config.sign_up_roles), error.to_string())
         })?;
-        let passwords = Passwords::new(config.hashing)
-            .map_err(|reason| refused(config::Config::HASHING, "what it is".into(), reason))?;
+        let passwords = Passwords::new(config.hashing).map_err(|(key, value, reason)| refused(key, value, reason))?;
         let default = || format!("sqlite:{}", data_dir.join("accounts.db").display());
         let url = config.store.clone().unwrap_or_else(default);
         let store = Store::open(&url, Arc::clone(&self.clock), config.rules(), self.writes).await;
@@ -121,7 +120,6 @@ impl Made {
             config: config.clone(),
             issuer: self.issuer,
             ids: self.ids,
-            clock: self.clock,
             metrics: self.metrics,
         }))
     }

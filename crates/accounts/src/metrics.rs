@@ -27,7 +27,11 @@ impl Metrics {
     /// Puts them where they are read.
     pub fn register(&self, registry: &mut Registry) {
         registry.register(SIGN_INS, "sign-ins: done, refused, throttled", self.sign_ins.clone());
-        registry.register(SIGN_UPS, "sign-ups: done, taken, throttled", self.sign_ups.clone());
+        registry.register(
+            SIGN_UPS,
+            "sign-ups: done, throttled; one of a name that is taken is done too",
+            self.sign_ups.clone(),
+        );
         registry.register(REFRESHES, "refresh tokens that came: next, again, stolen, over", self.refreshes.clone());
     }
 

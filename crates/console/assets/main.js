@@ -5,7 +5,7 @@ import { get } from './api.js';
 import { draw, h } from './dom.js';
 import { icon } from './icons.js';
 import { Feed } from './live.js';
-import { banner, button, empty, heading } from './parts.js';
+import { banner, button, empty, heading, toast } from './parts.js';
 import { onSession, signOut, whoami } from './session.js';
 import { gateway } from './gateway/gateway.js';
 import { home } from './pages/home.js';
@@ -265,12 +265,16 @@ function navigation(area) {
         h('li', { key: name }, h('a', { href, 'aria-current': name === area ? 'page' : undefined }, icon(shape), h('span', null, text))))))));
 }
 
+function notSignedOut(problem) {
+  toast(`You are still signed in: ${problem.message}`);
+}
+
 function person() {
   const session = whoami();
   const here = location.hash.startsWith('#/sign-') ? '' : `?back=${encodeURIComponent(location.hash)}`;
   draw(document.getElementById('person'), session
     ? [h('a', { class: 'person-name break', href: '#/account', title: `${session.subject}, ${session.roles.join(', ')}` }, session.name, h('small', null, session.roles.join(', '))),
-      h('a', { href: `#/sign-in${here}` }, 'Switch'), h('button', { type: 'button', class: 'plain', onclick: () => signOut() }, 'Sign out')]
+      h('a', { href: `#/sign-in${here}` }, 'Switch'), h('button', { type: 'button', class: 'plain', onclick: () => signOut().catch(notSignedOut) }, 'Sign out')]
     : h('a', { href: `#/sign-in${here}` }, 'Sign in'));
 }
 

@@ -1,23 +1,23 @@
 // Who this browser is signed in as. The token is kept in this browser only; the server verifies it with every request. An account's
 // token lasts minutes and is replaced before it ends, with the help of a cookie that no script can read.
 
-import { newKey, signAs, write } from './api.js';
+import { newKey, serverNow, signAs, write } from './api.js';
+import { lasting, renewalMs } from './renewal.js';
 
 const STORED = 'tessera.session';
-/** How long before its end a token is replaced. */
-const AHEAD_MS = 60_000;
 /** How long to wait when the server does not answer. */
 const RETRY_MS = 10_000;
-/** The longest that a timer takes. */
-const LONGEST_MS = 2 ** 31 - 1;
 
 let session = read();
 const listeners = new Set();
 signAs(session?.token ?? null);
 
-/** `{token, subject, roles, name, expires_at, account}`, or null when nobody is signed in or the time is up. */
+/**
+ * `{token, subject, roles, name, since, until, account}`, or null when nobody is signed in or the time is up. `since` and `until` are of this
+ * browser's clock; `until` is null for a token without end.
+ */
 export function whoami() {
-  return session?.expires_at && Date.parse(session.expires_at) <= Date.now() ? null : session;
+  return session && session.until !== null && session.until <= Date.now() ? null : session;
 }
 
 /** `admin` may be everything. */
@@ -33,16 +33,18 @@ export function onSession(listener) {
 /** As a named person of the demo; a server that is not a demo answers 404. */
 export async function signInDemo(role, name) {
   const answer = await write('POST', '/demo/sign-in', name ? { as: role, name } : { as: role }, { key: newKey() });
-  keep({ token: answer.token, subject: answer.subject, roles: answer.roles, name: name || answer.subject, expires_at: answer.expires_at ?? null });
+  await endAccount();
+  keep({ token: answer.token, subject: answer.subject, roles: answer.roles, name: name || answer.subject, ...until(Date.parse(answer.expires_at)) });
 }
 
 /** With a token that `tessera token` printed. What it says of itself is for display: the server decides. */
-export function signInWith(token) {
+export async function signInWith(token) {
   const claims = claimsOf(token.trim());
-  keep({ token: token.trim(), subject: claims.sub, roles: claims.roles, name: claims.sub, expires_at: Number.isFinite(claims.exp) ? new Date(claims.exp * 1000).toISOString() : null });
+  await endAccount();
+  keep({ token: token.trim(), subject: claims.sub, roles: claims.roles, name: claims.sub, ...until(claims.exp * 1000) });
 }
 
-/** With an account; the server sets the cookie. */
+/** With an account; the server sets the cookie, and ends the session of the one that was there. */
 export async function signInAccount(login, password) {
   keepAccount(await write('POST', '/accounts/sign-in', { login, password, cookie: true }));
 }
@@ -58,24 +60,35 @@ export async function changePassword(current, next) {
   keepAccount(await write('POST', '/accounts/password', { current, new: next, cookie: true }));
 }
 
+/** The server ends the session first: where it does not, this browser stays signed in, and whoever asked is told why. */
 export async function signOut({ everywhere = false } = {}) {
-  const ended = session?.account ? write('POST', '/accounts/sign-out', { everywhere }) : null;
+  await endAccount(everywhere);
   keep(null);
-  await ended?.catch(() => {});
 }
 
-function keepAccount({ access_token: token, expires_at, user }) {
-  keep({ token, subject: user.id, roles: user.roles, name: user.name, expires_at, account: true });
+/** Whoever is signed in with an account is so no more: their cookie would go on in this browser. A server without accounts has no sessions. */
+async function endAccount(everywhere = false) {
+  if (!session?.account) return;
+  await write('POST', '/accounts/sign-out', { everywhere }).catch((problem) => {
+    if (problem.status !== 404) throw problem;
+  });
+}
+
+function keepAccount({ access_token: token, expires_in: seconds, user }) {
+  keep({ token, subject: user.id, roles: user.roles, name: user.name, ...lasting(seconds, Date.now()), account: true });
+}
+
+/** From now until a moment of the server's clock; NaN where there is none. */
+function until(end) {
+  return { since: Date.now(), until: Number.isFinite(end) ? end - serverNow() + Date.now() : null };
 }
 
 let timer = null;
 
-/** Replaces the token of an account in time, and at once where it is over already. */
-function plan() {
+/** Replaces the token of an account in time, and at once where one that was kept is over already. */
+function plan(fresh) {
   clearTimeout(timer);
-  if (!session?.account) return;
-  const left = Date.parse(session.expires_at) - Date.now() - AHEAD_MS;
-  timer = setTimeout(refresh, Math.min(Math.max(left, 0), LONGEST_MS));
+  if (session?.account) timer = setTimeout(refresh, renewalMs(session, Date.now(), fresh));
 }
 
 async function refresh() {
@@ -99,14 +112,14 @@ async function refresh() {
 function adopt(next) {
   session = next;
   signAs(next?.token ?? null);
-  plan();
+  plan(true);
   for (const listener of listeners) listener();
 }
 
 window.addEventListener('storage', (event) => {
   if (event.key === STORED) adopt(read());
 });
-plan();
+plan(false);
 
 function keep(next) {
   try {
@@ -121,7 +134,9 @@ function keep(next) {
 function read() {
   try {
     const stored = JSON.parse(localStorage.getItem(STORED));
-    return typeof stored?.token === 'string' && Array.isArray(stored.roles) ? stored : null;
+    if (typeof stored?.token !== 'string' || !Array.isArray(stored.roles)) return null;
+    // One that an earlier page kept is asked for anew, or lasts as long as the server takes it.
+    return Number.isFinite(stored.since) ? stored : { ...stored, ...lasting(0, 0), until: stored.account ? 0 : null };
   } catch {
     return null;
   }

@@ -133,7 +133,7 @@ pub enum Error {
         needed: &'static [&'static str],
     },
     /// The key that signs tokens cannot be used.
-    #[error("the key `{}` cannot be used: {reason}; restore it from a backup, or delete it to have a new one made (all tokens and tickets signed with it become invalid)", path.display())]
+    #[error("the key `{}` cannot be used: {reason}; restore it from a backup, or delete it to have a new one made (what it has signed becomes invalid)", path.display())]
     Key {
         /// The file.
         path: PathBuf,

@@ -13,7 +13,7 @@ pub mod problem;
 
 pub use edge::{Draining, Quick, QuickAnswer, RequestId};
 pub use extract::{IdempotencyKey, Json, Path, Query};
-pub use page::{List, Page};
+pub use page::{List, Page, Since};
 
 /// In the extensions of every request: who has connected. Whoever hands requests on in this process sets it anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

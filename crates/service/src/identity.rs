@@ -20,6 +20,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use ring::digest::{SHA256, digest};
 use ring::rand::{SecureRandom, SystemRandom};
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use serde::{Deserialize, Serialize};
@@ -34,18 +35,20 @@ mod ring_file;
 mod token;
 
 pub use issuer::Issuer;
-use ring_file::KeyRing;
 pub use ring_file::{KeyInfo, KeyState};
+use ring_file::{KeyRing, LOOK_AGAIN_EVERY, LOOK_EVERY};
 use token::{Expected, Names, PublicKey, Unverified};
 
 /// Verified tokens remembered; the memory is emptied when it is full. Verifying one anew costs about 70 µs.
 const MAX_REMEMBERED: usize = 200_000;
-/// How long a verified token is believed without another look at its key, which may have been taken back.
+/// How long a verified token is believed without another look at its key, which another issuer may have taken back.
 const REMEMBERED_FOR: Duration = Duration::from_secs(15 * 60);
 /// The longest subject, in bytes.
 pub const MAX_SUBJECT_BYTES: usize = 128;
 /// The audience of the installation's own tokens.
 pub const AUDIENCE: &str = "tessera";
+/// What the subjects of accounts begin with: users and programs.
+pub const ACCOUNT_SUBJECTS: [&str; 2] = ["user_", "client_"];
 /// Every role there is.
 pub const ROLES: [&str; 8] = ["fan", "organiser", "door", "rider", "driver", "operator", "edge", "admin"];
 
@@ -81,12 +84,25 @@ impl Config {
 /// Who asks, as its token says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// The account: opaque, 1 to [`MAX_SUBJECT_BYTES`] bytes.
+    /// The account: opaque, 1 to [`MAX_SUBJECT_BYTES`] bytes. Where this installation has accounts, no other issuer names one of them.
     pub subject: Arc<str>,
     /// What it may be, such as `fan` or `organiser`.
     pub roles: Arc<[String]>,
+    /// Whose word that is.
+    pub origin: Origin,
     /// When the token ends.
     pub expires_at: Timestamp,
+}
+
+/// Which of the keys that are believed has signed a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The installation's own: it is of `tessera token`, so of whoever operates the server.
+    Own,
+    /// One of the ring: accounts gave it, and know its subject.
+    Ring,
+    /// One of another issuer.
+    Issuer,
 }
 
 impl Identity {
@@ -124,8 +140,11 @@ pub struct Grant<'a> {
 pub struct Keys {
     own: Arc<Own>,
     issuer: Option<Arc<Issuer>>,
-    remembered: Arc<Mutex<HashMap<String, Remembered>>>,
+    remembered: Arc<Mutex<HashMap<TokenHash, Remembered>>>,
 }
+
+/// SHA-256 of a token: who reads our memory finds none that could be sent.
+type TokenHash = [u8; 32];
 
 struct Own {
     pair: Ed25519KeyPair,
@@ -138,6 +157,8 @@ struct Own {
 #[derive(Clone)]
 struct Remembered {
     identity: Identity,
+    /// The key of the ring that has signed it: it is asked each time whether that still holds.
+    kid: Option<Arc<str>>,
     until: Timestamp,
 }
 
@@ -200,55 +221,86 @@ impl Keys {
         Ok((token, Timestamp::from_micros(expires_at)))
     }
 
-    /// Who a token names, as far as that can be told at once: not where its key must be fetched first.
+    /// Who a token names, as far as that can be told at once: not where its key must be fetched first. Now and then it reads a small file.
     ///
     /// # Errors
     /// [`Error::BadToken`] where it is not ours, altered or over.
     pub fn verify(&self, token: &str) -> Result<Identity, Error> {
-        match self.recall(token)? {
-            Some(identity) => Ok(identity),
-            None => self.verify_own(token, &Unverified::read(token)?),
+        let hash = hash(token);
+        self.own.ring.look(self.own.clock.now(), LOOK_EVERY);
+        if let Some(identity) = self.recall(&hash)? {
+            return Ok(identity);
         }
+        let unverified = Unverified::read(token)?;
+        let identity = match self.try_own(token, &unverified) {
+            // Another process may have made the key, or named the issuer, a moment ago.
+            Err(_) if self.own.ring.look(self.own.clock.now(), LOOK_AGAIN_EVERY) => self.try_own(token, &unverified)?,
+            tried => tried?,
+        };
+        self.remember(hash, &identity, unverified);
+        Ok(identity)
     }
 
-    /// Who a token names. The keys of another issuer are fetched where they are not known.
+    /// Who a token names. The keys of another issuer are fetched where they are not known; files are read by threads that may wait.
     ///
     /// # Errors
     /// [`Error::BadToken`] where it is nobody's whom we believe, altered or over; [`Error::IssuerAway`] where its issuer has to be asked
     /// and does not answer.
     pub async fn authenticate(&self, token: &str) -> Result<Identity, Error> {
-        if let Some(identity) = self.recall(token)? {
+        let hash = hash(token);
+        self.look(LOOK_EVERY).await;
+        if let Some(identity) = self.recall(&hash)? {
             return Ok(identity);
         }
         let unverified = Unverified::read(token)?;
-        let issuer = self.issuer.as_ref().filter(|issuer| unverified.issuer.as_deref() == Some(issuer.name()));
-        let Some(issuer) = issuer else { return self.verify_own(token, &unverified) };
-        let identity = issuer.verify(token, &unverified).await?;
-        self.remember(token, &identity);
+        let identity = match self.issuer_of(&unverified) {
+            Some(issuer) => self.not_ours(issuer, issuer.verify(token, &unverified).await?)?,
+            None => match self.try_own(token, &unverified) {
+                Err(_) if self.look(LOOK_AGAIN_EVERY).await => self.try_own(token, &unverified)?,
+                tried => tried?,
+            },
+        };
+        self.remember(hash, &identity, unverified);
         Ok(identity)
     }
 
-    fn recall(&self, token: &str) -> Result<Option<Identity>, Error> {
+    /// Reads the ring's file where that was not done of late. Tells whether it has changed.
+    async fn look(&self, pause: Duration) -> bool {
         let now = self.own.clock.now();
-        if self.own.ring.look(now) {
-            self.remembered().clear();
+        if !self.own.ring.is_due(now, pause) {
+            return false;
         }
-        let known = self.remembered().get(token).cloned();
-        let Some(Remembered { identity, until }) = known else { return Ok(None) };
+        let own = Arc::clone(&self.own);
+        tokio::task::spawn_blocking(move || own.ring.look(now, pause)).await.unwrap_or(false)
+    }
+
+    /// The other issuer, where it has to be asked: it may be ourselves under an address.
+    fn issuer_of(&self, unverified: &Unverified) -> Option<&Arc<Issuer>> {
+        let named = |issuer: &&Arc<Issuer>| unverified.issuer.as_deref() == Some(issuer.name());
+        let is_known = |kid: &str| self.own.ring.has(kid, self.own.clock.now());
+        self.issuer.as_ref().filter(named).filter(|_| !unverified.kid.as_deref().is_some_and(is_known))
+    }
+
+    /// Another issuer does not speak for accounts that are here.
+    fn not_ours(&self, issuer: &Issuer, identity: Identity) -> Result<Identity, Error> {
+        let names = self.own.ring.names();
+        let is_stranger = !names.is_empty() && !names.iter().any(|name| name == issuer.name());
+        if is_stranger && ACCOUNT_SUBJECTS.iter().any(|ours| identity.subject.starts_with(ours)) {
+            let reason = "its subject is that of an account of this server, which another issuer cannot name; have it begin otherwise";
+            return Err(Error::BadToken(reason.into()));
+        }
+        Ok(identity)
+    }
+
+    fn recall(&self, hash: &TokenHash) -> Result<Option<Identity>, Error> {
+        let now = self.own.clock.now();
+        let known = self.remembered().get(hash).cloned();
+        let Some(Remembered { identity, kid, until }) = known else { return Ok(None) };
         if identity.expires_at <= now {
             return Err(token::over(identity.expires_at));
         }
-        Ok((now < until).then_some(identity))
-    }
-
-    fn verify_own(&self, token: &str, unverified: &Unverified) -> Result<Identity, Error> {
-        let identity = match self.try_own(token, unverified) {
-            // Another process may have made the key, or named the issuer, a moment ago.
-            Err(_) if self.own.ring.look_again(self.own.clock.now()) => self.try_own(token, unverified)?,
-            tried => tried?,
-        };
-        self.remember(token, &identity);
-        Ok(identity)
+        let holds = now < until && kid.is_none_or(|kid| self.own.ring.has(&kid, now));
+        Ok(holds.then_some(identity))
     }
 
     fn try_own(&self, token: &str, unverified: &Unverified) -> Result<Identity, Error> {
@@ -257,30 +309,34 @@ impl Keys {
         // Tokens that the installation's key signed before there were a ring and names have none of these.
         let lasting = unverified.kid.as_deref().is_none_or(|kid| kid == self.own.public.kid);
         if lasting {
-            let expected = Expected { names: Names::IfAny(&names), audience: AUDIENCE, roles_claim, now };
+            let expected =
+                Expected { names: Names::IfAny(&names), audience: AUDIENCE, roles_claim, origin: Origin::Own, now };
             return self.own.public.verify(token, &expected);
         }
         let kid = unverified.kid.as_deref().unwrap_or_default();
         let key = self.own.ring.public(kid, now).ok_or_else(token::unknown_key)?;
-        key.verify(token, &Expected { names: Names::OneOf(&names), audience: AUDIENCE, roles_claim, now })
+        let expected =
+            Expected { names: Names::OneOf(&names), audience: AUDIENCE, roles_claim, origin: Origin::Ring, now };
+        key.verify(token, &expected)
     }
 
-    fn remember(&self, token: &str, identity: &Identity) {
+    fn remember(&self, hash: TokenHash, identity: &Identity, unverified: Unverified) {
+        let kid = unverified.kid.filter(|_| identity.origin == Origin::Ring).map(Arc::from);
         let until = self.own.clock.now().plus(REMEMBERED_FOR);
         let mut remembered = self.remembered();
         if remembered.len() >= MAX_REMEMBERED {
             remembered.clear();
         }
-        remembered.insert(token.to_owned(), Remembered { identity: identity.clone(), until });
+        remembered.insert(hash, Remembered { identity: identity.clone(), kid, until });
     }
 
-    fn remembered(&self) -> MutexGuard<'_, HashMap<String, Remembered>> {
+    fn remembered(&self) -> MutexGuard<'_, HashMap<TokenHash, Remembered>> {
         self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The public keys that verify our tokens, as a JWK set (RFC 7517).
+    /// The public keys that verify our tokens, as a JWK set (RFC 7517). Now and then it reads a small file.
     pub fn jwks(&self) -> Value {
-        self.own.ring.look(self.own.clock.now());
+        self.own.ring.look(self.own.clock.now(), LOOK_EVERY);
         let ring = self
             .own
             .ring
@@ -321,14 +377,12 @@ impl Keys {
     /// # Errors
     /// [`Error::Key`] where the ring cannot be written.
     pub fn revoke(&self, kid: &str) -> Result<bool, Error> {
-        let revoked = self.own.ring.revoke(kid, self.own.clock.now())?;
-        self.remembered().clear();
-        Ok(revoked)
+        self.own.ring.revoke(kid, self.own.clock.now())
     }
 
     /// The keys of the ring, the newest first.
     pub fn ring(&self) -> Vec<KeyInfo> {
-        self.own.ring.look_again(self.own.clock.now());
+        self.own.ring.look(self.own.clock.now(), LOOK_AGAIN_EVERY);
         self.own.ring.list(self.own.clock.now())
     }
 
@@ -366,6 +420,12 @@ pub struct Rotation {
     pub lead: Duration,
     /// The longest life of a token: the old key is kept for so long after its last one.
     pub longest_token: Duration,
+}
+
+fn hash(token: &str) -> TokenHash {
+    let mut hash = [0; 32];
+    hash.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
+    hash
 }
 
 fn sign(

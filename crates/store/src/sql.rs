@@ -14,10 +14,12 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{ConnectOptions, Connection, PgPool, Pool, Postgres, Sqlite, SqlitePool, Transaction};
 use tessera_kernel::{Clock, Timestamp};
 
+mod changed;
 mod error;
 mod migrate;
 mod tx;
 
+pub use changed::Changed;
 pub(crate) use error::is_refusal;
 pub use error::{CODES, Error};
 pub use migrate::Migration;

@@ -10,6 +10,7 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 use tessera_accounts::app::App;
 use tessera_accounts::config::Config as Accounts;
+use tessera_accounts::domain::login::Login;
 use tessera_accounts::{BuildError, Error, open};
 use tessera_kernel::{Clock, SystemClock};
 use tessera_service::Keys;
@@ -25,6 +26,13 @@ use crate::up::Failure;
 pub enum Command {
     /// Make an account that may do everything. The password is asked for, or read from the standard input's first line
     CreateAdmin {
+        /// An email address or a name
+        login: String,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Give somebody another password, who has forgotten theirs: it is read as for `create-admin`. All sessions of the account end
+    SetPassword {
         /// An email address or a name
         login: String,
         #[command(flatten)]
@@ -88,11 +96,20 @@ impl Command {
     pub fn run(self) -> Result<String, Failure> {
         match self {
             Self::CreateAdmin { login, place } => {
+                // Before anybody types a password twice.
+                Login::parse(&login).map_err(|reason| Failure::Usage(format!("`{login}`: {reason}")))?;
                 let password = password()?;
                 let made = place.with_app(async |app| create_admin(app, &login, &password).await)?;
                 Ok(format!("{made}\n"))
             }
+            Self::SetPassword { login, place } => {
+                place.check_begun()?;
+                let password = password()?;
+                let told = place.with_app(async |app| set_password(app, &login, &password).await)?;
+                Ok(format!("{told}\n"))
+            }
             Self::Grant { login, role, place } => {
+                place.check_begun()?;
                 let told = place.with_app(async |app| grant(app, &login, role).await)?;
                 Ok(format!("{told}\n"))
             }
@@ -111,6 +128,11 @@ async fn create_admin(app: &App, login: &str, password: &str) -> Result<String, 
     }
 }
 
+async fn set_password(app: &App, login: &str, password: &str) -> Result<String, Error> {
+    let user = app.set_password(login, password).await?;
+    Ok(format!("{} ({}) has another password, and is signed in nowhere", user.login, user.id))
+}
+
 async fn grant(app: &App, login: &str, roles: Vec<String>) -> Result<String, Error> {
     let found = app.store().by_login(&login.trim().to_lowercase()).await?;
     let (user, _) = found.ok_or_else(|| Error::NotFound { what: "account", id: login.to_owned() })?;
@@ -122,8 +144,12 @@ async fn grant(app: &App, login: &str, roles: Vec<String>) -> Result<String, Err
 impl KeysCommand {
     fn run(self) -> Result<String, Failure> {
         match self {
-            Self::List { place } => Ok(shown(&place.keys()?.1.ring())),
+            Self::List { place } => {
+                place.check_begun()?;
+                Ok(shown(&place.keys()?.1.ring()))
+            }
             Self::Rotate { now, place } => {
+                place.check_begun()?;
                 let (config, keys) = place.keys()?;
                 let accounts: Accounts = config.get()?;
                 let rotation = accounts.rotation();
@@ -132,6 +158,7 @@ impl KeysCommand {
                 Ok(shown(&keys.ring()))
             }
             Self::Revoke { kid, place } => {
+                place.check_begun()?;
                 let (_, keys) = place.keys()?;
                 if !keys.revoke(&kid)? {
                     let line = format!("there is no key `{kid}`; `tessera accounts keys list` shows them");
@@ -144,6 +171,9 @@ impl KeysCommand {
 }
 
 fn shown(keys: &[KeyInfo]) -> String {
+    if keys.is_empty() {
+        return "there are no keys yet: the service makes the first when it starts\n".to_owned();
+    }
     let mut text = format!("{:<43}  {:<8}  {:<27}  kept until\n", "key", "state", "signs from");
     for key in keys {
         let state = format!("{:?}", key.state).to_lowercase();
@@ -154,9 +184,26 @@ fn shown(keys: &[KeyInfo]) -> String {
 }
 
 impl Place {
+    fn load(&self) -> Result<Config, Failure> {
+        let flags = Flags { config: self.config.clone(), data: self.data.clone(), ..Flags::default() };
+        Ok(settings::load(&flags, settings::environment())?)
+    }
+
+    /// Refuses a folder that nothing was ever kept in: what is asked for is elsewhere, and a new installation is nobody's wish.
+    fn check_begun(&self) -> Result<(), Failure> {
+        let store: Store = self.load()?.get()?;
+        if store.data_dir.join("keys").is_dir() {
+            return Ok(());
+        }
+        let folder = store.data_dir.display();
+        let line = format!(
+            "there is no data in `{folder}`; give the folder of the service with --data, or its config file with --config"
+        );
+        Err(Failure::Usage(line))
+    }
+
     fn keys(self) -> Result<(Config, Keys), Failure> {
-        let flags = Flags { config: self.config, data: self.data, ..Flags::default() };
-        let config = settings::load(&flags, settings::environment())?;
+        let config = self.load()?;
         let store: Store = config.get()?;
         let keys = Keys::open(&store.data_dir, Arc::new(SystemClock))?;
         Ok((config, keys))
@@ -178,6 +225,7 @@ impl Place {
             let done = work(&app).await;
             app.store().close().await;
             done.map_err(|error| match error.kind().status() {
+                404 => Failure::Usage(format!("{error}; check the name, and whether that is the data of the service")),
                 // What the caller can put right.
                 400..500 => Failure::Usage(error.to_string()),
                 _ => Failure::Other(error.into()),

@@ -66,7 +66,7 @@ enum Command {
         #[command(flatten)]
         demo: DemoApiArgs,
     },
-    /// Make the first admin, grant roles, replace keys, whether the service runs or not
+    /// Make the first admin, set passwords, grant roles, replace keys, whether the service runs or not
     Accounts {
         #[command(subcommand)]
         command: crate::accounts::Command,

@@ -5,11 +5,13 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
+use tessera_kernel::Timestamp;
+use tessera_service::Identity;
 use tessera_service::identity::Grant;
 
 use super::{App, SignedIn, secret_bytes, sha256};
 use crate::Error;
-use crate::store::{Client, Code};
+use crate::store::{Client, Code, Ending, Redemption};
 
 /// How long a code may lie before it is redeemed.
 const CODE_TTL: Duration = Duration::from_secs(60);
@@ -84,13 +86,16 @@ impl App {
         Ok(client)
     }
 
-    /// Somebody agrees: a code for the program.
+    /// Somebody agrees, in the browser that has this refresh token in its cookie: a code for the program. An access token alone agrees to
+    /// nothing: it lasts minutes, and what a code gives lasts a month.
     ///
     /// # Errors
-    /// As [`App::asking_client`]; [`Error::NotFound`] where the token is not of an account.
-    pub async fn agree(&self, subject: &str, wish: Wish) -> Result<Agreed, Error> {
+    /// As [`App::asking_client`]; [`Error::NotFound`] where the access token is not of an account; [`Error::SessionOver`] where the other one
+    /// is not of an open session of the same account on our own pages.
+    pub async fn agree(&self, identity: &Identity, cookie: &str, wish: Wish) -> Result<Agreed, Error> {
         let client = self.asking_client(&wish).await?;
-        let user = self.user_of(subject).await?;
+        let user = self.user_of(identity).await?;
+        let (presented, _) = self.presented(cookie).await?;
         let text = URL_SAFE_NO_PAD.encode(secret_bytes()?);
         let mut redirect_to = url::Url::parse(&wish.redirect_uri)
             .map_err(|error| Error::BadRequest { reason: format!("`redirect_uri`: {error}") })?;
@@ -101,17 +106,21 @@ impl App {
         let code = Code {
             user: user.id,
             client: client.id,
+            session: presented.session,
+            gave: None,
             redirect_uri: wish.redirect_uri,
             challenge: wish.code_challenge,
             nonce: wish.nonce,
             scope: wish.scope,
             expires_at: self.store().now().await?.plus(CODE_TTL),
         };
-        self.store().add_code(sha256(text.as_bytes()), code).await?;
+        if !self.store().add_code(sha256(text.as_bytes()), code, presented.generation).await? {
+            return Err(Error::SessionOver);
+        }
         Ok(Agreed { redirect_to: redirect_to.into() })
     }
 
-    /// Takes a code, once.
+    /// Takes a code, once. One that comes a second time was copied: what it gave is ended.
     ///
     /// # Errors
     /// [`Error::BadClient`]; [`Error::BadGrant`] where anything does not fit what was agreed to.
@@ -127,31 +136,39 @@ impl App {
             reason: "the code is over, was redeemed, or is for another program, address or verifier; begin again"
                 .into(),
         };
-        let kept = self.store().redeem_code(sha256(code.as_bytes())).await?.ok_or_else(refused)?;
+        let hash = sha256(code.as_bytes());
+        let code = self.store().code(hash).await?.ok_or_else(refused)?;
+        if let Some(gave) = code.gave.filter(|_| code.client == client.id) {
+            tracing::warn!(session.id = %gave, client.id = %client.id, "a code came a second time, the session that it gave is ended");
+            self.store().end(Ending::One(gave)).await?;
+            return Err(refused());
+        }
         let challenge = URL_SAFE_NO_PAD.encode(sha256(verifier.as_bytes()));
-        if kept.client != client.id || kept.redirect_uri != redirect_uri || kept.challenge != challenge {
-            return Err(refused());
-        }
-        let user = self.store().user(kept.user).await?.filter(|user| !user.is_disabled).ok_or_else(refused)?;
-        let session = self.new_session(user.id, Some(client.id), None)?;
-        if !self.store().begin_session(session.clone()).await? {
-            return Err(refused());
-        }
+        let fits = code.client == client.id && code.redirect_uri == redirect_uri && code.challenge == challenge;
+        let session = self.new_session(code.user, Some(client.id), None)?;
+        let redemption = Redemption { hash, code: code.clone(), session: fits.then(|| session.clone()) };
+        let (user, auth_time) = self.store().redeem(redemption).await?.ok_or_else(refused)?;
         let signed_in = self.signed_in(user, session.id, &session.seed, 0)?;
-        let id_token = match kept.scope.split(' ').any(|word| word == "openid") {
-            true => Some(self.id_token(&signed_in, client, kept.nonce.as_deref())?),
+        let id_token = match code.scope.split(' ').any(|word| word == "openid") {
+            true => Some(self.id_token(&signed_in, client, auth_time, code.nonce.as_deref())?),
             false => None,
         };
-        Ok(Redeemed { signed_in, id_token, scope: kept.scope })
+        Ok(Redeemed { signed_in, id_token, scope: code.scope })
     }
 
     /// Is for the program itself: its audience makes it useless as an access token.
-    fn id_token(&self, signed_in: &SignedIn, client: &Client, nonce: Option<&str>) -> Result<String, Error> {
+    fn id_token(
+        &self,
+        signed_in: &SignedIn,
+        client: &Client,
+        auth_time: Timestamp,
+        nonce: Option<&str>,
+    ) -> Result<String, Error> {
         let user = &signed_in.user;
         let mut claims = Map::new();
         claims.insert("name".into(), user.name.clone().into());
         claims.insert("preferred_username".into(), user.login.clone().into());
-        claims.insert("auth_time".into(), self.now().micros().div_euclid(1_000_000).into());
+        claims.insert("auth_time".into(), auth_time.micros().div_euclid(1_000_000).into());
         claims.extend(nonce.map(|nonce| ("nonce".to_owned(), Value::from(nonce))));
         let (subject, audience) = (user.id.to_string(), client.id.to_string());
         let ttl = Duration::from_secs(self.config().access_token_ttl_s.into());

@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tessera_kernel::{Clock, Ids, Timestamp};
+use tessera_kernel::{Ids, Timestamp};
 use tessera_service::Keys;
 use tessera_service::identity::random;
 
@@ -40,8 +40,6 @@ pub struct Parts {
     pub issuer: String,
     /// New ids.
     pub ids: Arc<dyn Ids>,
-    /// The time.
-    pub clock: Arc<dyn Clock>,
     /// What is counted.
     pub metrics: Metrics,
 }
@@ -103,10 +101,6 @@ impl App {
     /// The `iss` of tokens.
     pub fn issuer(&self) -> &str {
         &self.parts.issuer
-    }
-
-    fn now(&self) -> Timestamp {
-        self.parts.clock.now()
     }
 
     /// The throttle of whatever signs in under this name, whether there is such an account or not.

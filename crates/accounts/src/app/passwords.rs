@@ -8,7 +8,7 @@ use tessera_service::identity::random;
 use tokio::sync::Semaphore;
 
 use crate::Error;
-use crate::config::Hashing;
+use crate::config::{Config, Hashing};
 
 /// The desk where passwords are hashed. Cheap to clone.
 #[derive(Clone)]
@@ -32,13 +32,21 @@ impl Passwords {
     /// With these parameters.
     ///
     /// # Errors
-    /// What of them argon2 does not take.
-    pub fn new(settings: Hashing) -> Result<Self, String> {
-        let params = Params::new(settings.memory_kib, settings.passes, settings.lanes, None);
-        let params = params.map_err(|error| format!("{error}; OWASP's are 19456 KiB, 2 passes, 1 lane"))?;
+    /// What of them argon2 does not take: the name of the setting, its value, and why.
+    pub fn new(settings: Hashing) -> Result<Self, (&'static str, String, String)> {
+        let refused = |error: argon2::Error| {
+            let (key, value) = match error {
+                argon2::Error::TimeTooSmall => (Config::HASHING_PASSES, settings.passes),
+                argon2::Error::ThreadsTooFew | argon2::Error::ThreadsTooMany => (Config::HASHING_LANES, settings.lanes),
+                _ => (Config::HASHING_MEMORY, settings.memory_kib),
+            };
+            (key, value.to_string(), format!("{error}; OWASP's are 19456 KiB, 2 passes, 1 lane"))
+        };
+        let params = Params::new(settings.memory_kib, settings.passes, settings.lanes, None).map_err(refused)?;
         let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
         let at_once = settings.at_once.max(1);
-        let nobodys = hash(&argon2, b"nobody has this one").map_err(|error| error.to_string())?.into();
+        let memory = |error: Error| (Config::HASHING_MEMORY, settings.memory_kib.to_string(), error.to_string());
+        let nobodys = hash(&argon2, b"nobody has this one").map_err(memory)?.into();
         Ok(Self {
             argon2,
             at_once: Arc::new(Semaphore::new(at_once)),
@@ -128,7 +136,17 @@ mod tests {
         assert!(!passwords.is_outdated(&hash));
         let others = Passwords::new(Hashing { passes: 2, ..SMALL }).unwrap();
         assert!(others.is_outdated(&hash) && others.compare("four small green owls".into(), Some(hash)).await.unwrap());
-        assert!(Passwords::new(Hashing { memory_kib: 1, ..SMALL }).unwrap_err().contains("OWASP"));
+        for (settings, key, value) in [
+            (Hashing { memory_kib: 1, ..SMALL }, Config::HASHING_MEMORY, "1"),
+            (Hashing { passes: 0, ..SMALL }, Config::HASHING_PASSES, "0"),
+            (Hashing { lanes: 0, ..SMALL }, Config::HASHING_LANES, "0"),
+        ] {
+            let (refused, found, reason) = Passwords::new(settings).unwrap_err();
+            assert!(
+                (refused, found.as_str()) == (key, value) && reason.contains("OWASP"),
+                "{refused} {found} {reason}"
+            );
+        }
         assert!(passwords.compare("x".into(), Some("not a hash".into())).await.is_err());
     }
 

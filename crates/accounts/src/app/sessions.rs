@@ -10,17 +10,17 @@ use crate::Error;
 use crate::domain::ids::{ClientId, SessionId, UserId};
 use crate::domain::refresh::{self, Presented};
 use crate::domain::session::Turn;
-use crate::store::{Ending, NewSession, Refreshed, User};
+use crate::store::{NewSession, Refreshed, SignOut, User};
 
 impl App {
     pub(super) fn new_session(
         &self,
         user: UserId,
         client: Option<ClientId>,
-        clear: Option<[u8; 32]>,
+        password: Option<String>,
     ) -> Result<NewSession, Error> {
         let ttl = Duration::from_secs(self.config().session_ttl_s.into());
-        Ok(NewSession { id: self.parts.ids.next().into(), user, client, seed: secret_bytes()?, ttl, clear })
+        Ok(NewSession { id: self.parts.ids.next().into(), user, client, seed: secret_bytes()?, ttl, password })
     }
 
     pub(super) fn signed_in(&self, user: User, id: SessionId, seed: &[u8], generation: u32) -> Result<SignedIn, Error> {
@@ -38,7 +38,7 @@ impl App {
     }
 
     /// The session that a token is of, if it is ours, and the program that may use it.
-    async fn presented(&self, token: &str) -> Result<(Presented, Option<ClientId>), Error> {
+    pub(super) async fn presented(&self, token: &str) -> Result<(Presented, Option<ClientId>), Error> {
         let presented = Presented::parse(token).ok_or(Error::SessionOver)?;
         let (seed, client) = self.store().seed(presented.session).await?.ok_or(Error::SessionOver)?;
         if presented.is_of(&self.secret, &seed) { Ok((presented, client)) } else { Err(Error::SessionOver) }
@@ -61,7 +61,7 @@ impl App {
         match self.store().refresh(presented.session, presented.generation).await? {
             Refreshed::On(turn, session, user) => {
                 self.parts.metrics.refreshed(if turn == Turn::Next { "next" } else { "again" });
-                self.signed_in(user, session.id, &session.seed, session.generation)
+                self.signed_in(*user, session.id, &session.seed, session.generation)
             }
             Refreshed::Stolen(user) => {
                 self.parts.metrics.refreshed("stolen");
@@ -75,21 +75,18 @@ impl App {
         }
     }
 
-    /// Ends the session of a refresh token, or all of its user. One that is over or none is as good as ended.
+    /// Ends the session of a refresh token, or all of its user. One that is over or none is as good as ended; one that was given to a
+    /// program is taken from that program only, and ends nothing else.
     ///
     /// # Errors
     /// Those of the database.
-    pub async fn sign_out(&self, token: &str, from_everywhere: bool) -> Result<(), Error> {
-        let presented = match self.presented(token).await {
-            Ok((presented, _)) => presented,
-            Err(Error::SessionOver) => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        if from_everywhere
-            && let Refreshed::On(_, session, _) = self.store().refresh(presented.session, presented.generation).await?
-        {
-            return self.store().end(Ending::All(session.user, "signed out everywhere")).await;
+    pub async fn sign_out(&self, token: &str, from: Option<ClientId>, how_far: SignOut) -> Result<(), Error> {
+        match self.presented(token).await {
+            Ok((presented, client)) if client == from => {
+                self.store().sign_out(presented.session, presented.generation, how_far).await
+            }
+            Ok(_) | Err(Error::SessionOver) => Ok(()),
+            Err(error) => Err(error),
         }
-        self.store().end(Ending::One(presented.session, "signed out")).await
     }
 }

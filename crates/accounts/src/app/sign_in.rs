@@ -2,12 +2,15 @@
 
 use std::net::IpAddr;
 
+use tessera_service::Identity;
+use tessera_service::identity::Origin;
+
 use super::{App, SignedIn};
 use crate::Error;
 use crate::domain::ids::UserId;
 use crate::domain::login::Login;
 use crate::domain::password;
-use crate::store::{Attempt, NewUser, PasswordChange, User};
+use crate::store::{Attempt, NewUser, PasswordChange, Sessions, User};
 
 /// The longest name to be called by, in characters.
 const MAX_NAME_CHARS: usize = 80;
@@ -28,7 +31,8 @@ impl App {
             return Err(error);
         }
         let added = self.add(user, password).await?;
-        self.parts.metrics.signed_up(if added.is_some() { "done" } else { "taken" });
+        // Whoever reads the numbers is not told either.
+        self.parts.metrics.signed_up("done");
         if let Some(user) = added {
             tracing::info!(user.id = %user.id, "signed up");
         }
@@ -81,15 +85,19 @@ impl App {
         if password.chars().count() > password::MAX_CHARS {
             return Err(Error::BadCredentials);
         }
-        let (user, stored, key) = self.compare(&login, password, from).await?;
+        let (user, mut stored, key) = self.compare(&login, password, from).await?;
         if self.parts.passwords.is_outdated(&stored) {
             let new = self.parts.passwords.hash(password.to_owned()).await?;
-            self.store().change_password(PasswordChange { id: user.id, old: stored, new, session: None }).await?;
+            let change = PasswordChange { id: user.id, old: stored, new: new.clone(), sessions: Sessions::GoOn };
+            self.store().change_password(change).await?;
+            stored = new;
         }
-        let session = self.new_session(user.id, None, Some(key))?;
+        // What was compared may be the password no more.
+        let session = self.new_session(user.id, None, Some(stored))?;
         if !self.store().begin_session(session.clone()).await? {
             return Err(Error::BadCredentials);
         }
+        self.store().clear(key).await?;
         tracing::info!(user.id = %user.id, session.id = %session.id, "signed in");
         self.signed_in(user, session.id, &session.seed, 0)
     }
@@ -115,33 +123,59 @@ impl App {
     /// [`Error::BadCredentials`] where the present one is another; what is wrong with the new one; [`Error::Throttled`].
     pub async fn change_password(
         &self,
-        subject: &str,
+        identity: &Identity,
         current: &str,
         new: &str,
         from: IpAddr,
     ) -> Result<SignedIn, Error> {
-        let user = self.user_of(subject).await?;
+        let user = self.user_of(identity).await?;
         let login = Login::parse(&user.login).map_err(|reason| Error::BadRequest { reason })?;
         password::check(new, &login, self.config().password_min_chars)
             .map_err(|reason| Error::WeakPassword { reason })?;
         let (user, old, key) = self.compare(&login, current, from).await?;
         let new = self.parts.passwords.hash(new.to_owned()).await?;
-        let session = self.new_session(user.id, None, Some(key))?;
-        let change = PasswordChange { id: user.id, old, new, session: Some(session.clone()) };
+        let session = self.new_session(user.id, None, None)?;
+        let change = PasswordChange { id: user.id, old, new, sessions: Sessions::EndBut(session.clone()) };
         if !self.store().change_password(change).await? {
             return Err(Error::BadCredentials);
         }
+        self.store().clear(key).await?;
         tracing::info!(user.id = %user.id, "password changed, all sessions ended");
         self.signed_in(user, session.id, &session.seed, 0)
+    }
+
+    /// Another password, set by whoever runs the server for somebody who has forgotten theirs: all sessions end, and the attempts that went
+    /// wrong are forgotten.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; what is wrong with the password.
+    pub async fn set_password(&self, login: &str, new: &str) -> Result<User, Error> {
+        let missing = || Error::NotFound { what: "account", id: login.to_owned() };
+        let login = Login::parse(login).map_err(|_| missing())?;
+        password::check(new, &login, self.config().password_min_chars)
+            .map_err(|reason| Error::WeakPassword { reason })?;
+        let new = self.parts.passwords.hash(new.to_owned()).await?;
+        let (user, old) = self.store().by_login(login.as_str()).await?.ok_or_else(missing)?;
+        let change = PasswordChange { id: user.id, old, new, sessions: Sessions::End };
+        if !self.store().change_password(change).await? {
+            let reason = format!("the password of `{}` was changed at this moment; try again", login.as_str());
+            return Err(Error::BadRequest { reason });
+        }
+        self.store().clear(self.account_key(login.as_str())).await?;
+        tracing::info!(user.id = %user.id, "password set, all sessions ended");
+        Ok(user)
     }
 
     /// The user of a token. One of a program, of the command line or of another issuer has none.
     ///
     /// # Errors
     /// [`Error::NotFound`].
-    pub async fn user_of(&self, subject: &str) -> Result<User, Error> {
-        let missing = || Error::NotFound { what: "account for the subject", id: subject.to_owned() };
-        let id: UserId = subject.parse().map_err(|_| missing())?;
+    pub async fn user_of(&self, identity: &Identity) -> Result<User, Error> {
+        let missing = || Error::NotFound { what: "account for the subject", id: identity.subject.to_string() };
+        if identity.origin == Origin::Issuer {
+            return Err(missing());
+        }
+        let id: UserId = identity.subject.parse().map_err(|_| missing())?;
         self.store().user(id).await?.ok_or_else(missing)
     }
 }

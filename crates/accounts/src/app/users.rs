@@ -1,6 +1,7 @@
 //! What admins do with users.
 
-use tessera_service::identity::ROLES;
+use tessera_service::Identity;
+use tessera_service::identity::{Origin, ROLES};
 
 use super::App;
 use crate::Error;
@@ -21,6 +22,29 @@ pub fn check_roles(roles: &[String]) -> Result<Vec<String>, Error> {
 }
 
 impl App {
+    /// Refuses who is no admin at this moment: a token says what its subject was when it was given. Other issuers answer for their own
+    /// people, and the key of the installation is its operator's.
+    ///
+    /// # Errors
+    /// [`tessera_service::Error::WrongRole`].
+    pub async fn require_admin(&self, identity: &Identity) -> Result<(), Error> {
+        const ADMIN: &[&str] = &["admin"];
+        identity.require(ADMIN)?;
+        let subject = &*identity.subject;
+        let is_admin = |roles: &[String]| roles.iter().any(|role| ADMIN.contains(&role.as_str()));
+        let is_still = match (identity.origin, subject.parse(), subject.parse()) {
+            (Origin::Own | Origin::Issuer, _, _) => true,
+            (Origin::Ring, Ok(user), _) => {
+                self.store().user(user).await?.is_some_and(|user| !user.is_disabled && is_admin(&user.roles))
+            }
+            (Origin::Ring, _, Ok(client)) => {
+                self.store().client(client).await?.is_some_and(|client| !client.is_revoked && is_admin(&client.roles))
+            }
+            (Origin::Ring, Err(_), Err(_)) => false,
+        };
+        if is_still { Ok(()) } else { Err(tessera_service::Error::WrongRole { needed: ADMIN }.into()) }
+    }
+
     /// Changes what somebody may be, or whether they may sign in.
     ///
     /// # Errors

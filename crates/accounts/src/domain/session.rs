@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tessera_kernel::Timestamp;
 
-use super::ids::{SessionId, UserId};
+use super::ids::{ClientId, SessionId, UserId};
 
 /// A session as stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,10 +13,14 @@ pub struct Session {
     pub id: SessionId,
     /// Whose.
     pub user: UserId,
+    /// The program that signed its person in; none for our own pages.
+    pub client: Option<ClientId>,
     /// What its tokens are worked out of, besides the installation's secret.
     pub seed: Vec<u8>,
     /// The number of its present token.
     pub generation: u32,
+    /// When it began: its person had shown the password, or a program redeemed a code.
+    pub created_at: Timestamp,
     /// Since when that is the present one.
     pub rotated_at: Timestamp,
     /// When it ends, whatever happens.
@@ -48,15 +52,19 @@ pub enum Turn {
 }
 
 impl Session {
+    /// Whether it was ended, or has lasted or lain idle for too long.
+    pub fn is_over(&self, now: Timestamp, rules: Rules) -> bool {
+        self.is_ended || now >= self.ends_at || now >= self.rotated_at.plus(rules.idle)
+    }
+
     /// What becomes of the token of that number.
     ///
     /// Within the grace the present token is given again rather than a next one made. So of all tokens that were present within it there
     /// are two at the most, and whoever comes late by less than it is never taken for a thief.
     pub fn turn(&self, generation: u32, now: Timestamp, rules: Rules) -> Turn {
-        let is_over = self.is_ended || now >= self.ends_at || now >= self.rotated_at.plus(rules.idle);
         let is_graced = now < self.rotated_at.plus(rules.grace);
         match self.generation.checked_sub(generation) {
-            _ if is_over => Turn::Over,
+            _ if self.is_over(now, rules) => Turn::Over,
             // Ours and not made yet: the database is older than the token.
             None => Turn::Over,
             Some(0 | 1) if is_graced => Turn::Again,
@@ -79,8 +87,10 @@ mod tests {
         Session {
             id: Uuid::from_u128(1).into(),
             user: Uuid::from_u128(2).into(),
+            client: None,
             seed: vec![1],
             generation: 0,
+            created_at: Timestamp::from_micros(0),
             rotated_at: Timestamp::from_micros(0),
             ends_at: Timestamp::from_micros(i64::MAX),
             is_ended: false,

@@ -5,11 +5,11 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use http::header::CACHE_CONTROL;
 use serde::{Deserialize, Serialize};
-use tessera_service::http::{Json, List, Page, Path, Query};
+use tessera_service::http::{Json, List, Page, Path, Query, Since};
 use tessera_service::{Identity, Problem};
 use utoipa::ToSchema;
 
-use super::wire::{ClientBody, Since};
+use super::wire::{ClientBody, changed};
 use crate::app::{App, MadeClient, NewClientWish};
 use crate::domain::ids::ClientId;
 
@@ -52,7 +52,7 @@ pub(super) async fn make(
     identity: Identity,
     Json(body): Json<NewClientBody>,
 ) -> Result<Response, Problem> {
-    identity.require(&["admin"])?;
+    app.require_admin(&identity).await?;
     let NewClientBody { name, roles, redirect_uris, public: is_public } = body;
     let MadeClient { client, secret } =
         app.make_client(NewClientWish { name, roles, redirect_uris, is_public }).await?;
@@ -77,10 +77,10 @@ pub(super) async fn list(
     Query(since): Query<Since>,
     Query(page): Query<Page>,
 ) -> Result<Json<List<ClientBody>>, Problem> {
-    identity.require(&["admin"])?;
-    let clients = app.store().clients_since(since.at(), page.after()?, page.limit() as u32 + 1).await?;
-    let List { items, next_cursor } = List::new(clients, page.limit(), |client| (client.updated_at, client.id));
-    Ok(Json(List { items: items.into_iter().map(ClientBody::from).collect(), next_cursor }))
+    app.require_admin(&identity).await?;
+    let clients = app.store().clients_since(changed(since, &page, ClientId::uuid)?).await?;
+    let list = List::new(clients, page.limit(), |client| (client.updated_at, client.id));
+    Ok(Json(list.map(ClientBody::from)))
 }
 
 /// Takes a program's secret back. Its last token lasts to its end.
@@ -95,6 +95,6 @@ pub(super) async fn revoke(
     identity: Identity,
     Path(id): Path<ClientId>,
 ) -> Result<Json<ClientBody>, Problem> {
-    identity.require(&["admin"])?;
+    app.require_admin(&identity).await?;
     Ok(Json(app.revoke_client(id).await?.into()))
 }

@@ -4,6 +4,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header::CACHE_CONTROL;
 use serde_json::json;
+use tessera_service::Problem;
 use tessera_service::http::Json;
 use tessera_service::identity::ROLES;
 
@@ -24,6 +25,7 @@ pub(super) async fn configuration(State(app): State<App>) -> Response {
         "issuer": issuer,
         "authorization_endpoint": format!("{issuer}/oauth/authorize"),
         "token_endpoint": format!("{issuer}/oauth/token"),
+        "revocation_endpoint": format!("{issuer}/oauth/revoke"),
         "userinfo_endpoint": format!("{issuer}/oauth/userinfo"),
         "jwks_uri": format!("{issuer}/.well-known/jwks.json"),
         "scopes_supported": ["openid", "profile", "offline_access"],
@@ -31,6 +33,7 @@ pub(super) async fn configuration(State(app): State<App>) -> Response {
         "response_modes_supported": ["query"],
         "grant_types_supported": ["authorization_code", "refresh_token", "client_credentials"],
         "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "none"],
+        "revocation_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "none"],
         "code_challenge_methods_supported": ["S256"],
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": ["EdDSA"],
@@ -44,5 +47,10 @@ pub(super) async fn configuration(State(app): State<App>) -> Response {
 /// The public keys, the next ones among them.
 #[utoipa::path(get, path = "/.well-known/jwks.json", responses((status = 200, description = "a JWK set")))]
 pub(super) async fn jwks(State(app): State<App>) -> Response {
-    ([(CACHE_CONTROL, CACHED)], Json(app.keys().jwks())).into_response()
+    // A file may have to be read.
+    let keys = app.keys().clone();
+    match tokio::task::spawn_blocking(move || keys.jwks()).await {
+        Ok(set) => ([(CACHE_CONTROL, CACHED)], Json(set)).into_response(),
+        Err(_) => Problem::from(tessera_service::Error::Panicked).into_response(),
+    }
 }

@@ -85,6 +85,7 @@ impl FromRef<App> for Keys {
         oauth::asks,
         oauth::agree,
         oauth::token,
+        oauth::revoke,
         oauth::userinfo,
         discovery::configuration,
         discovery::jwks
@@ -106,9 +107,11 @@ pub fn router(app: App) -> Router {
         .route("/accounts/users/{id}", patch(users::edit))
         .route("/accounts/clients", get(clients::list).post(clients::make))
         .route("/accounts/clients/{id}", delete(clients::revoke))
-        .route("/oauth/authorize", get(oauth::authorize).post(oauth::agree))
+        .route("/accounts/authorize", post(oauth::agree))
+        .route("/oauth/authorize", get(oauth::authorize))
         .route("/oauth/asks", get(oauth::asks))
         .route("/oauth/token", post(oauth::token))
+        .route("/oauth/revoke", post(oauth::revoke))
         .route("/oauth/userinfo", get(oauth::userinfo))
         .route("/.well-known/openid-configuration", get(discovery::configuration))
         .route("/.well-known/jwks.json", get(discovery::jwks))

@@ -13,11 +13,16 @@ use tessera_service::http::{Json, Query};
 use tessera_service::{Identity, Problem};
 use utoipa::ToSchema;
 
+use super::caller::Caller;
 use crate::Error;
 use crate::app::{App, Redeemed, SignedIn, Wish};
+use crate::store::SignOut;
 
 /// The longest form taken.
 const MAX_FORM_BYTES: usize = 16 * 1_024;
+
+/// The most fields that one may have; each is compared with each.
+const MAX_FIELDS: usize = 32;
 
 /// What a program asks a person for.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -71,19 +76,21 @@ pub(super) async fn asks(State(app): State<App>, Query(body): Query<WishBody>) -
     Ok(Json(json!({ "client_name": client.name, "redirect_uri": wish.redirect_uri, "scope": wish.scope })))
 }
 
-/// The person agrees.
+/// The person agrees, in the browser in which they have signed in: its cookie is needed besides the token.
 #[utoipa::path(
     post,
-    path = "/oauth/authorize",
+    path = "/accounts/authorize",
     request_body = WishBody,
-    responses((status = 200, description = "redirect_to: where the browser goes"), (status = 400), (status = 401))
+    responses((status = 200, description = "redirect_to: where the browser goes"), (status = 400), (status = 401), (status = 403))
 )]
 pub(super) async fn agree(
     State(app): State<App>,
     identity: Identity,
+    caller: Caller,
     Json(body): Json<WishBody>,
 ) -> Result<Response, Problem> {
-    let agreed = app.agree(&identity.subject, body.into()).await?;
+    let cookie = caller.cookie()?.ok_or(Error::SessionOver)?;
+    let agreed = app.agree(&identity, cookie, body.into()).await?;
     Ok(([(CACHE_CONTROL, "no-store")], Json(json!({ "redirect_to": agreed.redirect_to }))).into_response())
 }
 
@@ -144,6 +151,21 @@ pub(super) async fn token(State(app): State<App>, headers: HeaderMap, body: Byte
     Ok(([(CACHE_CONTROL, "no-store")], Json(body)).into_response())
 }
 
+/// A program gives a refresh token back, and its session ends (RFC 7009). An access token lasts to its end.
+#[utoipa::path(
+    post,
+    path = "/oauth/revoke",
+    request_body(content_type = "application/x-www-form-urlencoded", content = String),
+    responses((status = 200, description = "it is no token of this program any more"), (status = 400), (status = 401))
+)]
+pub(super) async fn revoke(State(app): State<App>, headers: HeaderMap, body: Bytes) -> Result<Response, Problem> {
+    let form = Form::read(&headers, &body)?;
+    let (id, secret) = form.client(&headers)?;
+    let client = app.known_client(&id, secret.as_deref()).await?;
+    app.sign_out(form.need("token")?, Some(client.id), SignOut::Here).await?;
+    Ok(([(CACHE_CONTROL, "no-store")], Json(json!({}))).into_response())
+}
+
 fn of_session(app: &App, signed_in: SignedIn) -> TokenBody {
     TokenBody {
         access_token: signed_in.access_token,
@@ -158,7 +180,7 @@ fn of_session(app: &App, signed_in: SignedIn) -> TokenBody {
 /// Who has signed in, as OpenID Connect has it.
 #[utoipa::path(get, path = "/oauth/userinfo", responses((status = 200, description = "claims"), (status = 401)))]
 pub(super) async fn userinfo(State(app): State<App>, identity: Identity) -> Result<Json<Value>, Problem> {
-    let user = app.user_of(&identity.subject).await?;
+    let user = app.user_of(&identity).await?;
     let (sub, name, login, roles) = (user.id, user.name, user.login, user.roles);
     Ok(Json(json!({ "sub": sub, "name": name, "preferred_username": login, "roles": roles })))
 }
@@ -173,7 +195,11 @@ impl Form {
         if !kind.to_ascii_lowercase().starts_with("application/x-www-form-urlencoded") || body.len() > MAX_FORM_BYTES {
             return Err(bad("send a form of up to 16 KiB (`content-type: application/x-www-form-urlencoded`)"));
         }
-        let fields: Vec<(String, String)> = url::form_urlencoded::parse(body).into_owned().collect();
+        let fields: Vec<(String, String)> =
+            url::form_urlencoded::parse(body).into_owned().take(MAX_FIELDS + 1).collect();
+        if fields.len() > MAX_FIELDS {
+            return Err(bad("send up to 32 fields"));
+        }
         let twice =
             fields.iter().enumerate().any(|(at, (name, _))| fields[..at].iter().any(|(other, _)| other == name));
         if twice { Err(bad("each field may be there once")) } else { Ok(Self(fields)) }

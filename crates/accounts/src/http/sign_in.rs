@@ -14,6 +14,7 @@ use super::caller::Caller;
 use super::wire::SignedInBody;
 use crate::Error;
 use crate::app::{App, SignedIn};
+use crate::store::SignOut;
 
 /// An account to be made.
 #[derive(Deserialize, ToSchema)]
@@ -66,6 +67,12 @@ pub(super) async fn sign_in(
     Json(body): Json<SignInBody>,
 ) -> Result<Response, Problem> {
     let signed_in = app.sign_in(&body.login, &body.password, caller.address).await?;
+    // The browser forgets the cookie that it had, so nobody could end that session any more.
+    if let (true, Ok(Some(before))) = (body.cookie, caller.cookie())
+        && let Err(error) = app.sign_out(before, None, SignOut::Here).await
+    {
+        tracing::warn!(error.detail = %error, "the session that this browser had goes on");
+    }
     Ok(answer(&app, &caller, signed_in, body.cookie))
 }
 
@@ -111,7 +118,7 @@ pub(super) struct SignOutBody {
     everywhere: bool,
 }
 
-/// Ends the session. An access token lasts to its end.
+/// Ends the session. An access token lasts to its end. A program gives its token back at `/oauth/revoke`.
 #[utoipa::path(
     post,
     path = "/accounts/sign-out",
@@ -128,7 +135,7 @@ pub(super) async fn sign_out(
         None => caller.cookie()?,
     };
     if let Some(token) = token {
-        app.sign_out(token, body.everywhere).await?;
+        app.sign_out(token, None, if body.everywhere { SignOut::Everywhere } else { SignOut::Here }).await?;
     }
     let response = Json(json!({ "signed_out": true })).into_response();
     Ok(if body.refresh_token.is_none() { with_cookie(response, &caller.forget()) } else { response })
@@ -158,7 +165,7 @@ pub(super) async fn password(
     caller: Caller,
     Json(body): Json<PasswordBody>,
 ) -> Result<Response, Problem> {
-    let signed_in = app.change_password(&identity.subject, &body.current, &body.new, caller.address).await?;
+    let signed_in = app.change_password(&identity, &body.current, &body.new, caller.address).await?;
     Ok(answer(&app, &caller, signed_in, body.cookie))
 }
 

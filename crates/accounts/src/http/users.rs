@@ -2,11 +2,11 @@
 
 use axum::extract::State;
 use serde::Deserialize;
-use tessera_service::http::{Json, List, Page, Path, Query};
+use tessera_service::http::{Json, List, Page, Path, Query, Since};
 use tessera_service::{Identity, Problem};
 use utoipa::ToSchema;
 
-use super::wire::{Since, UserBody};
+use super::wire::{UserBody, changed};
 use crate::Error;
 use crate::app::App;
 use crate::domain::ids::UserId;
@@ -14,7 +14,7 @@ use crate::domain::ids::UserId;
 /// The caller's account.
 #[utoipa::path(get, path = "/accounts/me", responses((status = 200, body = UserBody), (status = 404)))]
 pub(super) async fn me(State(app): State<App>, identity: Identity) -> Result<Json<UserBody>, Problem> {
-    Ok(Json(app.user_of(&identity.subject).await?.into()))
+    Ok(Json(app.user_of(&identity).await?.into()))
 }
 
 /// All users, the one changed the longest ago first. For admins.
@@ -34,10 +34,10 @@ pub(super) async fn list(
     Query(since): Query<Since>,
     Query(page): Query<Page>,
 ) -> Result<Json<List<UserBody>>, Problem> {
-    identity.require(&["admin"])?;
-    let users = app.store().users_since(since.at(), page.after()?, page.limit() as u32 + 1).await?;
-    let List { items, next_cursor } = List::new(users, page.limit(), |user| (user.updated_at, user.id));
-    Ok(Json(List { items: items.into_iter().map(UserBody::from).collect(), next_cursor }))
+    app.require_admin(&identity).await?;
+    let users = app.store().users_since(changed(since, &page, UserId::uuid)?).await?;
+    let list = List::new(users, page.limit(), |user| (user.updated_at, user.id));
+    Ok(Json(list.map(UserBody::from)))
 }
 
 /// A user. For admins.
@@ -52,7 +52,7 @@ pub(super) async fn show(
     identity: Identity,
     Path(id): Path<UserId>,
 ) -> Result<Json<UserBody>, Problem> {
-    identity.require(&["admin"])?;
+    app.require_admin(&identity).await?;
     let user = app.store().user(id).await?;
     Ok(Json(user.ok_or_else(|| Error::NotFound { what: "user", id: id.to_string() })?.into()))
 }
@@ -81,6 +81,6 @@ pub(super) async fn edit(
     Path(id): Path<UserId>,
     Json(body): Json<EditBody>,
 ) -> Result<Json<UserBody>, Problem> {
-    identity.require(&["admin"])?;
+    app.require_admin(&identity).await?;
     Ok(Json(app.edit_user(id, body.roles.as_deref(), body.disabled).await?.into()))
 }

@@ -1,11 +1,13 @@
 //! Bodies that several routes have.
 
-use serde::{Deserialize, Serialize};
-use tessera_kernel::Timestamp;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tessera_kernel::{Timestamp, Uuid};
+use tessera_service::http::{Page, Since};
 use utoipa::ToSchema;
 
 use crate::app::SignedIn;
-use crate::store::{Client, User};
+use crate::store::{Changed, Client, User};
 
 /// A user.
 #[derive(Debug, Serialize, ToSchema)]
@@ -90,14 +92,13 @@ impl From<Client> for ClientBody {
     }
 }
 
-/// What changed then or later.
-#[derive(Debug, Deserialize)]
-pub(super) struct Since {
-    updated_since: Option<Timestamp>,
-}
-
-impl Since {
-    pub fn at(&self) -> Timestamp {
-        self.updated_since.unwrap_or(Timestamp::from_micros(0))
-    }
+/// The page of a list in the order of change that a query asks for, and one item more. The cursor is the last one's time and id.
+pub(super) fn changed<I: DeserializeOwned>(
+    since: Since,
+    page: &Page,
+    uuid: fn(I) -> Uuid,
+) -> Result<Changed, tessera_service::Error> {
+    let limit = u32::try_from(page.limit()).unwrap_or(u32::MAX).saturating_add(1);
+    let after: Option<(Timestamp, I)> = page.after()?;
+    Ok(Changed { since: since.at(), after: after.map(|(at, id)| (at, uuid(id))), limit })
 }

@@ -19,11 +19,17 @@ pub async fn run(app: App, stop: CancellationToken) -> Result<(), String> {
             () = stop.cancelled() => return Ok(()),
             () = tokio::time::sleep(EVERY) => {}
         }
-        match app.keys().rotate_if_due(app.config().rotate_every(), app.config().rotation()) {
-            Ok(Some(key)) => {
+        // Files are read and written by a thread that may wait.
+        let rotating = app.clone();
+        let rotated = tokio::task::spawn_blocking(move || {
+            rotating.keys().rotate_if_due(rotating.config().rotate_every(), rotating.config().rotation())
+        });
+        match rotated.await {
+            Ok(Ok(Some(key))) => {
                 tracing::info!(key.id = key.kid, key.signs_from = %key.signs_from, "the next key was made")
             }
-            Ok(None) => {}
+            Ok(Ok(None)) => {}
+            Ok(Err(error)) => tracing::error!(error.detail = %error, "the next key was not made"),
             Err(error) => tracing::error!(error.detail = %error, "the next key was not made"),
         }
         if let Err(error) = app.store().sweep().await {

@@ -18,10 +18,14 @@ use crate::domain::ids::{ClientId, SessionId};
 use crate::domain::session::Rules;
 use batch::{Batch, What, Write};
 
-pub use clients::{Client, Code, NewClient};
-pub use sessions::{Ending, NewSession, Refreshed};
+pub use clients::{Client, Code, NewClient, Redemption};
+pub use sessions::{Ending, NewSession, Refreshed, SignOut};
+pub use tessera_store::sql::Changed;
 pub use throttles::Attempt;
-pub use users::{Edit, Edited, NewUser, PasswordChange, User};
+pub use users::{Edit, Edited, NewUser, PasswordChange, Sessions, User};
+
+/// Rounds of one sweep: each forgets up to a thousand rows of each sort, in a transaction of its own.
+const MAX_SWEEPS: u32 = 200;
 
 /// The database of accounts. Cheap to clone.
 #[derive(Clone)]
@@ -48,14 +52,6 @@ impl Store {
         Ok(Self { db, clock, writer })
     }
 
-    /// Whether the database answers.
-    ///
-    /// # Errors
-    /// Those of the database.
-    pub async fn ping(&self) -> Result<(), Error> {
-        Ok(self.db.ping().await?)
-    }
-
     /// Answers what waits and closes the database.
     pub async fn close(&self) {
         self.writer.close().await;
@@ -69,6 +65,17 @@ impl Store {
     pub async fn attempt(&self, attempt: Attempt) -> Result<Result<(), Timestamp>, Error> {
         match self.writer.submit(Write::Attempt(attempt)).await? {
             What::Attempted(outcome) => Ok(outcome),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// The attempts under a key were no wrong ones.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn clear(&self, key: [u8; 32]) -> Result<(), Error> {
+        match self.writer.submit(Write::Clear(key)).await? {
+            What::Done => Ok(()),
             _ => Err(unexpected()),
         }
     }
@@ -106,7 +113,7 @@ impl Store {
         }
     }
 
-    /// Begins a session of somebody who may sign in. Tells whether that is so.
+    /// Begins a session of somebody who may sign in, and has that password still. Tells whether that is so.
     ///
     /// # Errors
     /// Those of the database.
@@ -128,6 +135,17 @@ impl Store {
         }
     }
 
+    /// Ends the session of a token, which is known to be ours, or all of its user.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn sign_out(&self, session: SessionId, generation: u32, from: SignOut) -> Result<(), Error> {
+        match self.writer.submit(Write::SignOut { session, generation, from }).await? {
+            What::Done => Ok(()),
+            _ => Err(unexpected()),
+        }
+    }
+
     /// Ends sessions.
     ///
     /// # Errors
@@ -139,7 +157,7 @@ impl Store {
         }
     }
 
-    /// Keeps a new program, unless there is one of that name.
+    /// Keeps a new program, unless there is one of that name which was not taken back.
     ///
     /// # Errors
     /// Those of the database.
@@ -161,37 +179,44 @@ impl Store {
         }
     }
 
-    /// Keeps a code until it is redeemed.
+    /// Keeps a code, if the token of that number is one of the session in which it was agreed to, and that is open and of our own pages.
+    /// Tells whether that is so.
     ///
     /// # Errors
     /// Those of the database.
-    pub async fn add_code(&self, hash: [u8; 32], code: Code) -> Result<(), Error> {
-        match self.writer.submit(Write::AddCode(hash, Box::new(code))).await? {
-            What::Done => Ok(()),
+    pub async fn add_code(&self, hash: [u8; 32], code: Code, generation: u32) -> Result<bool, Error> {
+        match self.writer.submit(Write::AddCode { hash, code: Box::new(code), generation }).await? {
+            What::Told(kept) => Ok(kept),
             _ => Err(unexpected()),
         }
     }
 
-    /// Gives a code to the first who asks, if it is not over.
+    /// Begins the session of a code for the first who asks, if it is not over and whoever agreed is still signed in: gives the user, and
+    /// when they had signed in.
     ///
     /// # Errors
     /// Those of the database.
-    pub async fn redeem_code(&self, hash: [u8; 32]) -> Result<Option<Code>, Error> {
-        match self.writer.submit(Write::RedeemCode(hash)).await? {
-            What::Redeemed(code) => Ok(code.map(|code| *code)),
+    pub async fn redeem(&self, redemption: Redemption) -> Result<Option<(User, Timestamp)>, Error> {
+        match self.writer.submit(Write::Redeem(Box::new(redemption))).await? {
+            What::Redeemed(redeemed) => Ok(redeemed.map(|redeemed| *redeemed)),
             _ => Err(unexpected()),
         }
     }
 
-    /// Forgets what is over: sessions that ended long ago, throttles that let everything through, codes.
+    /// Forgets what is over: sessions that ended long ago, throttles that let everything through, codes. What is left after so many rounds
+    /// goes the next time.
     ///
     /// # Errors
     /// Those of the database.
     pub async fn sweep(&self) -> Result<(), Error> {
-        match self.writer.submit(Write::Sweep).await? {
-            What::Done => Ok(()),
-            _ => Err(unexpected()),
+        for _ in 0..MAX_SWEEPS {
+            match self.writer.submit(Write::Sweep).await? {
+                What::Swept(true) => {}
+                What::Swept(false) => break,
+                _ => return Err(unexpected()),
+            }
         }
+        Ok(())
     }
 
     /// The present moment by the store's clock.

@@ -8,14 +8,17 @@ use tessera_kernel::Timestamp;
 use tessera_store::sql::{self, Tx};
 use tessera_store::{each_engine, each_tx};
 
+use super::Store;
 use super::users::{self, User};
-use super::{Store, throttles};
 use crate::Error;
 use crate::domain::ids::{ClientId, SessionId, UserId};
 use crate::domain::session::{Rules, Session, Turn};
 
 /// How long a session that is over is kept, so that a stolen token is told from one that never was.
 const KEPT_FOR: Duration = Duration::from_secs(7 * 86_400);
+
+/// Sessions of an account that are kept. One more, and the one that was not used for the longest time ends.
+const MAX_SESSIONS: i64 = 100;
 
 /// A session that begins.
 #[derive(Clone, Debug)]
@@ -30,26 +33,35 @@ pub struct NewSession {
     pub seed: [u8; 32],
     /// How long it lasts.
     pub ttl: Duration,
-    /// The throttle whose attempts were no wrong ones.
-    pub clear: Option<[u8; 32]>,
+    /// The hash of the password that was shown: the account must still have it. None where none was shown.
+    pub password: Option<String>,
 }
 
-/// Which sessions end, and why.
+/// Which sessions end.
 #[derive(Clone, Copy, Debug)]
 pub enum Ending {
     /// This one.
-    One(SessionId, &'static str),
+    One(SessionId),
     /// All of a user.
-    All(UserId, &'static str),
+    All(UserId),
     /// All of a program.
-    OfClient(ClientId, &'static str),
+    OfClient(ClientId),
+}
+
+/// How far somebody signs out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SignOut {
+    /// Here.
+    Here,
+    /// Wherever the account is signed in.
+    Everywhere,
 }
 
 /// What became of a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refreshed {
     /// It goes on: the session as it is now, with its present token's number.
-    On(Turn, Session, User),
+    On(Turn, Session, Box<User>),
     /// It was stolen, and the session is ended.
     Stolen(UserId),
     /// It is over, or there is none.
@@ -60,8 +72,10 @@ pub enum Refreshed {
 struct Row {
     id: Uuid,
     user_id: Uuid,
+    client_id: Option<Uuid>,
     seed: Vec<u8>,
     generation: i64,
+    created_at: i64,
     rotated_at: i64,
     ends_at: i64,
     ended_at: Option<i64>,
@@ -72,8 +86,10 @@ impl From<Row> for Session {
         Self {
             id: row.id.into(),
             user: row.user_id.into(),
+            client: row.client_id.map(ClientId::from),
             seed: row.seed,
             generation: u32::try_from(row.generation).unwrap_or_default(),
+            created_at: Timestamp::from_micros(row.created_at),
             rotated_at: Timestamp::from_micros(row.rotated_at),
             ends_at: Timestamp::from_micros(row.ends_at),
             is_ended: row.ended_at.is_some(),
@@ -85,13 +101,23 @@ pub(super) async fn begin(tx: &mut Tx<'_>, session: &NewSession) -> Result<bool,
     const BEGIN: &str =
         "INSERT INTO sessions (id, user_id, seed, generation, rotated_at, created_at, ends_at, client_id)
          VALUES ($1, $2, $3, 0, $4, $4, $5, $6)";
-    // Under its lock: who is disabled at the same moment has no session afterwards.
-    let user = users::lock(tx, session.user).await?;
-    if user.is_none_or(|user| user.is_disabled) {
+    // Those that are over go first, then those that nobody has used for the longest time.
+    const LEAVE: &str = "DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE user_id = $1
+         ORDER BY CASE WHEN ended_at IS NULL THEN 0 ELSE 1 END, rotated_at DESC, id DESC LIMIT $3 OFFSET $2)";
+    // Under its lock: who is disabled or has another password at the same moment has no session afterwards.
+    let may = match users::lock_with_password(tx, session.user).await? {
+        Some((user, password)) => {
+            !user.is_disabled && session.password.as_ref().is_none_or(|expected| *expected == password)
+        }
+        None => false,
+    };
+    if !may {
         return Ok(false);
     }
     let now = tx.now().await?;
     each_tx!(tx, |connection| {
+        let leave = sqlx::query(LEAVE).bind(session.user.uuid()).bind(MAX_SESSIONS - 1).bind(i64::from(i32::MAX));
+        leave.execute(&mut *connection).await?;
         sqlx::query(BEGIN)
             .bind(session.id.uuid())
             .bind(session.user.uuid())
@@ -103,10 +129,27 @@ pub(super) async fn begin(tx: &mut Tx<'_>, session: &NewSession) -> Result<bool,
             .await
             .map(drop)
     })?;
-    if let Some(key) = &session.clear {
-        throttles::clear(tx, key).await?;
-    }
     Ok(true)
+}
+
+/// What becomes of the token of that number, and its session, whose row is ours until the end of the transaction. One that was stolen is ended.
+async fn present(
+    tx: &mut Tx<'_>,
+    id: SessionId,
+    generation: u32,
+    rules: Rules,
+) -> Result<(Turn, Option<(Session, Timestamp)>), sql::Error> {
+    const LOCK: &str = "UPDATE sessions SET generation = generation WHERE id = $1
+         RETURNING id, user_id, client_id, seed, generation, created_at, rotated_at, ends_at, ended_at";
+    let row: Option<Row> =
+        each_tx!(tx, |connection| sqlx::query_as(LOCK).bind(id.uuid()).fetch_optional(connection).await)?;
+    let Some(session) = row.map(Session::from) else { return Ok((Turn::Over, None)) };
+    let now = tx.now().await?;
+    let turn = session.turn(generation, now, rules);
+    if turn == Turn::Stolen {
+        end(tx, &Ending::One(id)).await?;
+    }
+    Ok((turn, Some((session, now))))
 }
 
 pub(super) async fn refresh(
@@ -115,54 +158,88 @@ pub(super) async fn refresh(
     generation: u32,
     rules: Rules,
 ) -> Result<Refreshed, sql::Error> {
-    const LOCK: &str = "UPDATE sessions SET generation = generation WHERE id = $1
-         RETURNING id, user_id, seed, generation, rotated_at, ends_at, ended_at";
     const NEXT: &str = "UPDATE sessions SET generation = generation + 1, rotated_at = $2 WHERE id = $1";
-    let row: Option<Row> =
-        each_tx!(tx, |connection| sqlx::query_as(LOCK).bind(id.uuid()).fetch_optional(connection).await)?;
-    let Some(mut session) = row.map(Session::from) else { return Ok(Refreshed::Over) };
-    let now = tx.now().await?;
-    let turn = session.turn(generation, now, rules);
-    match turn {
-        Turn::Over => return Ok(Refreshed::Over),
-        Turn::Stolen => {
-            end(tx, &Ending::One(id, "reused")).await?;
-            return Ok(Refreshed::Stolen(session.user));
-        }
-        Turn::Again => {}
-        Turn::Next => {
+    let (turn, session) = match present(tx, id, generation, rules).await? {
+        (Turn::Over, _) | (_, None) => return Ok(Refreshed::Over),
+        (Turn::Stolen, Some((session, _))) => return Ok(Refreshed::Stolen(session.user)),
+        (Turn::Again, Some((session, _))) => (Turn::Again, session),
+        (Turn::Next, Some((session, now))) => {
             each_tx!(tx, |connection| {
                 sqlx::query(NEXT).bind(id.uuid()).bind(now.micros()).execute(connection).await.map(drop)
             })?;
-            (session.generation, session.rotated_at) = (session.generation + 1, now);
+            (Turn::Next, Session { generation: session.generation + 1, rotated_at: now, ..session })
         }
-    }
+    };
     Ok(match users::read(tx, session.user).await? {
-        Some(user) if !user.is_disabled => Refreshed::On(turn, session, user),
+        Some(user) if !user.is_disabled => Refreshed::On(turn, session, Box::new(user)),
         _ => Refreshed::Over,
     })
 }
 
-pub(super) async fn end(tx: &mut Tx<'_>, ending: &Ending) -> Result<(), sql::Error> {
-    const ONE: &str = "UPDATE sessions SET ended_at = $2, ended_why = $3 WHERE id = $1 AND ended_at IS NULL";
-    const ALL: &str = "UPDATE sessions SET ended_at = $2, ended_why = $3 WHERE user_id = $1 AND ended_at IS NULL";
-    const OF_CLIENT: &str =
-        "UPDATE sessions SET ended_at = $2, ended_why = $3 WHERE client_id = $1 AND ended_at IS NULL";
-    let now = tx.now().await?.micros();
-    let (text, id, why) = match ending {
-        Ending::One(session, why) => (ONE, session.uuid(), why),
-        Ending::All(user, why) => (ALL, user.uuid(), why),
-        Ending::OfClient(client, why) => (OF_CLIENT, client.uuid(), why),
+/// Ends the session of a token, or all of its user where that token is still good.
+pub(super) async fn sign_out(
+    tx: &mut Tx<'_>,
+    id: SessionId,
+    generation: u32,
+    from: SignOut,
+    rules: Rules,
+) -> Result<(), sql::Error> {
+    let ending = match (present(tx, id, generation, rules).await?, from) {
+        ((Turn::Next | Turn::Again, Some((session, _))), SignOut::Everywhere) => Ending::All(session.user),
+        _ => Ending::One(id),
     };
-    each_tx!(tx, |connection| sqlx::query(text).bind(id).bind(now).bind(*why).execute(connection).await.map(drop))?;
+    end(tx, &ending).await
+}
+
+/// Whether that is the token of an open session of our own pages, and of this user. Its row is ours then.
+pub(super) async fn is_at_home(
+    tx: &mut Tx<'_>,
+    id: SessionId,
+    generation: u32,
+    user: UserId,
+    rules: Rules,
+) -> Result<bool, sql::Error> {
+    let (turn, session) = present(tx, id, generation, rules).await?;
+    let fits = session.is_some_and(|(session, _)| session.user == user && session.client.is_none());
+    Ok(matches!(turn, Turn::Next | Turn::Again) && fits)
+}
+
+/// A session that is not over.
+pub(super) async fn open(tx: &mut Tx<'_>, id: SessionId, rules: Rules) -> Result<Option<Session>, sql::Error> {
+    const READ: &str = "SELECT id, user_id, client_id, seed, generation, created_at, rotated_at, ends_at, ended_at
+         FROM sessions WHERE id = $1";
+    let row: Option<Row> =
+        each_tx!(tx, |connection| sqlx::query_as(READ).bind(id.uuid()).fetch_optional(connection).await)?;
+    let now = tx.now().await?;
+    Ok(row.map(Session::from).filter(|session| !session.is_over(now, rules)))
+}
+
+pub(super) async fn end(tx: &mut Tx<'_>, ending: &Ending) -> Result<(), sql::Error> {
+    const ONE: &str = "UPDATE sessions SET ended_at = $2 WHERE id = $1 AND ended_at IS NULL";
+    const ALL: &str = "UPDATE sessions SET ended_at = $2 WHERE user_id = $1 AND ended_at IS NULL";
+    const OF_CLIENT: &str = "UPDATE sessions SET ended_at = $2 WHERE client_id = $1 AND ended_at IS NULL";
+    let now = tx.now().await?.micros();
+    let (text, id) = match ending {
+        Ending::One(session) => (ONE, session.uuid()),
+        Ending::All(user) => (ALL, user.uuid()),
+        Ending::OfClient(client) => (OF_CLIENT, client.uuid()),
+    };
+    each_tx!(tx, |connection| sqlx::query(text).bind(id).bind(now).execute(connection).await.map(drop))?;
     Ok(())
 }
 
-pub(super) async fn sweep(tx: &mut Tx<'_>) -> Result<(), sql::Error> {
-    const SWEEP: &str = "DELETE FROM sessions WHERE ends_at < $1";
+/// Forgets up to so many that were over long ago, of each sort. Tells how many.
+pub(super) async fn sweep(tx: &mut Tx<'_>, most: i64) -> Result<u64, sql::Error> {
+    const OLD: &str = "DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE ends_at < $1 LIMIT $2)";
+    const ENDED: &str = "DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE ended_at < $1 LIMIT $2)";
     let until = tx.now().await?.minus(KEPT_FOR).micros();
-    each_tx!(tx, |connection| sqlx::query(SWEEP).bind(until).execute(connection).await.map(drop))?;
-    Ok(())
+    let mut swept = 0;
+    for text in [OLD, ENDED] {
+        swept += each_tx!(tx, |connection| {
+            sqlx::query(text).bind(until).bind(most).execute(connection).await.map(|done| done.rows_affected())
+        })?;
+    }
+    Ok(swept)
 }
 
 impl Store {

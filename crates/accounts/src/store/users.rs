@@ -1,10 +1,12 @@
 //! Users: who they are, what they may be, and what of a password is kept.
 
+use std::collections::BTreeSet;
+
 use sqlx::FromRow;
 use sqlx::types::Uuid;
 use tessera_kernel::Timestamp;
-use tessera_store::sql::{self, Tx};
-use tessera_store::{each_engine, each_tx};
+use tessera_store::sql::{self, Changed, Tx};
+use tessera_store::{changed_sql, each_engine, each_tx};
 
 use super::Store;
 use super::sessions::{self, Ending, NewSession};
@@ -79,8 +81,19 @@ pub struct PasswordChange {
     pub old: String,
     /// The new hash.
     pub new: String,
-    /// The session that goes on, in place of all others; none where only the way of hashing changes.
-    pub session: Option<NewSession>,
+    /// What becomes of its sessions.
+    pub sessions: Sessions,
+}
+
+/// What a new hash does to the sessions of its account.
+#[derive(Clone, Debug)]
+pub enum Sessions {
+    /// They go on: it is the same password, hashed in another way.
+    GoOn,
+    /// All end.
+    End,
+    /// All end, and this one begins.
+    EndBut(NewSession),
 }
 
 #[derive(FromRow)]
@@ -154,6 +167,25 @@ pub(super) async fn lock(tx: &mut Tx<'_>, id: UserId) -> Result<Option<User>, sq
     Ok(row.map(User::from))
 }
 
+/// The same, and the hash of the password.
+pub(super) async fn lock_with_password(tx: &mut Tx<'_>, id: UserId) -> Result<Option<(User, String)>, sql::Error> {
+    const LOCK: &str = "UPDATE users SET login = login WHERE id = $1
+         RETURNING id, login, name, password, roles, is_disabled, created_at, updated_at";
+    let row: Option<WithPassword> =
+        each_tx!(tx, |connection| sqlx::query_as(LOCK).bind(id.uuid()).fetch_optional(connection).await)?;
+    Ok(row.map(|found| (found.row.into(), found.password)))
+}
+
+/// Locks all who are admins and these others, in one order, so that two processes never wait for each other.
+pub(super) async fn lock_admins(tx: &mut Tx<'_>, others: BTreeSet<Uuid>) -> Result<(), sql::Error> {
+    const ADMINS: &str = "SELECT id FROM users WHERE is_admin = 1";
+    let admins: Vec<Uuid> = each_tx!(tx, |connection| sqlx::query_scalar(ADMINS).fetch_all(connection).await)?;
+    for id in others.into_iter().chain(admins).collect::<BTreeSet<_>>() {
+        lock(tx, id.into()).await?;
+    }
+    Ok(())
+}
+
 pub(super) async fn read(tx: &mut Tx<'_>, id: UserId) -> Result<Option<User>, sql::Error> {
     const READ: &str = "SELECT id, login, name, roles, is_disabled, created_at, updated_at FROM users WHERE id = $1";
     let row: Option<Row> =
@@ -188,7 +220,7 @@ pub(super) async fn edit(tx: &mut Tx<'_>, edit: &Edit) -> Result<Edited, sql::Er
             .await
     })?;
     if is_disabled {
-        sessions::end(tx, &Ending::All(edit.id, "disabled")).await?;
+        sessions::end(tx, &Ending::All(edit.id)).await?;
     }
     Ok(Edited::Done(row.into()))
 }
@@ -197,15 +229,21 @@ pub(super) async fn change_password(tx: &mut Tx<'_>, change: &PasswordChange) ->
     const CHANGE: &str = "UPDATE users SET password = $3, updated_at = $4 WHERE id = $1 AND password = $2";
     const REHASH: &str = "UPDATE users SET password = $3 WHERE id = $1 AND password = $2";
     let now = tx.now().await?.micros();
+    let goes_on = matches!(change.sessions, Sessions::GoOn);
     let changed = each_tx!(tx, |connection| {
-        let text = if change.session.is_some() { CHANGE } else { REHASH };
-        let query = sqlx::query(text).bind(change.id.uuid()).bind(&change.old).bind(&change.new);
-        let query = if change.session.is_some() { query.bind(now) } else { query };
+        let query = sqlx::query(if goes_on { REHASH } else { CHANGE });
+        let query = query.bind(change.id.uuid()).bind(&change.old).bind(&change.new);
+        let query = if goes_on { query } else { query.bind(now) };
         query.execute(connection).await.map(|done| done.rows_affected())
     })?;
-    let Some(session) = change.session.as_ref().filter(|_| changed > 0) else { return Ok(changed > 0) };
-    sessions::end(tx, &Ending::All(change.id, "password changed")).await?;
-    sessions::begin(tx, session).await
+    if changed == 0 || goes_on {
+        return Ok(changed > 0);
+    }
+    sessions::end(tx, &Ending::All(change.id)).await?;
+    match &change.sessions {
+        Sessions::EndBut(session) => sessions::begin(tx, session).await,
+        Sessions::GoOn | Sessions::End => Ok(true),
+    }
 }
 
 impl Store {
@@ -235,32 +273,14 @@ impl Store {
         Ok(row.map(|found| (found.row.into(), found.password)))
     }
 
-    /// The users that changed at `since` or later, the one changed the longest ago first; `after` is the last one seen.
+    /// A page of the users in the order of change.
     ///
     /// # Errors
     /// Those of the database.
-    pub async fn users_since(
-        &self,
-        since: Timestamp,
-        after: Option<(Timestamp, UserId)>,
-        limit: u32,
-    ) -> Result<Vec<User>, Error> {
-        const READ: &str = "SELECT id, login, name, roles, is_disabled, created_at, updated_at FROM users
-             WHERE updated_at >= $1 AND (updated_at, id) > ($2, $3) AND updated_at <= $4
-             ORDER BY updated_at, id LIMIT $5";
-        let (at, id) = after.map_or((since.micros() - 1, Uuid::nil()), |(at, id)| (at.micros(), id.uuid()));
-        let settled = self.db.settled_until().await?;
-        let rows: Vec<Row> = each_engine!(&self.db, |pool| {
-            sqlx::query_as(READ)
-                .bind(since.micros())
-                .bind(at)
-                .bind(id)
-                .bind(settled)
-                .bind(i64::from(limit))
-                .fetch_all(pool)
-                .await
-                .map_err(sql::Error::from)
-        })?;
+    pub async fn users_since(&self, page: Changed) -> Result<Vec<User>, Error> {
+        const READ: &str =
+            changed_sql!("SELECT id, login, name, roles, is_disabled, created_at, updated_at FROM users");
+        let rows: Vec<Row> = self.db.changed(READ, page).await?;
         Ok(rows.into_iter().map(User::from).collect())
     }
 }

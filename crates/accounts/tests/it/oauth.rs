@@ -26,6 +26,12 @@ fn url_encoded(fields: &[(&str, &str)]) -> String {
     fields.iter().map(|(name, value)| format!("{name}={}", encode(value))).collect::<Vec<_>>().join("&")
 }
 
+fn claims(token: &str) -> Value {
+    let payload =
+        base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, token.split('.').nth(1).unwrap());
+    serde_json::from_slice(&payload.unwrap()).unwrap()
+}
+
 fn text<'a>(value: &'a Value, name: &str) -> &'a str {
     value[name].as_str().unwrap_or_else(|| panic!("no {name} in {value}"))
 }
@@ -86,11 +92,22 @@ async fn a_program_has_tokens_of_its_own() {
     );
 }
 
+/// The access token of somebody whose browser keeps the other one, and its cookie.
+async fn signed_in(desk: &Desk, login: &str) -> (String, String) {
+    let request = Request::post("/accounts/sign-in").header("content-type", "application/json");
+    let body = json!({ "login": login, "password": PASSWORD, "cookie": true }).to_string();
+    let answer = desk.send(request, &body).await;
+    let cookie = answer.headers["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
+    (text(&answer.body, "access_token").to_owned(), cookie)
+}
+
 struct Shop {
     desk: Desk,
     admin: String,
     id: String,
     ada: String,
+    /// The cookie of her browser.
+    cookie: String,
 }
 
 impl Shop {
@@ -101,8 +118,8 @@ impl Shop {
         let made = desk.ask(&admin, "POST", "/accounts/clients", body).await.body;
         assert!(made.get("secret").is_none(), "{made}");
         desk.app.make_user("ada", PASSWORD, vec!["fan".into()]).await.unwrap();
-        let ada = desk.app.sign_in("ada", PASSWORD, HOME).await.unwrap().access_token;
-        Self { desk, admin, id: text(&made, "id").to_owned(), ada }
+        let (ada, cookie) = signed_in(&desk, "ada").await;
+        Self { desk, admin, id: text(&made, "id").to_owned(), ada, cookie }
     }
 
     fn wish(&self) -> Value {
@@ -112,12 +129,24 @@ impl Shop {
         })
     }
 
+    /// Agrees to a wish.
+    async fn agree(&self, bearer: &str, cookie: &str, wish: &Value) -> Answer {
+        let request = Request::post("/accounts/authorize").header("content-type", "application/json");
+        let request = request.header("authorization", format!("Bearer {bearer}")).header("cookie", cookie);
+        self.desk.send(request, &wish.to_string()).await
+    }
+
     async fn code(&self) -> String {
-        let answer = self.desk.ask(&self.ada, "POST", "/oauth/authorize", self.wish()).await;
+        let answer = self.agree(&self.ada, &self.cookie, &self.wish()).await;
         assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
         let to = text(&answer.body, "redirect_to").to_owned();
         assert!(to.starts_with(BACK) && to.contains("state=s+t%2Fate%26") && to.contains("iss=http%3A"), "{to}");
         to.split("code=").nth(1).unwrap().split('&').next().unwrap().to_owned()
+    }
+
+    async fn refresh(&self, token: &str) -> Answer {
+        let fields = [("grant_type", "refresh_token"), ("client_id", self.id.as_str()), ("refresh_token", token)];
+        self::token(&self.desk, &fields).await
     }
 
     async fn redeem(&self, code: &str, change: Option<(&str, &str)>) -> Answer {
@@ -164,11 +193,8 @@ async fn somebody_signs_in_for_a_program() {
     // The id token is for the program, and opens nothing.
     let id_token = text(&answer.body, "id_token");
     assert!(shop.desk.app.keys().verify(id_token).unwrap_err().to_string().contains("not meant for"));
-    let payload =
-        base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, id_token.split('.').nth(1).unwrap());
-    let claims: Value = serde_json::from_slice(&payload.unwrap()).unwrap();
+    let claims = claims(id_token);
     assert_eq!((&claims["aud"], &claims["nonce"]), (&json!(shop.id), &json!("n-1")));
-    assert_eq!(shop.redeem(&code, None).await.body["error"], "invalid_grant", "a code is redeemed once");
 
     // Its refresh token is taken from this program only.
     shop.desk.passes(60);
@@ -185,6 +211,91 @@ async fn somebody_signs_in_for_a_program() {
         ("refresh_token", text(&next.body, "refresh_token")),
     ];
     assert_eq!(token(&shop.desk, &fields).await.status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn only_who_has_signed_in_here_agrees() {
+    let databases = Databases::sqlite();
+    let shop = Shop::open(&databases.fresh()).await;
+    let (desk, wish) = (&shop.desk, shop.wish());
+    desk.app.make_user("eve", PASSWORD, vec![]).await.unwrap();
+    let (eve, hers) = signed_in(desk, "eve").await;
+    // A token alone, one that a program was given, and somebody else's browser.
+    for path in ["/accounts/authorize", "/oauth/authorize"] {
+        let answer = desk.ask(&shop.ada, "POST", path, wish.clone()).await;
+        assert!(answer.status.is_client_error() && answer.body.get("redirect_to").is_none(), "{}", answer.body);
+    }
+    let answer = shop.agree(&shop.ada, &hers, &wish).await;
+    assert_eq!((answer.status, &answer.body["code"]), (StatusCode::UNAUTHORIZED, &json!("accounts.session_over")));
+    assert!(shop.agree(&eve, &shop.cookie, &wish).await.body.get("redirect_to").is_none());
+    let given = shop.redeem(&shop.code().await, None).await.body;
+    let theirs = format!("tessera_refresh={}", text(&given, "refresh_token"));
+    for (bearer, cookie) in [(text(&given, "access_token"), theirs.as_str()), (&shop.ada, &theirs), (&shop.ada, "")] {
+        let answer = shop.agree(bearer, cookie, &wish).await;
+        assert_eq!((answer.status, &answer.body["code"]), (StatusCode::UNAUTHORIZED, &json!("accounts.session_over")));
+    }
+    let request = Request::post("/accounts/authorize").header("content-type", "application/json");
+    let request = request.header("authorization", format!("Bearer {}", shop.ada)).header("cookie", &shop.cookie);
+    let answer = desk.send(request.header("sec-fetch-site", "cross-site"), &wish.to_string()).await;
+    assert_eq!(answer.body["code"], "accounts.cross_site");
+    // Who has signed out agrees to nothing, and what was agreed to before is over.
+    let code = shop.code().await;
+    let request = Request::post("/accounts/sign-out").header("content-type", "application/json");
+    desk.send(request.header("cookie", &shop.cookie), "{}").await;
+    assert_eq!(shop.agree(&shop.ada, &shop.cookie, &wish).await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(shop.redeem(&code, None).await.body["error"], "invalid_grant");
+}
+
+#[tokio::test]
+async fn a_code_that_comes_again_ends_what_it_gave() {
+    let databases = Databases::sqlite();
+    let shop = Shop::open(&databases.fresh()).await;
+    let code = shop.code().await;
+    let given = shop.redeem(&code, None).await.body;
+    assert_eq!(shop.redeem(&code, None).await.body["error"], "invalid_grant");
+    assert_eq!(shop.refresh(text(&given, "refresh_token")).await.body["error"], "invalid_grant");
+}
+
+#[tokio::test]
+async fn a_program_is_told_when_its_person_signed_in() {
+    let databases = Databases::sqlite();
+    let shop = Shop::open(&databases.fresh()).await;
+    let at = shop.desk.app.store().now().await.unwrap().micros() / 1_000_000;
+    shop.desk.passes(300);
+    let code = shop.code().await;
+    shop.desk.passes(30);
+    let answer = shop.redeem(&code, None).await.body;
+    assert_eq!(claims(text(&answer, "id_token"))["auth_time"], json!(at));
+}
+
+#[tokio::test]
+async fn a_program_gives_its_own_token_back() {
+    let databases = Databases::sqlite();
+    let shop = Shop::open(&databases.fresh()).await;
+    let given = shop.redeem(&shop.code().await, None).await.body;
+    shop.desk.passes(60);
+    // It is not taken where people sign out, from whoever has it; all other sessions of the account go on.
+    let body = json!({ "refresh_token": text(&given, "refresh_token"), "everywhere": true });
+    shop.desk.post("/accounts/sign-out", body).await;
+    let own = Request::post("/accounts/refresh").header("content-type", "application/json");
+    assert_eq!(shop.desk.send(own.header("cookie", &shop.cookie), "{}").await.status, StatusCode::OK);
+    let next = shop.refresh(text(&given, "refresh_token")).await;
+    assert_eq!(next.status, StatusCode::OK, "{}", next.body);
+    // RFC 7009: the program says so, and nobody else for it.
+    let token = text(&next.body, "refresh_token");
+    let other = json!({ "name": "Another", "public": true, "redirect_uris": [BACK] });
+    let other = shop.desk.ask(&shop.admin, "POST", "/accounts/clients", other).await.body;
+    for (client, status, goes_on) in [
+        (text(&other, "id"), StatusCode::OK, true),
+        ("client_00000000000000000000000000000001", StatusCode::UNAUTHORIZED, true),
+        (shop.id.as_str(), StatusCode::OK, false),
+        (shop.id.as_str(), StatusCode::OK, false),
+    ] {
+        let body = url_encoded(&[("client_id", client), ("token", token), ("token_type_hint", "refresh_token")]);
+        let request = Request::post("/oauth/revoke").header("content-type", "application/x-www-form-urlencoded");
+        assert_eq!(shop.desk.send(request, &body).await.status, status);
+        assert_eq!(shop.refresh(token).await.status.is_success(), goes_on, "{client}");
+    }
 }
 
 #[tokio::test]
@@ -217,7 +328,7 @@ async fn a_code_is_for_one_program_address_and_verifier() {
     ] {
         let mut wish = shop.wish();
         wish[name] = json!(value);
-        let answer = shop.desk.ask(&shop.ada, "POST", "/oauth/authorize", wish).await;
+        let answer = shop.agree(&shop.ada, &shop.cookie, &wish).await;
         assert!(answer.status.is_client_error() && answer.body.get("redirect_to").is_none(), "{name} {value}");
     }
     let public = [("grant_type", "client_credentials"), ("client_id", shop.id.as_str())];

@@ -7,15 +7,19 @@ use std::time::Duration;
 use ::http::{HeaderMap, Request, StatusCode};
 use axum::body::Body;
 use http_body_util::BodyExt;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
 use serde_json::Value;
 use tessera_accounts::app::passwords::Passwords;
 use tessera_accounts::app::{App, Parts};
 use tessera_accounts::config::{Config, Hashing};
+use tessera_accounts::domain::ids::UserId;
 use tessera_accounts::store::Store;
 use tessera_accounts::{Metrics, http};
 use tessera_kernel::{Clock, ManualClock, RandomIds, SystemClock, Timestamp};
-use tessera_service::Keys;
 use tessera_service::http::Peer;
+use tessera_service::identity::Origin;
+use tessera_service::{Identity, Keys};
 use tower::ServiceExt;
 
 pub const NOON: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
@@ -27,6 +31,7 @@ pub struct Desk {
     pub app: App,
     /// Where time is moved by hand: on SQLite, which goes by it.
     pub clock: Option<Arc<ManualClock>>,
+    metrics: Metrics,
 }
 
 /// What came back.
@@ -46,14 +51,16 @@ impl Desk {
     pub async fn still(url: &str, config: Config) -> Self {
         let clock = Arc::new(ManualClock::at(NOON));
         let keys = Keys::ephemeral(clock.clone()).unwrap();
-        Self { app: app(url, config, clock.clone(), keys).await, clock: Some(clock) }
+        let metrics = Metrics::default();
+        Self { app: app(url, config, clock.clone(), keys, &metrics).await, clock: Some(clock), metrics }
     }
 
     /// A process in real time.
     pub async fn live(url: &str, config: Config) -> Self {
         let clock = Arc::new(SystemClock);
         let keys = Keys::ephemeral(clock.clone()).unwrap();
-        Self { app: app(url, config, clock, keys).await, clock: None }
+        let metrics = Metrics::default();
+        Self { app: app(url, config, clock, keys, &metrics).await, clock: None, metrics }
     }
 
     /// Another process of the same installation.
@@ -62,8 +69,9 @@ impl Desk {
             Some(clock) => clock.clone(),
             None => Arc::new(SystemClock),
         };
-        let app = app(url, self.app.config().clone(), clock, self.app.keys().clone()).await;
-        Self { app, clock: self.clock.clone() }
+        let metrics = Metrics::default();
+        let app = app(url, self.app.config().clone(), clock, self.app.keys().clone(), &metrics).await;
+        Self { app, clock: self.clock.clone(), metrics }
     }
 
     pub fn passes(&self, seconds: u64) {
@@ -91,6 +99,15 @@ impl Desk {
         self.send(request, &if body.is_null() { String::new() } else { body.to_string() }).await
     }
 
+    /// What was counted, as Prometheus reads it.
+    pub fn numbers(&self) -> String {
+        let mut registry = Registry::default();
+        self.metrics.register(&mut registry);
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        text
+    }
+
     /// The token of an admin who exists.
     pub async fn admin(&self) -> String {
         self.app.make_user("root-admin", PASSWORD, vec!["admin".into()]).await.unwrap().unwrap();
@@ -98,7 +115,55 @@ impl Desk {
     }
 }
 
-async fn app(url: &str, config: Config, clock: Arc<dyn Clock>, keys: Keys) -> App {
+/// As whom the token of an account has its bearer.
+pub fn of(user: UserId) -> Identity {
+    let origin = Origin::Ring;
+    Identity {
+        subject: user.to_string().into(),
+        roles: [].into(),
+        origin,
+        expires_at: Timestamp::from_micros(i64::MAX),
+    }
+}
+
+/// How many rows a table has.
+pub async fn rows(url: &str, table: &'static str) -> i64 {
+    number(url, &format!("SELECT COUNT(*) FROM accounts.{table}")).await
+}
+
+/// Does this to what is stored.
+pub async fn execute(url: &str, text: &str) {
+    if url.starts_with("sqlite:") {
+        let text = sqlx::AssertSqlSafe(text.replace("accounts.", ""));
+        let pool = sqlx::SqlitePool::connect(url).await.unwrap();
+        sqlx::query(text).execute(&pool).await.unwrap();
+        pool.close().await;
+    } else {
+        let text = sqlx::AssertSqlSafe(text.to_owned());
+        let pool = sqlx::PgPool::connect(url).await.unwrap();
+        sqlx::query(text).execute(&pool).await.unwrap();
+        pool.close().await;
+    }
+}
+
+/// A number out of what is stored.
+pub async fn number(url: &str, text: &str) -> i64 {
+    if url.starts_with("sqlite:") {
+        let text = sqlx::AssertSqlSafe(text.replace("accounts.", ""));
+        let pool = sqlx::SqlitePool::connect(url).await.unwrap();
+        let number = sqlx::query_scalar(text).fetch_one(&pool).await.unwrap();
+        pool.close().await;
+        number
+    } else {
+        let text = sqlx::AssertSqlSafe(text.to_owned());
+        let pool = sqlx::PgPool::connect(url).await.unwrap();
+        let number = sqlx::query_scalar(text).fetch_one(&pool).await.unwrap();
+        pool.close().await;
+        number
+    }
+}
+
+async fn app(url: &str, config: Config, clock: Arc<dyn Clock>, keys: Keys, metrics: &Metrics) -> App {
     let store = Store::open(url, Arc::clone(&clock), config.rules(), Default::default()).await.unwrap();
     keys.name_issuer("http://127.0.0.1:8080").unwrap();
     keys.rotate_if_due(config.rotate_every(), config.rotation()).unwrap();
@@ -109,7 +174,6 @@ async fn app(url: &str, config: Config, clock: Arc<dyn Clock>, keys: Keys) -> Ap
         config,
         issuer: "http://127.0.0.1:8080".into(),
         ids: Arc::new(RandomIds),
-        clock,
-        metrics: Metrics::default(),
+        metrics: metrics.clone(),
     })
 }

@@ -2,7 +2,7 @@
 
 import { get, withQuery, write } from '../api.js';
 import { h } from '../dom.js';
-import { banner, button, empty, facts, heading, loading, section, toast } from '../parts.js';
+import { banner, button, empty, facts, heading, loading, section, sentence, toast } from '../parts.js';
 import { changePassword, signOut, signUp, whoami } from '../session.js';
 import { field, goBack, onward, refusal } from './forms.js';
 
@@ -41,7 +41,7 @@ export function signUpPage(page) {
 
 export function account(page) {
   page.title('Account');
-  const state = { current: '', next: '', busy: false, problem: null, changed: false };
+  const state = { current: '', next: '', busy: false, problem: null, changed: false, stays: null };
   const submit = async (event) => {
     event.preventDefault();
     if (state.busy) return;
@@ -57,7 +57,14 @@ export function account(page) {
     page.render();
   };
   const leave = async (everywhere) => {
-    await signOut({ everywhere });
+    state.stays = null;
+    try {
+      await signOut({ everywhere });
+    } catch (problem) {
+      state.stays = problem;
+      page.render();
+      return;
+    }
     toast(everywhere ? 'Signed out on all devices.' : 'Signed out.');
     location.hash = '#/sign-in';
   };
@@ -67,6 +74,7 @@ export function account(page) {
     return [
       heading({ title: session.name, under: session.account ? 'Your account' : 'Signed in with a token, without an account' }),
       facts([['Roles', session.roles.join(', ') || 'none'], ['Subject', h('code', { class: 'break' }, session.subject)]]),
+      state.stays && banner({ title: 'You are still signed in', text: sentence(state.stays.message), tone: 'bad' }),
       h('div', { class: 'account-actions' }, button('Sign out', () => leave(false)), session.account && button('Sign out on all devices', () => leave(true))),
       session.account && section('Another password', h('form', { class: 'card stack-small account-form', onsubmit: submit },
         state.changed && banner({ title: 'Your password is changed', text: 'All other devices are signed out.', tone: 'good' }),
@@ -89,7 +97,7 @@ export function authorize(page) {
     Object.assign(state, { busy: true, problem: null });
     page.render();
     try {
-      const { redirect_to: to } = await write('POST', '/oauth/authorize', wish);
+      const { redirect_to: to } = await write('POST', '/accounts/authorize', wish);
       location.assign(to);
     } catch (problem) {
       Object.assign(state, { busy: false, problem });

@@ -207,6 +207,48 @@ async function lists() {
   same('what changed last is at the end', [...list.items.values()], [{ id: 'b', state: 1 }, { id: 'a', state: 2 }]);
 }
 
+/** Tokens are replaced in time and not in a storm. */
+async function renewals() {
+  const { lasting, renewalMs } = await module('renewal.js');
+  const minute = 60_000;
+  const had = lasting(600, 1000 * minute);
+  same('a minute before its end', renewalMs(had, had.since, true), 9 * minute);
+  same('what is over at once', [renewalMs(had, had.until, false), renewalMs(had, had.until + minute, false)], [0, 0]);
+  same('not again at once', [renewalMs(had, had.until + minute, true), renewalMs(lasting(0, 5), 5, true), renewalMs(lasting(8, 5), 5, true)], [5000, 5000, 5000]);
+  same('half of a short one', renewalMs(lasting(40, 5), 5, true), 20_000);
+  same('a clock that was set back', [renewalMs(had, had.since - minute, false), renewalMs(had, had.since - minute, true)], [0, 5000]);
+  same('no timer is that long', renewalMs(lasting(1e9, 0), 0, true), 2 ** 31 - 1);
+}
+
+/** Who is signed in by a server whose clock is hours away. */
+async function sessions() {
+  const real = { fetch: window.fetch, log: [] };
+  try {
+    const answer = { access_token: 'a', expires_in: 600, expires_at: '2020-01-01T00:00:00Z', user: { id: 'user_1', roles: ['fan'], name: 'Ada' } };
+    let down = false;
+    window.fetch = async (target) => {
+      real.log.push(target);
+      if (down) throw new TypeError('down');
+      return new Response(JSON.stringify(target.endsWith('sign-in') ? answer : {}), { headers: { date: 'Wed, 01 Jan 2020 00:00:00 GMT' } });
+    };
+    const { signInAccount, signInWith, signOut, whoami } = await module('session.js');
+    await signInAccount('ada', 'x');
+    same('a clock that is wrong', whoami()?.name, 'Ada');
+    down = true;
+    const refused = await signOut().catch(({ status }) => status);
+    same('who cannot be signed out', [refused, whoami()?.name], [0, 'Ada']);
+    same('nor be somebody else', [await signInWith(`a.${btoa('{"sub":"eve","roles":[]}')}.c`).catch(({ status }) => status), whoami()?.name], [0, 'Ada']);
+    down = false;
+    await signInWith(`a.${btoa('{"sub":"eve","roles":[]}')}.c`);
+    same('somebody else', [whoami()?.name, real.log.at(-1)], ['eve', '/accounts/sign-out']);
+    await signOut();
+    same('nobody', [whoami(), real.log.filter((target) => target === '/accounts/refresh')], [null, []]);
+  } finally {
+    window.fetch = real.fetch;
+    localStorage.removeItem('tessera.session');
+  }
+}
+
 /** Events of a stream, however they are cut into pieces. */
 async function streams() {
   const { getEvents, Problem } = await module('api.js');
@@ -226,7 +268,7 @@ async function streams() {
   }
 }
 
-for (const part of [plans, seats, words, cameras, doors, text, sayings, drawings, frames, ways, lists, streams]) {
+for (const part of [plans, seats, words, cameras, doors, text, sayings, drawings, frames, ways, lists, renewals, sessions, streams]) {
   try {
     await part();
   } catch (cause) {

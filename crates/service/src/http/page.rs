@@ -4,6 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use tessera_kernel::Timestamp;
 
 use crate::Error;
 
@@ -40,6 +41,19 @@ impl Page {
     }
 }
 
+/// What changed then or later: the part of a query for whoever reads on, beside the [`Page`].
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+pub struct Since {
+    updated_since: Option<Timestamp>,
+}
+
+impl Since {
+    /// That moment; the beginning where none was said.
+    pub fn at(&self) -> Timestamp {
+        self.updated_since.unwrap_or(Timestamp::from_micros(0))
+    }
+}
+
 /// One page of a list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct List<T> {
@@ -62,6 +76,11 @@ impl<T> List<T> {
         });
         Self { items, next_cursor }
     }
+
+    /// The same page of other items.
+    pub fn map<U>(self, item: impl FnMut(T) -> U) -> List<U> {
+        List { items: self.items.into_iter().map(item).collect(), next_cursor: self.next_cursor }
+    }
 }
 
 #[cfg(test)]
@@ -78,7 +97,8 @@ mod tests {
                 let after: Option<(u32, String)> = page.after().unwrap();
                 let rest = all.iter().copied().filter(|n| after.as_ref().is_none_or(|(last, _)| n > last));
                 let list = List::new(rest.take(page.limit() + 1).collect(), page.limit(), |n| (*n, "x".to_owned()));
-                seen.extend(list.items);
+                let list = list.map(|n| n + 1);
+                seen.extend(list.items.iter().map(|n| n - 1));
                 cursor = list.next_cursor;
                 if cursor.is_none() {
                     break;

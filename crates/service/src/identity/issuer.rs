@@ -15,9 +15,10 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tessera_kernel::{Clock, Timestamp};
+use tokio::sync::Semaphore;
 
 use super::token::{self, Expected, Jwk, Names, PublicKey, Unverified};
-use super::{Config, Identity};
+use super::{Config, Identity, Origin};
 use crate::Error;
 
 /// How long keys are fresh where the answer does not say.
@@ -34,6 +35,8 @@ pub(super) const COOL_DOWN: Duration = Duration::from_secs(30);
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// How long the issuer may take.
 const DEADLINE: Duration = Duration::from_secs(5);
+/// Requests that wait for a fetch; each keeps a connection of its caller open.
+pub(super) const MAX_WAITING: usize = 1_000;
 /// A document above this is none of theirs.
 const MAX_DOCUMENT_BYTES: usize = 512 * 1_024;
 /// Keys beyond these are not read.
@@ -46,6 +49,8 @@ pub struct Issuer {
     client: reqwest::Client,
     clock: Arc<dyn Clock>,
     state: Arc<Mutex<State>>,
+    /// Places for those who wait for a fetch.
+    pub(super) waiting: Semaphore,
 }
 
 type Fetching = Shared<BoxFuture<'static, Result<(), String>>>;
@@ -94,7 +99,8 @@ impl Issuer {
             }
         }
         let client = crate::client::builder().redirect(reqwest::redirect::Policy::none()).timeout(DEADLINE).build()?;
-        Ok(Some(Self { name: [name.clone()], config: config.clone(), client, clock, state: Arc::default() }))
+        let (name, config, waiting) = ([name.clone()], config.clone(), Semaphore::new(MAX_WAITING));
+        Ok(Some(Self { name, config, client, clock, state: Arc::default(), waiting }))
     }
 
     pub(super) fn name(&self) -> &str {
@@ -109,6 +115,7 @@ impl Issuer {
                 names: Names::OneOf(&self.name),
                 audience: &self.config.audience,
                 roles_claim: &self.config.roles_claim,
+                origin: Origin::Issuer,
                 now: self.clock.now(),
             },
         )
@@ -131,13 +138,21 @@ impl Issuer {
                 None => self.fetch(&mut state, now),
             }
         };
-        if let Some(fetching) = fetching {
-            // What went wrong is in the state.
-            let _ = fetching.await;
-        }
+        let is_crowded = match (fetching, self.waiting.try_acquire()) {
+            (Some(fetching), Ok(_place)) => {
+                // What went wrong is in the state.
+                let _ = fetching.await;
+                false
+            }
+            (fetching, _) => fetching.is_some(),
+        };
         let state = self.state();
         match state.usable(self.clock.now()) {
             Some(keys) => keys.find(kid).ok_or_else(token::unknown_key),
+            None if is_crowded => {
+                let reason = format!("{MAX_WAITING} requests wait for them already");
+                Err(Error::IssuerAway { issuer: self.name().to_owned(), reason })
+            }
             None => {
                 let reason = state.failure.clone().unwrap_or_else(|| "it has not answered yet".to_owned());
                 Err(Error::IssuerAway { issuer: self.name().to_owned(), reason })

@@ -22,9 +22,9 @@ use super::token::PublicKey;
 use crate::Error;
 
 /// How often the file is looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+pub(super) const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// The same where a token is refused for what the file may say by now.
-const LOOK_AGAIN_EVERY: Duration = Duration::from_secs(1);
+pub(super) const LOOK_AGAIN_EVERY: Duration = Duration::from_secs(1);
 /// Names under which tokens were issued that are believed; the oldest are forgotten.
 const MAX_NAMES: usize = 64;
 const VERSION: u32 = 1;
@@ -120,40 +120,34 @@ impl KeyRing {
         Arc::clone(&self.ring.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Looks at the file where that was not done of late. Tells whether a key is gone.
-    pub fn look(&self, now: Timestamp) -> bool {
-        self.look_within(now, LOOK_EVERY).is_some_and(|before| {
-            let present = self.present();
-            before.keys.iter().any(|key| !present.keys.iter().any(|other| other.public.kid == key.public.kid))
-        })
+    /// Whether the file was not looked at for so long. Also where the clock was set back.
+    pub fn is_due(&self, now: Timestamp, pause: Duration) -> bool {
+        self.due(now, pause).is_some()
     }
 
-    /// Looks at the file for a token that is refused. Tells whether it has changed.
-    pub fn look_again(&self, now: Timestamp) -> bool {
-        self.look_within(now, LOOK_AGAIN_EVERY).is_some()
-    }
-
-    /// Gives what was known before, where that is another.
-    fn look_within(&self, now: Timestamp, pause: Duration) -> Option<Arc<Ring>> {
-        let path = self.path.as_deref()?;
+    /// When it was looked at, where that is so long ago.
+    fn due(&self, now: Timestamp, pause: Duration) -> Option<i64> {
         let last = self.looked_at.load(Ordering::Acquire);
-        // Also where the clock was set back.
-        if last <= now.micros()
-            && now.micros() < last.saturating_add(i64::try_from(pause.as_micros()).unwrap_or(i64::MAX))
-        {
-            return None;
+        let pause = i64::try_from(pause.as_micros()).unwrap_or(i64::MAX);
+        let is_recent = last <= now.micros() && now.micros() < last.saturating_add(pause);
+        (self.path.is_some() && !is_recent).then_some(last)
+    }
+
+    /// Looks at the file where that was not done for so long. Tells whether it has changed. Of many at once one looks.
+    pub fn look(&self, now: Timestamp, pause: Duration) -> bool {
+        let (Some(path), Some(last)) = (self.path.as_deref(), self.due(now, pause)) else { return false };
+        if self.looked_at.compare_exchange(last, now.micros(), Ordering::AcqRel, Ordering::Relaxed).is_err() {
+            return false;
         }
-        self.looked_at.store(now.micros(), Ordering::Release);
-        let before = self.present();
-        let text = read(path).ok().filter(|text| *text != before.text)?;
+        let Some(text) = read(path).ok().filter(|text| *text != self.present().text) else { return false };
         match Ring::parse(text) {
             Ok(ring) => *self.ring.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(ring),
             Err(reason) => {
                 tracing::error!(key.path = %path.display(), error.detail = reason, "the keys stay as they were");
-                return None;
+                return false;
             }
         }
-        Some(before)
+        true
     }
 
     pub fn names(&self) -> Arc<[String]> {
@@ -172,6 +166,11 @@ impl KeyRing {
     pub fn public(&self, kid: &str, now: Timestamp) -> Option<PublicKey> {
         let ring = self.present();
         ring.kept(now).find(|key| key.public.kid == kid).map(|key| key.public.clone())
+    }
+
+    /// Whether there is such a key and it verifies.
+    pub fn has(&self, kid: &str, now: Timestamp) -> bool {
+        self.present().kept(now).any(|key| key.public.kid == kid)
     }
 
     /// Name and bytes of the keys that verify.
@@ -216,6 +215,8 @@ impl KeyRing {
                 return Ok(());
             }
             let signs_from = if stored.keys.is_empty() { now } else { now.plus(rotation.lead) };
+            // One that was to sign later has signed nothing yet, and would take the place of this one.
+            stored.keys.retain(|key| key.signs_from <= signs_from);
             for key in &mut stored.keys {
                 key.keep_until = key.keep_until.or(Some(signs_from.plus(rotation.longest_token)));
             }

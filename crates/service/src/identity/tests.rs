@@ -478,3 +478,108 @@ async fn an_issuer_that_is_another_or_none_is_not_believed() {
     }
     assert!(Issuer::new(&Config::default(), clock).unwrap().is_none());
 }
+
+#[tokio::test]
+async fn a_remembered_token_ends_with_its_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::at("2026-03-01".parse().unwrap()));
+    let ours = Keys::open(folder.path(), clock.clone()).unwrap();
+    ours.name_issuer("http://here").unwrap();
+    ours.rotate(ROTATION).unwrap().unwrap();
+    let (token, _) = ours.issue(&grant(&[], AUDIENCE)).unwrap();
+    let unknown = signed(&ours, &json!({ "alg": "EdDSA", "kid": "unknown" }), &claims(json!({})));
+    // Each of these reads the file before the token comes again, after so many seconds.
+    type Look = fn(&Keys, &str);
+    let looks: [(u64, Look); 3] = [
+        (2, |keys, unknown| drop(keys.verify(unknown).unwrap_err())),
+        (0, |keys, _| drop(keys.ring())),
+        (4, |keys, _| drop(keys.jwks())),
+    ];
+    let others: Vec<Keys> = looks.iter().map(|_| Keys::open(folder.path(), clock.clone()).unwrap()).collect();
+    for other in &others {
+        other.authenticate(&token).await.unwrap();
+        other.authenticate(&token).await.unwrap();
+    }
+    assert!(ours.revoke(&ours.ring()[0].kid).unwrap());
+    for (other, (after_s, look)) in others.iter().zip(looks) {
+        clock.advance(Duration::from_secs(after_s));
+        look(other, &unknown);
+        let refused = other.authenticate(&token).await.unwrap_err().to_string();
+        assert!(refused.contains("taken back"), "after {after_s} s: {refused}");
+        assert!(other.verify(&token).is_err());
+    }
+}
+
+#[tokio::test]
+async fn another_issuer_does_not_speak_for_our_accounts() {
+    let stand_in = StandIn::default();
+    let name = stand_in.start().await;
+    let (clock, keys) = accounts();
+    let settings = Config { issuer: Some(name.clone()), ..Config::default() };
+    let theirs = Issuer::new(&settings, clock.clone()).unwrap().unwrap();
+    let keys = keys.trusting(theirs);
+    let (jwk, key) = es256("first");
+    *stand_in.keys.lock().unwrap() = json!([jwk]);
+    let token = |subject: &str| {
+        let header = Header { kid: Some("first".to_owned()), ..Header::new(Algorithm::ES256) };
+        jsonwebtoken::encode(&header, &claims(json!({ "iss": name, "sub": subject })), &key).unwrap()
+    };
+    keys.authenticate(&token("ana")).await.unwrap();
+    keys.authenticate(&token("username_7")).await.unwrap();
+    for subject in ["user_0123456789abcdef0123456789abcdef", "client_0123456789abcdef0123456789abcdef", "user_x"] {
+        let refused = keys.authenticate(&token(subject)).await.unwrap_err().to_string();
+        assert!(refused.contains("an account of this server"), "{refused}");
+    }
+    // Where there are no accounts, the issuer may be ours of another machine.
+    let (_, alone) = self::keys();
+    let alone = alone.trusting(Issuer::new(&settings, clock.clone()).unwrap().unwrap());
+    alone.authenticate(&token("user_0123456789abcdef0123456789abcdef")).await.unwrap();
+}
+
+#[test]
+fn a_key_that_signs_at_once_is_not_overtaken() {
+    let (clock, keys) = keys();
+    let rotation = Rotation { lead: Duration::from_secs(300), longest_token: Duration::from_secs(600) };
+    keys.name_issuer("http://here").unwrap();
+    keys.rotate(rotation).unwrap().unwrap();
+    clock.advance(MINUTE);
+    keys.rotate(rotation).unwrap().unwrap();
+    clock.advance(MINUTE);
+    let newest = keys.rotate(Rotation { lead: Duration::ZERO, ..rotation }).unwrap().unwrap();
+    // For an hour: what it signs holds to its end, and nobody else signs.
+    for _ in 0..60 {
+        let (token, ends) = keys.issue(&grant(&[], AUDIENCE)).unwrap();
+        let kid = Unverified::read(&token).unwrap().kid;
+        assert_eq!(kid.as_deref(), Some(newest.kid.as_str()), "at {}", clock.now());
+        clock.advance(ends.since(clock.now()) - Duration::from_micros(1));
+        keys.verify(&token).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn who_would_wait_behind_too_many_is_told_at_once() {
+    // It takes connections and says nothing.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let name = format!("http://{}", silent.local_addr().unwrap());
+    let (clock, keys) = accounts();
+    let settings = Config { issuer: Some(name.clone()), ..Config::default() };
+    let keys = keys.trusting(Issuer::new(&settings, clock).unwrap().unwrap());
+    let (_, key) = es256("first");
+    let header = Header { kid: Some("first".to_owned()), ..Header::new(Algorithm::ES256) };
+    let token = jsonwebtoken::encode(&header, &claims(json!({ "iss": name })), &key).unwrap();
+    let mut waiting = tokio::task::JoinSet::new();
+    for _ in 0..issuer::MAX_WAITING {
+        let (keys, token) = (keys.clone(), token.clone());
+        waiting.spawn(async move { keys.authenticate(&token).await });
+    }
+    let places = &keys.issuer.as_ref().unwrap().waiting;
+    while places.available_permits() > 0 {
+        tokio::task::yield_now().await;
+    }
+    let refused = keys.authenticate(&token).await.unwrap_err();
+    assert!(
+        matches!(&refused, Error::IssuerAway { reason, .. } if reason.contains("wait for them already")),
+        "{refused}"
+    );
+    assert_eq!(waiting.try_join_next().map(|_| ()), None, "the others wait");
+}

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use tessera_kernel::Timestamp;
 
-use super::{Identity, MAX_SUBJECT_BYTES};
+use super::{Identity, MAX_SUBJECT_BYTES, Origin};
 use crate::Error;
 
 /// A token longer than this is nobody's whom we believe.
@@ -75,6 +75,8 @@ pub(super) struct Expected<'a> {
     pub names: Names<'a>,
     pub audience: &'a str,
     pub roles_claim: &'a str,
+    /// What the key is one of.
+    pub origin: Origin,
     pub now: Timestamp,
 }
 
@@ -174,7 +176,7 @@ impl PublicKey {
         }
         check_names(&claims, expected)?;
         let roles = roles(&claims.rest, expected.roles_claim);
-        Ok(Identity { subject: claims.sub.into(), roles: roles.into(), expires_at })
+        Ok(Identity { subject: claims.sub.into(), roles: roles.into(), origin: expected.origin, expires_at })
     }
 }
 

@@ -110,7 +110,7 @@ fn somebody_signs_up_and_in_and_out() {
     // A token that is over is replaced without a word, also after a restart of the page.
     let old = desk.browser.run(
         "const session = JSON.parse(localStorage.getItem('tessera.session'));
-         localStorage.setItem('tessera.session', JSON.stringify({ ...session, token: 'over', expires_at: '2026-01-01T00:00:00Z' }));
+         localStorage.setItem('tessera.session', JSON.stringify({ ...session, token: 'over', until: 0 }));
          return session.token",
         &[],
     );
@@ -183,7 +183,30 @@ fn the_first_admin_is_made_at_the_command_line_and_grants_roles() {
     let (code, told, _) = with_input(&["accounts", "grant", "bob", "--role", "organiser", "--data", data], "");
     assert_eq!((code, told.as_str()), (Some(0), "bob is fan, organiser, rider, from the next access token on\n"));
     let (code, _, complaint) = with_input(&["accounts", "grant", "nobody", "--role", "fan", "--data", data], "");
-    assert!(code == Some(2) && complaint.contains("`nobody`"), "{complaint}");
+    assert!(code == Some(2) && complaint.contains("`nobody`; check the name"), "{complaint}");
+    // A folder that was mistyped is not made.
+    let elsewhere = desk.scratch.file("dta");
+    let elsewhere = elsewhere.to_str().unwrap();
+    for arguments in [
+        &["accounts", "grant", "bob", "--role", "fan"][..],
+        &["accounts", "set-password", "bob"],
+        &["accounts", "keys", "list"],
+        &["accounts", "keys", "rotate"],
+        &["accounts", "keys", "revoke", "x"],
+    ] {
+        let (code, _, complaint) = with_input(&[arguments, &["--data", elsewhere]].concat(), "six round red kites\n");
+        assert!(code == Some(2) && complaint.contains("there is no data in `"), "{complaint}");
+    }
+    assert!(!std::path::Path::new(elsewhere).exists());
+    let (code, _, complaint) = with_input(&["accounts", "create-admin", "a b", "--data", data], "");
+    assert!(code == Some(2) && complaint.contains("`a b`: give an email address"), "{complaint}");
+    let (code, told, complaint) =
+        with_input(&["accounts", "set-password", "Bob", "--data", data], "nine tall blue herons\n");
+    assert!(code == Some(0) && told.starts_with("bob (user_"), "{told}{complaint}");
+    let (code, _, complaint) = with_input(&["accounts", "set-password", "bob", "--data", data], "bob\n");
+    assert!(code == Some(2) && complaint.contains("at least 10"), "{complaint}");
+    let again = json!({ "login": "bob", "password": "nine tall blue herons" });
+    assert_eq!(desk.ask("POST", "/accounts/sign-in", again).0, 200);
 
     // A key that is revoked takes its tokens along, in a process that runs.
     let (code, keys, _) = with_input(&["accounts", "keys", "rotate", "--data", data], "");

@@ -6,6 +6,7 @@ use std::time::Duration;
 use sqlx::PgPool;
 use tessera_kernel::{Ids, RandomIds, SystemClock};
 use tessera_service::Identity;
+use tessera_service::identity::Origin;
 use tessera_store::claims::{Claims, RedisClaims};
 use tessera_store::redis::Redis;
 use tessera_store::sql::Db;
@@ -195,7 +196,8 @@ async fn a_ticket_goes_back_as_it_is_when_the_money_does() {
         let order = app.confirm(&request("ana", "2"), hold, card(GOOD), None).await.unwrap().order.id;
         let pool = PgPool::connect(&url).await.unwrap();
         let lock = in_the_way(&pool, change).await;
-        let ana = Identity { subject: "ana".into(), roles: ["fan".to_owned()].into(), expires_at: tomorrow() };
+        let roles = ["fan".to_owned()].into();
+        let ana = Identity { subject: "ana".into(), roles, origin: Origin::Own, expires_at: tomorrow() };
         let other = app.clone();
         let refunding =
             tokio::spawn(async move { other.refund_order(&ana, "3".into(), order, None).await.map(|view| view.order) });
