@@ -10,6 +10,7 @@ use tessera_rides::config::Config;
 use tessera_rides::network::{PORTO, read};
 use tessera_rides::routes::{Osrm, Routes, Valhalla};
 use tessera_rides::{Error, Part};
+use tessera_service::run::Inside;
 use tessera_service::{Deps, Keys, Metrics};
 use tower::ServiceExt;
 
@@ -121,6 +122,7 @@ async fn the_map_is_shown_whoever_answers_for_the_ways() {
         metrics: Metrics::new(Arc::new(SystemClock)),
         data_dir: folder.path().to_owned(),
         address: ([127, 0, 0, 1], 0).into(),
+        inside: Inside::default(),
     };
     let map = async |config: &Config, part: Part| {
         let components = tessera_rides::build(config, &deps, part).await.unwrap();
