@@ -86,7 +86,7 @@ function tiles(status, list) {
     tile('Failed', share('server_errors'), `refused: ${share('client_errors')}`),
     tile('Connections', count(status.connections), 'open now'),
     tile('Limits hit', count(status.limits_hit), 'since the start'),
-    status.cache && tile('From the cache', percent(status.cache.hits / Math.max(1, status.cache.hits + status.cache.misses)), `${count(status.cache.hits)} answers`));
+    status.cache && tile('From the cache', percent(status.cache.hits / Math.max(1, status.cache.requests)), `${count(status.cache.hits)} of ${count(status.cache.requests)} answers`));
 }
 
 function routes(list, status) {

@@ -60,6 +60,8 @@ struct Status {
     routes: usize,
     /// Requests refused since the start because there were too many: by rate, at once, or all together.
     limits_hit: u64,
+    /// Requests since the start on routes with a cache, where there are any.
+    cache: Option<Cached>,
     /// Upper bounds of the buckets of routes, in milliseconds; the last bucket has none.
     bounds_ms: Vec<f64>,
 }
@@ -74,8 +76,24 @@ async fn status(identity: Identity, State(admin): State<Admin>) -> Result<Json<S
         connections: admin.engine.shared().connections.count(),
         routes: snapshot.routes.len(),
         limits_hit: admin.engine.shared().metrics.limits_hit(),
+        cache: cached(&snapshot),
         bounds_ms: crate::metrics::bounds_ms(),
     }))
+}
+
+#[derive(Serialize)]
+struct Cached {
+    /// Answered with what was kept, or what another had fetched at the same time.
+    hits: u64,
+    /// All.
+    requests: u64,
+}
+
+fn cached(snapshot: &crate::snapshot::Snapshot) -> Option<Cached> {
+    snapshot.cache.as_ref()?;
+    let counted = snapshot.routes.iter().filter_map(|route| route.cache.as_ref()).map(|caching| caching.counted());
+    let (hits, requests) = counted.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+    Some(Cached { hits, requests })
 }
 
 #[derive(Serialize)]

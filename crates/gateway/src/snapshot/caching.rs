@@ -98,6 +98,12 @@ impl Caching {
     pub fn count(&self, outcome: Outcome) {
         self.counts[outcome as usize].inc();
     }
+
+    /// How many of its requests were answered with what was kept or another had fetched, and all of them.
+    pub fn counted(&self) -> (u64, u64) {
+        let sum = |counts: &[Counter]| counts.iter().map(Counter::get).sum();
+        (sum(&self.counts[..Outcome::Miss as usize]), sum(&self.counts))
+    }
 }
 
 /// Where answers are kept, if any route keeps some. What is kept stays while the config says the same of it.

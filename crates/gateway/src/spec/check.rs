@@ -191,6 +191,9 @@ fn check_upstream(name: &str, upstream: &Upstream) -> Result<(), Fault> {
     ensure(sources.count() == 1, &["upstreams", name], || {
         format!("upstream `{name}` needs one of `endpoints`, `discover` and `in_process`")
     })?;
+    ensure(!upstream.in_process || upstream.openapi.is_none(), &["upstreams", name, "openapi"], || {
+        "the process's own components are asked for no document; name an upstream with endpoints".into()
+    })?;
     ensure(
         upstream.endpoints.iter().all(|endpoint| endpoint.weight <= MAX_WEIGHT),
         &["upstreams", name, "weight"],

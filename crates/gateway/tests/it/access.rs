@@ -318,11 +318,13 @@ routes:
         assert_eq!(found.iter().map(|(_, value)| value.to_str().unwrap()).collect::<Vec<_>>(), values, "{name}");
     }
     // Trailers are headers to some services: they end here.
-    let chunked = "POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ntransfer-encoding: chunked\r\ntrailer: x-auth-subject, x_auth_roles, authorization, x-sum\r\n\r\n3\r\nabc\r\n0\r\nx-auth-subject: admin\r\nx_auth_roles: admin\r\nauthorization: Bearer x\r\nx-sum: 7\r\n\r\n";
+    let chunked = "POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ntransfer-encoding: chunked\r\ntrailer: x-auth-subject, x_auth_roles, x-sum\r\n\r\n3\r\nabc\r\n0\r\nx-auth-subject: admin\r\nx_auth_roles: admin\r\nx-sum: 7\r\n\r\n";
     let answer = door.raw(chunked).await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     let got = service.last();
     assert_eq!(got.trailers.keys().map(|name| name.as_str()).collect::<Vec<_>>(), [] as [&str; 0], "{got:?}");
+    let refused = door.raw(chunked.replace("x-sum", "authorization")).await;
+    assert!(refused.starts_with("HTTP/1.1 400") && refused.contains("a trailer"), "{refused}");
     // All lines of what proxies say are passed on, in their order.
     door.raw("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\nx-forwarded-for: 192.0.2.1\r\nx-forwarded-for: 192.0.2.2, 192.0.2.3\r\nx-forwarded-proto: ftp\r\nx-forwarded-proto: https\r\n\r\n").await;
     let got = service.last();

@@ -66,7 +66,7 @@ fn what_is_wrong_is_told_with_line_and_remedy() {
         ),
         (
             with_route("upstream: s, redirect: { to: / }"),
-            "g.yaml:4: route `r` needs exactly one of upstream, split, redirect and respond; it has 2",
+            "g.yaml:4: route `r` needs exactly one of upstream, split, redirect, respond, aggregate and docs; it has 2",
         ),
         (with_route("upstream: t"), "g.yaml:4: there is no upstream `t`; did you mean `s`?"),
         (
