@@ -6,10 +6,10 @@
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, SanType};
+use tessera_kernel::Clock;
 use tessera_service::config::Config;
 use tessera_service::{http, run};
 use time::OffsetDateTime;
@@ -21,7 +21,7 @@ use crate::up::Failure;
 /// How long a certificate is good; browsers take none that is good for much longer.
 const CERTIFICATE_DAYS: u32 = 397;
 /// A certificate is made anew at the first start after so many days.
-const RENEWED_AFTER: Duration = Duration::from_secs(330 * 86_400);
+const RENEWED_AFTER: time::Duration = time::Duration::days(330);
 
 /// Where the gateway is reached.
 pub struct Doors {
@@ -53,10 +53,10 @@ impl Doors {
     }
 
     /// Writes the gateway's config and, where there is none, a certificate signed by itself. Gives the file.
-    pub fn prepare(&self, data: &Path) -> anyhow::Result<PathBuf> {
+    pub fn prepare(&self, data: &Path, clock: &dyn Clock) -> anyhow::Result<PathBuf> {
         let folder = data.join("gateway");
         fs::create_dir_all(&folder).with_context(|| format!("the folder {}", folder.display()))?;
-        certify(&folder)?;
+        certify(&folder, clock)?;
         let file = folder.join("up.yaml");
         let text = include_str!("front.yaml")
             .replace("HTTPS", &self.https.to_string())
@@ -67,11 +67,11 @@ impl Doors {
 }
 
 /// A certificate for this machine, made once and kept for as long as it is good.
-fn certify(folder: &Path) -> anyhow::Result<()> {
+fn certify(folder: &Path, clock: &dyn Clock) -> anyhow::Result<()> {
+    let now = OffsetDateTime::from_unix_timestamp(clock.now().micros().div_euclid(1_000_000))?;
     let (certificate, key) = (folder.join("certificate.pem"), folder.join("key.pem"));
-    let age =
-        fs::metadata(&certificate).and_then(|data| data.modified()).map(|at| SystemTime::now().duration_since(at));
-    if key.exists() && age.is_ok_and(|age| age.unwrap_or_default() < RENEWED_AFTER) {
+    let made_at = fs::metadata(&certificate).and_then(|data| data.modified()).map(OffsetDateTime::from);
+    if key.exists() && made_at.is_ok_and(|at| now - at < RENEWED_AFTER) {
         return Ok(());
     }
     let mut params = CertificateParams::new(vec!["localhost".to_owned()])?;
@@ -80,7 +80,6 @@ fn certify(folder: &Path) -> anyhow::Result<()> {
     }
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, "Tessera on this machine");
-    let now = OffsetDateTime::now_utc();
     params.not_before = now - time::Duration::days(1);
     params.not_after = now + time::Duration::days(CERTIFICATE_DAYS.into());
     let pair = KeyPair::generate()?;

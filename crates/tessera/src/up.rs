@@ -63,9 +63,10 @@ pub async fn start_prepared(
     };
     run::check_folder(Store::DATA_DIR, Store::DATA_DIR_REMEDY, &store.data_dir)?;
     prepare(&store.data_dir)?;
-    let front_file = doors.as_ref().map(|doors| doors.prepare(&store.data_dir)).transpose().map_err(Failure::Other)?;
-
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let front_file =
+        doors.as_ref().map(|doors| doors.prepare(&store.data_dir, &*clock)).transpose().map_err(Failure::Other)?;
+
     let keys = Keys::open(&store.data_dir, clock.clone())?;
     let deps = Deps {
         keys: match Issuer::new(&config.get()?, clock.clone())? {

@@ -17,6 +17,7 @@ use rustls::ServerConfig;
 pub use caching::{Caching, Outcome};
 pub use files::{Stamps, files};
 pub use hosts::{Hosts, bare_host};
+use route::Around;
 pub use route::{Access, Action, Edits, Facts, Mismatch, Route};
 
 use crate::Error;
@@ -139,10 +140,11 @@ impl Snapshot {
         let gates: HashMap<&str, &Arc<Gate>> = before
             .map(|before| before.routes.iter().map(|route| (&*route.name, &route.gate)).collect())
             .unwrap_or_default();
+        let around = Around { gateway: spec, upstreams: &upstreams, ways: &ways, folder, before, lasting };
         let routes = spec.routes.iter().map(|route| {
             // Its requests under way go on counting.
             let gate = gates.get(route.name.as_str()).map_or_else(Arc::default, |gate| Arc::clone(gate));
-            Route::new(route, spec, &upstreams, &ways, gate, folder, before, lasting)
+            Route::new(route, gate, &around)
         });
         let mut routes: Box<[Route]> =
             routes.collect::<Result<_, _>>().map_err(|error| at(loaded, &["routes"], error))?;

@@ -127,17 +127,19 @@ pub enum Mismatch {
     Query(String),
 }
 
+/// What a route is compiled among.
+pub(super) struct Around<'a> {
+    pub(super) gateway: &'a spec::Gateway,
+    pub(super) upstreams: &'a BTreeMap<String, Arc<Upstream>>,
+    pub(super) ways: &'a BTreeMap<String, Arc<Way>>,
+    pub(super) folder: &'a Path,
+    pub(super) before: Option<&'a Snapshot>,
+    pub(super) lasting: &'a Lasting,
+}
+
 impl Route {
-    pub(super) fn new(
-        spec: &spec::Route,
-        gateway: &spec::Gateway,
-        upstreams: &BTreeMap<String, Arc<Upstream>>,
-        ways: &BTreeMap<String, Arc<Way>>,
-        gate: Arc<Gate>,
-        folder: &Path,
-        before: Option<&Snapshot>,
-        lasting: &Lasting,
-    ) -> Result<Self, Error> {
+    pub(super) fn new(spec: &spec::Route, gate: Arc<Gate>, around: &Around<'_>) -> Result<Self, Error> {
+        let Around { gateway, upstreams, ways, folder, before, lasting } = *around;
         let wrong =
             |reason: String| Error::Config { place: String::new(), detail: format!("route `{}`: {reason}", spec.name) };
         let pattern: Pattern = spec.matcher.path.parse().map_err(wrong)?;
