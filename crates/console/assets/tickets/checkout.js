@@ -97,7 +97,8 @@ function paymentForm(page, state, id) {
     },
   },
   h('h2', null, 'Card'),
-  state.declined && banner({ title: state.declined.title, text: state.declined.text, code: state.declined.problem }),
+  // By name, so that it takes nobody else's place when it goes: a frame that is moved begins anew.
+  state.declined && h('div', { key: 'declined' }, banner({ title: state.declined.title, text: state.declined.text, code: state.declined.problem })),
   state.frame ? framedFields(state.frame) : testFields(page, state),
   h('div', { class: 'field' }, h('label', { for: 'promo' }, 'Promo code', h('small', null, ' optional')),
     h('input', { id: 'promo', value: state.promo, autocomplete: 'off', maxlength: '40', disabled: state.busy, oninput: (event) => { state.promo = event.target.value; } })),

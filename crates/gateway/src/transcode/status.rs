@@ -16,7 +16,7 @@ pub(crate) struct Status {
 }
 
 /// Names of the codes, in their order, with their statuses of HTTP.
-const CODES: [(&str, u16); 17] = [
+const STATUSES: [(&str, u16); 17] = [
     ("OK", 200),
     ("CANCELLED", 499),
     ("UNKNOWN", 500),
@@ -58,12 +58,12 @@ impl Status {
 
 /// A code's name.
 pub(crate) fn name(code: u8) -> &'static str {
-    CODES.get(usize::from(code)).map_or("UNKNOWN", |(name, _)| name)
+    STATUSES.get(usize::from(code)).map_or("UNKNOWN", |(name, _)| name)
 }
 
 /// A code's status of HTTP.
 pub(crate) fn http(code: u8) -> u16 {
-    CODES.get(usize::from(code)).map_or(500, |(_, status)| *status)
+    STATUSES.get(usize::from(code)).map_or(500, |(_, status)| *status)
 }
 
 /// A time that is left, for `grpc-timeout`: at most eight digits and a unit.
