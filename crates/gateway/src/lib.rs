@@ -148,6 +148,7 @@ fn start(
         connections,
         requests: Arc::default(),
         fetcher: Fetcher::new(Handle::current(), client),
+        keys: deps.keys.clone(),
         inside: deps.inside.clone(),
         runtime: Handle::current(),
         began: Instant::now(),

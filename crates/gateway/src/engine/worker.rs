@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tessera_kernel::{Clock, Ids};
+use tessera_service::Keys;
 use tessera_service::run::Inside;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -44,6 +45,8 @@ pub struct Shared {
     pub requests: Arc<Gate>,
     /// Fetches keys.
     pub fetcher: Fetcher,
+    /// Whose tokens this installation believes.
+    pub keys: Keys,
     /// The components of this process.
     pub inside: Inside,
     /// Where they run.

@@ -8,12 +8,13 @@ use std::sync::Arc;
 use axum::body::Body as ComponentBody;
 use futures::SinkExt;
 use futures::channel::mpsc;
-use http::header::HOST;
-use http::{HeaderValue, Request, Response, Version};
+use http::header::{AUTHORIZATION, HOST};
+use http::{HeaderMap, HeaderValue, Request, Response, Version};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Body as _, Incoming};
 use hyper::upgrade::OnUpgrade;
 use tessera_service::http::Peer;
+use tessera_service::{Identity, Keys};
 use tokio::time::timeout_at;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -60,6 +61,9 @@ pub(super) async fn ask(
         head.extensions.insert(client);
     }
     let worker = exchange.worker.clone();
+    if let Some(identity) = who_asks(&worker.shared.keys, &head.headers).await {
+        head.extensions.insert(identity);
+    }
     if let Some(answer) = worker.shared.inside.at_once(&head) {
         return Ok(answer);
     }
@@ -76,6 +80,16 @@ pub(super) async fn ask(
         Err(_) => Err(forward::late(exchange, upstream)),
     };
     forward::uploads_fault(exchange, route).map_or(answer, Err)
+}
+
+/// Who asks, by a token that this installation believes: components need not look again. What does not hold they refuse in
+/// their own words, where they need it at all.
+async fn who_asks(keys: &Keys, headers: &HeaderMap) -> Option<Identity> {
+    let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return None;
+    }
+    keys.authenticate(token.trim()).await.ok()
 }
 
 /// The caller's body, read on this thread and handed over piece by piece as the component reads it.

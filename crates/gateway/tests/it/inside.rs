@@ -1,6 +1,7 @@
 //! Components of the gateway's own process: reached without a connection, and with all that one would have brought.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Extension;
@@ -11,13 +12,15 @@ use http::HeaderMap;
 use tessera_kernel::{RandomIds, SystemClock};
 use tessera_service::http::{Config, Peer};
 use tessera_service::run::{self, Plan, Role, Running};
-use tessera_service::{Component, Metrics};
+use tessera_service::{Component, Identity, Keys, Metrics};
 
 use crate::support::{Door, client};
 
 const CONFIG: &str = "upstreams: { here: { in_process: true } }\nroutes: [{ name: all, match: { path: /* }, upstream: here, body: 1MiB, timeout: 300ms }]\n";
 
 async fn served(door: &Door) -> Running {
+    // Keys that the token of the test is not signed with: whom this handler knows it has from the gateway.
+    let others = Keys::ephemeral(Arc::new(SystemClock)).unwrap();
     let router = Router::new()
         .route(
             "/seen",
@@ -28,6 +31,9 @@ async fn served(door: &Door) -> Running {
         )
         .route("/sum", post(async |body: axum::body::Bytes| body.len().to_string()))
         .route("/slow", get(std::future::pending::<()>))
+        .merge(
+            Router::new().route("/me", get(async |identity: Identity| identity.subject.to_string())).with_state(others),
+        )
         .route(
             "/echo",
             any(async |upgrade: WebSocketUpgrade| {
@@ -61,6 +67,10 @@ async fn components_answer_without_a_connection_in_between() {
     let running = served(&door).await;
     assert_eq!(running.base_url(), format!("http://{}", door.address()));
     assert_eq!(door.get("/seen", &[("x-request-id", "r-7")]).await.body, "127.0.0.1 http r-7");
+    let token = door.deps.keys.sign_token("ann", &["fan".to_owned()], Duration::from_secs(60)).unwrap();
+    let me = async |token: &str| door.get("/me", &[("authorization", &format!("Bearer {token}"))]).await;
+    assert_eq!(me(&token).await.body, "ann");
+    assert_eq!(me(&format!("{token}x")).await.status, 401);
     assert_eq!(door.get("/readyz", &[]).await.status, 200, "what the process says of itself is there too");
     let post = |bytes: usize| client().post(door.url("/sum")).body(vec![b'x'; bytes]).send();
     assert_eq!(post(1 << 20).await.unwrap().text().await.unwrap(), (1 << 20).to_string());
