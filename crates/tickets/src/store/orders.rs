@@ -382,10 +382,18 @@ impl Store {
     pub async fn open_order(&self, id: OrderId) -> Result<OpenOrder, Error> {
         // The clock first: what is asked after this read is asked after it.
         let read_at = self.now().await?;
-        let order = self.find_order(id).await?.ok_or_else(|| Error::NotFound { what: "order", id: id.to_string() })?;
-        let rows: Vec<AttemptRow> = ATTEMPTS.fetch_from(&self.db, ids(&[id])).await?;
-        let attempts = read_attempts(rows).remove(&id).unwrap_or_default();
-        Ok(OpenOrder { order, attempts, read_at })
+        let missing = || Error::NotFound { what: "order", id: id.to_string() };
+        let mut order = self.find_order(id).await?.ok_or_else(missing)?;
+        loop {
+            let rows: Vec<AttemptRow> = ATTEMPTS.fetch_from(&self.db, ids(&[id])).await?;
+            // Two reads are two moments: attempts that belong to a later state are not those of this one.
+            let again = self.find_order(id).await?.ok_or_else(missing)?;
+            if again == order {
+                let attempts = read_attempts(rows).remove(&id).unwrap_or_default();
+                return Ok(OpenOrder { order, attempts, read_at });
+            }
+            order = again;
+        }
     }
 
     /// Orders that have something left to do and have not changed for so long, the stalest first.
