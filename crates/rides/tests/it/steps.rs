@@ -39,6 +39,7 @@ async fn any_commands_on_postgres() {
 async fn any_commands(databases: &Databases) {
     let first = std::env::var("TESSERA_STEPS_SEED").ok().map(|text| text.parse().unwrap());
     let first = first.unwrap_or_else(|| SystemClock.now().micros() as u64);
+    let (mut requested, mut done) = (0, 0);
     for seed in first..first + ROUNDS {
         eprintln!("seed {seed}");
         let town = Arc::new(Town::live(&databases.fresh(), Config::default()).await);
@@ -57,15 +58,16 @@ async fn any_commands(databases: &Databases) {
                 tokio::spawn(caller_of(Arc::clone(&town), rides.clone(), drivers.clone(), dice))
             })
             .collect();
-        let mut done = 0;
+        requested += rides.len();
         for caller in callers {
             done += caller.await.unwrap();
         }
-        assert!(done > rides.len(), "something was done");
         let ids: Vec<RideId> = rides.iter().map(|ride| ride.id).collect();
         judge(&town.app.store, &ids).await;
         town.app.store.close().await;
     }
+    // In one round all its rides may be cancelled before anything else comes about.
+    assert!(done > requested, "{done} steps on {requested} rides");
 }
 
 /// Somebody who wants anything; gives how often it came about.
