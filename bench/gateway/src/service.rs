@@ -10,12 +10,14 @@ use tokio::net::{TcpListener, TcpStream};
 /// The size of the JSON that is answered.
 const BODY_BYTES: usize = 1024;
 
-/// A process that is killed when this is dropped.
+/// A process that is ended when this is dropped, with its workers: one that is killed leaves those of nginx behind.
 pub struct Running(pub Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let _ = self.0.kill();
+        if !Command::new("kill").arg(self.0.id().to_string()).status().is_ok_and(|status| status.success()) {
+            let _ = self.0.kill();
+        }
         let _ = self.0.wait();
     }
 }
