@@ -67,7 +67,7 @@ pub struct Acme {
     /// Where the authority may write to, such as `mailto:ops@example.com`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub contact: Vec<String>,
-    /// Where account, certificate and key are kept.
+    /// Where account, certificate and key are kept, in a folder for each authority.
     #[serde(default = "acme_folder")]
     pub folder: PathBuf,
     /// How the names are proven to be ours.

@@ -21,6 +21,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::sign::CertifiedKey;
 use tessera_service::client;
+use tokio::time::Instant;
 
 use super::{provider, read_chain, validity_of};
 use crate::spec::{self, AcmeChallenge};
@@ -33,7 +34,10 @@ pub const PROOF_PATH: &str = "/.well-known/acme-challenge/";
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long it may take to look at the proofs, and to issue.
 const PATIENCE: Duration = Duration::from_secs(120);
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const FIRST_LOOK: Duration = Duration::from_millis(250);
+/// How long after the first failure it is tried again; each further one doubles it. Authorities count failures.
+const FIRST_PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_PAUSE: Duration = Duration::from_secs(6 * 3_600);
 
 /// All certificates by ACME of a process, and the proofs under way.
 #[derive(Debug, Default)]
@@ -50,6 +54,8 @@ pub struct Slot {
     pub spec: spec::Acme,
     folder: PathBuf,
     current: ArcSwapOption<Issued>,
+    /// Failures in a row, and until when it is left alone for them.
+    failures: Mutex<Option<(u32, Instant)>>,
 }
 
 #[derive(Debug)]
@@ -65,10 +71,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Acme {
     /// The certificate that is asked for, as it is on disk where it was issued before; relative paths start from `folder`.
     pub fn slot(&self, spec: &spec::Acme, folder: &Path) -> Arc<Slot> {
-        let folder = folder.join(&spec.folder);
+        let folder = folder.join(&spec.folder).join(name_of(&spec.directory));
         let mut slots = lock(&self.slots);
         let slot = slots.entry(format!("{spec:?} {}", folder.display())).or_insert_with(|| {
-            let slot = Slot { spec: spec.clone(), folder, current: ArcSwapOption::empty() };
+            let slot = Slot { spec: spec.clone(), folder, current: ArcSwapOption::empty(), failures: Mutex::default() };
             match slot.load() {
                 Ok(()) => {}
                 Err(reason) => tracing::info!(domain = slot.name(), reason, "a certificate will be asked for"),
@@ -104,6 +110,12 @@ impl Acme {
     }
 }
 
+/// An authority's name among folders: accounts and certificates of one are nothing to another, such as one for trials.
+fn name_of(directory: &str) -> String {
+    let rest = directory.split_once("://").map_or(directory, |(_, rest)| rest);
+    rest.replace(|c: char| !c.is_ascii_alphanumeric() && c != '.', "-")
+}
+
 /// The proofs of one order, until this is dropped.
 struct Proofs<'a> {
     acme: &'a Acme,
@@ -126,7 +138,7 @@ impl Proofs<'_> {
         let names: Vec<Identifier> = slot.spec.domains.iter().cloned().map(Identifier::Dns).collect();
         let mut order = account.new_order(&NewOrder::new(&names)).await.map_err(failed)?;
         self.prove(&mut order, slot.spec.challenge).await?;
-        let retries = RetryPolicy::new().initial_delay(FIRST_PAUSE).timeout(PATIENCE);
+        let retries = RetryPolicy::new().initial_delay(FIRST_LOOK).timeout(PATIENCE);
         let status = order.poll_ready(&retries).await.map_err(failed)?;
         if status != OrderStatus::Ready {
             return Err(format!("the order is {status:?}; the authority could not see the proofs"));
@@ -235,6 +247,19 @@ impl Slot {
     /// Whether it is to be issued, anew or at all.
     pub fn is_due(&self, now_s: i64) -> bool {
         self.current.load().as_ref().is_none_or(|issued| now_s >= issued.renewed_at_s)
+    }
+
+    /// Whether it is left alone, for it was not issued of late.
+    pub fn is_paused(&self) -> bool {
+        lock(&self.failures).is_some_and(|(_, until)| Instant::now() < until)
+    }
+
+    /// Notes whether it was issued.
+    pub fn note(&self, is_good: bool) {
+        let mut failures = lock(&self.failures);
+        let before = failures.map_or(0, |(count, _)| count);
+        let pause = FIRST_PAUSE.saturating_mul(1 << before.min(10)).min(LONGEST_PAUSE);
+        *failures = (!is_good).then(|| (before + 1, Instant::now() + pause));
     }
 
     /// What handshakes get.

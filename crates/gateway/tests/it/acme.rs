@@ -314,9 +314,20 @@ async fn certificates_are_issued_kept_and_renewed() {
         assert_eq!(door.gateway.certificates.look().await, 1);
         assert_eq!(issuer.counts(), (1, 2));
         assert!(door.metrics().contains("tessera_gateway_certificates_total{outcome=\"issued\"} 2"));
-        let file = kept.path().join("a.example.pem");
+        let authority_name = issuer.service.address.to_string().replace(':', "-") + "-directory";
+        let file = kept.path().join(authority_name).join("a.example.pem");
         let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(file).unwrap().permissions());
         assert_eq!(mode & 0o777, 0o600, "nobody else reads the key");
+        // What one authority issued is not taken for another's, nor the account with it.
+        let other_folder = tempfile::tempdir().unwrap();
+        authority(other_folder.path());
+        let other = Authority::start(other_folder.path().to_owned()).await;
+        let door = Door::open(&text.replace(&issuer.service.url(), &other.service.url())).await;
+        other.places.http.set(door.address()).unwrap();
+        other.places.tls.set(door.gateway.engine.addresses()[1]).unwrap();
+        assert_eq!(door.gateway.certificates.look().await, 1, "{challenge}");
+        assert_eq!((other.counts(), issuer.counts()), ((1, 1), (1, 2)));
+        assert_eq!(ask(&door, &other_folder, "a.example").await.unwrap(), "ok");
     }
 }
 
