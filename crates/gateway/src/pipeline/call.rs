@@ -11,17 +11,15 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 
-use super::forward::{Outgoing, build};
+use super::forward::{Outgoing, build, let_go};
 use crate::Error;
-use crate::engine::{Body, Held, Worker, discard};
+use crate::engine::{Body, Held, Worker};
 use crate::metrics::UpstreamLabels;
 use crate::spec::{Retry, RetryOn};
 use crate::upstream::{Ask, Lease, Sender, Tried, Upstream};
 
 /// Connections that turn out to be closed before one is opened anew.
 const MOST_STALE: usize = 3;
-/// Of an answer that is not used, so much is read to keep its connection.
-const MOST_DISCARDED: usize = 64 << 10;
 
 /// What is asked.
 #[derive(Clone, Debug)]
@@ -74,9 +72,7 @@ pub(crate) async fn call(
                     let held = Held { lease: Some(lease), ask: Some(ask), entered: Some(entered), ..Held::default() };
                     return Ok(Called { answer, held, attempts });
                 }
-                if discard(answer.into_body(), MOST_DISCARDED).await {
-                    lease.give_back();
-                }
+                let_go(worker, answer, lease);
             }
             Err((error, reason)) => {
                 let again = may_retry && reason.is_none_or(is_wanted) && upstream.take_retry();

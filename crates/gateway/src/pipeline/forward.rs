@@ -15,7 +15,7 @@ use crate::Error;
 use crate::domain::balance::hash;
 use crate::domain::framing::Malformed;
 use crate::domain::grpc::{self, Dialect};
-use crate::engine::{Body, Progress, Upload, WebAnswer, discard};
+use crate::engine::{Body, Progress, Upload, WebAnswer, Worker, discard};
 use crate::metrics::UpstreamLabels;
 use crate::snapshot::Route;
 use crate::spec::RetryOn;
@@ -240,7 +240,7 @@ async fn attempts(
                     return Ok(answer);
                 }
                 exchange.record.was_sent = true;
-                let_go(exchange, answer, lease);
+                let_go(&exchange.worker, answer, lease);
                 (None, None, Some(RetryOn::Unavailable))
             }
             Err(Failure { error, unsent, reason }) => (Some(error), unsent, reason),
@@ -364,9 +364,12 @@ async fn attempt(
 }
 
 /// Keeps the connection of an answer that is not passed on, where the rest of it comes soon. Nobody waits for that.
-fn let_go(exchange: &Exchange, answer: Response<Incoming>, lease: Lease) {
-    let draining = exchange.worker.draining.clone();
-    exchange.worker.tracker.spawn_local(async move {
+pub(super) fn let_go(worker: &Rc<Worker>, answer: Response<Incoming>, lease: Lease) {
+    if answer.body().is_end_stream() {
+        return lease.give_back();
+    }
+    let draining = worker.draining.clone();
+    worker.tracker.spawn_local(async move {
         tokio::select! {
             read = timeout(DISCARD_TIMEOUT, discard(answer.into_body(), MOST_DISCARDED)) => {
                 if read.unwrap_or(false) {

@@ -293,6 +293,49 @@ async fn gated(answer: &'static str) -> (SocketAddr, Arc<AtomicUsize>, watch::Se
     (address, count, gate)
 }
 
+/// A service whose first answer is whole; of all others there is a head that says 503, and no more.
+async fn failing_midway() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let count = Arc::new(AtomicUsize::new(0));
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let count = count.clone();
+            tokio::spawn(async move {
+                let mut head = Vec::new();
+                while stream.read_buf(&mut head).await.is_ok_and(|count| count > 0) {
+                    if !head.ends_with(b"\r\n\r\n") {
+                        continue;
+                    }
+                    head.clear();
+                    let answer = match count.fetch_add(1, Ordering::SeqCst) {
+                        0 => {
+                            "HTTP/1.1 200 OK\r\ncache-control: max-age=5, stale-if-error=60\r\ncontent-length: 3\r\n\r\nall"
+                        }
+                        _ => "HTTP/1.1 503 no\r\ncontent-length: 3\r\n\r\n",
+                    };
+                    stream.write_all(answer.as_bytes()).await.unwrap();
+                }
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_waits_for_the_rest_of_a_failure() {
+    let address = failing_midway().await;
+    let door = Door::open(&format!(
+        "upstreams: {{ s: {{ endpoints: [\"http://{address}\"] }} }}\nroutes: [{{ name: all, match: {{ path: /* }}, upstream: s, cache: {{}} }}]\n"
+    ))
+    .await;
+    assert_eq!(door.get("/", &[]).await.body, "all");
+    door.clock.advance(seconds(10));
+    let saved = door.get("/", &[]).await;
+    assert_eq!((saved.status, saved.body.as_str()), (200, "all"));
+    assert!(saved.header("cache-status").contains("fwd-status=503; detail=stale-if-error"));
+}
+
 async fn ask_at_once(door: &Arc<Door>, count: usize) -> Vec<tokio::task::JoinHandle<Answer>> {
     let ask = |_| {
         let door = door.clone();

@@ -15,11 +15,8 @@ use crate::Error;
 use crate::cache::{Flight, Key, Landing, Stored, Turn, kept_headers, vary_names};
 use crate::domain::conditions::is_not_modified;
 use crate::domain::freshness::{self, Asker, Wishes};
-use crate::engine::{Held, discard};
+use crate::engine::Held;
 use crate::snapshot::{Caching, Outcome, Route};
-
-/// Of an answer that a stale one is used instead of, so much is read to keep its connection.
-const MOST_DISCARDED: usize = 64 << 10;
 
 /// Asks the upstream, with what is kept where that may still hold.
 pub(super) async fn fetch(
@@ -61,7 +58,7 @@ pub(super) async fn fetch(
     let answer = match (answered, fallback) {
         (Ok(answer), Some(stored)) if matches!(answer.status().as_u16(), 500 | 502..=504) => {
             let status = answer.status().as_u16();
-            give_up(exchange, answer).await;
+            give_up(exchange, answer);
             note(exchange, caching, Outcome::Stale);
             return Ok(reply(exchange, stored, &format!("hit; fwd={why}; fwd-status={status}; detail=stale-if-error")));
         }
@@ -77,13 +74,8 @@ pub(super) async fn fetch(
     if answer.status() == StatusCode::NOT_MODIFIED
         && let Some(stored) = stored.clone().filter(|_| is_get)
     {
-        return Ok(revalidated(
-            exchange,
-            caching,
-            Validated { key, stored, answer, asker, asked_at, since, flight },
-            why,
-        )
-        .await);
+        let validated = Validated { key, stored, answer, asker, asked_at, since, flight };
+        return Ok(revalidated(exchange, caching, validated, why));
     }
     note(exchange, caching, Outcome::Miss);
     let (mut head, incoming) = answer.into_parts();
@@ -152,12 +144,12 @@ struct Validated {
     flight: Option<Flight>,
 }
 
-async fn revalidated(exchange: &mut Exchange, caching: &Caching, validated: Validated, why: &str) -> Reply {
+fn revalidated(exchange: &mut Exchange, caching: &Caching, validated: Validated, why: &str) -> Reply {
     let Validated { key, stored, answer, asker, asked_at, since, flight } = validated;
     note(exchange, caching, Outcome::Revalidated);
     let now = exchange.worker.shared.clock.now();
     let mut fresh = answer.headers().clone();
-    give_up(exchange, answer).await;
+    give_up(exchange, answer);
     headers::strip_hops(&mut fresh);
     let mut merged = stored.headers_after(&fresh);
     if !fresh.contains_key(DATE) {
@@ -182,13 +174,10 @@ async fn revalidated(exchange: &mut Exchange, caching: &Caching, validated: Vali
     reply(exchange, &next, &format!("hit; fwd={why}; fwd-status=304"))
 }
 
-/// Drops an answer of the upstream; its connection is kept where little is left to read.
-async fn give_up(exchange: &mut Exchange, answer: Response<Incoming>) {
-    let lease = exchange.held.lease.take();
-    if discard(answer.into_body(), MOST_DISCARDED).await
-        && let Some(lease) = lease
-    {
-        lease.give_back();
+/// Drops an answer of the upstream.
+fn give_up(exchange: &mut Exchange, answer: Response<Incoming>) {
+    if let Some(lease) = exchange.held.lease.take() {
+        forward::let_go(&exchange.worker, answer, lease);
     }
     exchange.held.ask = None;
     exchange.held.entered = None;
