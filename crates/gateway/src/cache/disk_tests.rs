@@ -3,11 +3,15 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::FutureExt;
 use http::{HeaderMap, StatusCode};
 
 use super::super::key::tag;
 use super::*;
+use crate::cache::Store;
 use crate::domain::freshness::Life;
+use crate::metrics::Metrics;
+use crate::spec;
 
 fn answer(body: &str, tags: &[&str], since: u64) -> Arc<Stored> {
     let life = Life {
@@ -116,4 +120,26 @@ async fn purged_files_go() {
     assert!(disk.find(1, &|_| 0).is_none(), "at once");
     until(|| disk.size().0 == 0).await;
     assert!(!disk.shelf.path(1, variant_of(&[])).exists());
+}
+
+#[tokio::test]
+async fn what_is_read_does_not_take_the_place_of_what_came_meanwhile() {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = spec::Cache {
+        disk: Some(spec::CacheDisk { folder: folder.path().to_owned(), size: tessera_kernel::Bytes(1 << 20) }),
+        ..spec::Cache::default()
+    };
+    let store = Store::new(&spec, folder.path(), &Metrics::new(1)).unwrap();
+    store.open_disk();
+    let (value, found) = (|_: &HeaderName| 0, |stored: Option<Arc<Stored>>| stored.map(|stored| stored.body.clone()));
+    store.keep(1, answer("old", &[], 0));
+    until(|| store.sizes().disk_answers == 1).await;
+    store.empty_memory();
+    let mut reading = Box::pin(store.find_on_disk(1, &value));
+    let early = (&mut reading).now_or_never();
+    store.keep(1, answer("new", &[], 0));
+    if early.is_none() {
+        assert_eq!(found(reading.await).as_deref(), Some(&b"new"[..]));
+    }
+    assert_eq!(found(store.find(1, &value)).as_deref(), Some(&b"new"[..]));
 }

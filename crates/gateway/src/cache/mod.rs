@@ -124,6 +124,10 @@ impl Store {
         if !self.holds(&stored) {
             return None;
         }
+        // What came while it was read is younger.
+        if let Some(younger) = self.find(key, value) {
+            return Some(younger);
+        }
         self.keep_in_memory(key, stored.clone());
         Some(stored)
     }
