@@ -154,6 +154,9 @@ fn check_auth(name: &str, auth: &Auth) -> Result<(), Fault> {
             ensure(!algorithms.contains(&super::Algorithm::HS256), &["auth", name, "algorithms"], || {
                 "HS256 cannot be used with a key set, whose keys are public; list it under `keys` with a secret".into()
             })?;
+            ensure(!algorithms.is_empty(), &["auth", name, "algorithms"], || {
+                "without an algorithm no key could be used; leave `algorithms` out for RS256, ES256 and EdDSA".into()
+            })?;
             keys.iter().try_for_each(|key| check_jwt_key(name, key))
         }
         Auth::ApiKey { consumers, header } => {
@@ -248,11 +251,9 @@ fn check_route(gateway: &Gateway, route: &Route) -> Result<(), Fault> {
         })?;
     }
     let is_inside = |name: &str| gateway.upstreams.get(name).is_some_and(|upstream| upstream.in_process);
-    let mut forwards =
-        route.upstream.as_deref().into_iter().chain(route.split.iter().map(|share| share.upstream.as_str()));
     let is_plain =
         route.cache.is_none() && route.validate.is_none() && route.versions.is_none() && route.transcode.is_none();
-    ensure(is_plain || !forwards.any(is_inside), &["routes", name], || {
+    ensure(is_plain || !route.targets().any(is_inside), &["routes", name], || {
         "requests reach the process's own components as they are; leave cache, validate, versions and transcode out"
             .into()
     })?;
@@ -281,14 +282,18 @@ fn check_route(gateway: &Gateway, route: &Route) -> Result<(), Fault> {
     ensure(route.retry.hedge_after.is_none_or(|after| after.0 < route.timeout.0), &at("hedge_after"), || {
         "hedge_after must be less than the route's timeout".into()
     })?;
-    let forwards = route.upstream.iter().chain(route.split.iter().map(|share| &share.upstream));
-    for upstream in forwards.filter(|_| route.grpc_web) {
-        let speaks = gateway.upstreams.get(upstream).is_some_and(|known| known.protocol != Protocol::Http1);
+    for upstream in route.targets().filter(|_| route.grpc_web) {
+        let speaks = gateway.upstreams.get(upstream).is_none_or(|known| known.protocol != Protocol::Http1);
         ensure(speaks, &at("grpc_web"), || {
             format!("gRPC needs HTTP/2; give upstream `{upstream}` the protocol http2 or negotiate")
         })?;
     }
+    let percent = route.mirror.as_ref().map_or(0, |mirror| mirror.percent);
+    ensure(percent <= 100, &at("percent"), || format!("{percent} is no share in per cent; write 0 to 100"))?;
     let parameters = check_match(route)?;
+    if let Some(Key::Path(wanted)) = &route.sticky {
+        ensure(parameters.contains(wanted), &at("sticky"), || format!("the path has no parameter `{wanted}`"))?;
+    }
     check_templates(route, &parameters)?;
     super::aggregate::check(gateway, route, &parameters)?;
     super::validate::check(route)?;

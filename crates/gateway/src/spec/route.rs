@@ -117,6 +117,16 @@ pub struct Route {
     pub decompress: bool,
 }
 
+impl Route {
+    /// The names of all upstreams that its requests may be forwarded to.
+    pub fn targets(&self) -> impl Iterator<Item = &str> {
+        let shares = self.split.iter().map(|share| share.upstream.as_str());
+        let versions = self.versions.iter().flat_map(|versions| versions.known.values());
+        let versions = versions.filter_map(|version| version.upstream.as_deref());
+        self.upstream.as_deref().into_iter().chain(shares).chain(versions)
+    }
+}
+
 fn timeout() -> Span {
     Span::from_secs(30)
 }

@@ -60,6 +60,12 @@ fn what_is_wrong_is_told_with_line_and_remedy() {
         ),
         (
             format!(
+                "version: 1\n{listener}routes: []\nauth: {{ a: {{ jwt: {{ jwks: \"https://x\", algorithms: [] }} }} }}\n"
+            ),
+            "without an algorithm no key could be used",
+        ),
+        (
+            format!(
                 "version: 1\n{listener}routes: []\nauth: {{ a: {{ jwt: {{ keys: [{{ algorithm: HS256, secret: short }}] }} }} }}\n"
             ),
             "at least 32 bytes",
@@ -83,6 +89,13 @@ fn what_is_wrong_is_told_with_line_and_remedy() {
         (
             with_route("upstream: s, rate_limits: [{ name: l, rate: 5/s, per: [user] }]"),
             "`user` does not tell callers apart",
+        ),
+        (with_route("split: [{ upstream: s, weight: 1 }], sticky: path:no"), "the path has no parameter `no`"),
+        (with_route("upstream: s, mirror: { upstream: s, percent: 101 }"), "101 is no share in per cent"),
+        (
+            with_route("upstream: g, grpc_web: true, versions: { by: media_type, known: { \"1\": { upstream: s } } }")
+                .replace("upstreams: {", "upstreams: { g: { endpoints: [\"http://a:1\"], protocol: http2 },"),
+            "g.yaml:4: gRPC needs HTTP/2; give upstream `s` the protocol http2 or negotiate",
         ),
         (with_route("redirect: { to: /, status: 200 }"), "200 does not redirect"),
         (with_route("upstream: s, timeout: 0s"), "timeout must be more than 0"),
