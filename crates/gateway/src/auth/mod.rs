@@ -172,7 +172,7 @@ impl Way {
             Kind::Jwt(jwt) => jwt.check(self, shown).await,
             Kind::ApiKey(keys) => Ok(keys.check(shown.headers)),
             Kind::Basic(basic) => basic.check(self, shown).await,
-            Kind::Mtls(mtls) => Ok(mtls.check(shown.certificate)),
+            Kind::Mtls(mtls) => Ok(mtls.check(self, shown)),
         }
     }
 

@@ -78,9 +78,6 @@ pub(super) async fn aggregate(
     base.remove(http::header::HOST);
     base.remove(ACCEPT_ENCODING);
     base.insert(ACCEPT, JSON);
-    if !route.request_headers.is_empty() {
-        headers::edit(&mut base, &route.request_headers, exchange);
-    }
     let (failed, attempts) = run(exchange, route, plan, &base, &mut known, deadline).await?;
     exchange.record.attempts += attempts;
     let answer = plan.answer(&known, &failed);
@@ -121,7 +118,7 @@ async fn run(
         for at in ready {
             let call = &plan.calls[at];
             let until = call.spec.timeout.map_or(deadline, |limit| deadline.min(Instant::now() + limit.0));
-            let prepared = prepare(exchange, call, base, known, until);
+            let prepared = prepare(exchange, route, call, base, known, until);
             running.push(async move {
                 match prepared {
                     Ok(prepared) => (at, one(exchange, route, call, &prepared).await),
@@ -184,6 +181,7 @@ fn facts(exchange: &Exchange, route: &Route, plan: &Plan, body: Value) -> Value 
 
 fn prepare(
     exchange: &Exchange,
+    route: &Route,
     call: &Call,
     base: &HeaderMap,
     known: &Value,
@@ -202,6 +200,10 @@ fn prepare(
     let path =
         PathAndQuery::try_from(path).map_err(|_| Why::Upstream(Error::BadPath("a call of it cannot be made")))?;
     let mut headers = base.clone();
+    headers::vouch(&mut headers, exchange, &call.upstream);
+    if !route.request_headers.is_empty() {
+        headers::edit(&mut headers, &route.request_headers, exchange);
+    }
     for (name, text) in &call.headers {
         let value = text.fill(known, |text, value| text.push_str(value)).map_err(missing)?;
         if let Ok(value) = HeaderValue::try_from(value) {

@@ -103,7 +103,7 @@ pub(super) async fn forward(
     let key = upstream.spec.hash_key.as_ref().and_then(|key| limits::key_text(exchange, key));
     let key = key.map(|text| hash(text.as_bytes()));
     let web = exchange.grpc.filter(|dialect| route.spec.grpc_web && *dialect != Dialect::Plain);
-    let mut outgoing = prepare(exchange, route, host)?;
+    let mut outgoing = prepare(exchange, route, upstream, host)?;
     if web.is_some() {
         of_grpc_web(&mut outgoing.headers);
     }
@@ -175,7 +175,12 @@ pub(super) fn upload(
 }
 
 /// What the upstream is asked.
-pub(super) fn prepare(exchange: &mut Exchange, route: &Route, host: Option<&HeaderValue>) -> Result<Outgoing, Error> {
+pub(super) fn prepare(
+    exchange: &mut Exchange,
+    route: &Route,
+    upstream: &Upstream,
+    host: Option<&HeaderValue>,
+) -> Result<Outgoing, Error> {
     let protocol = tunnel::wanted(exchange, route);
     let path = headers::rewritten(exchange, route)?;
     let query = exchange.head.uri.query();
@@ -189,6 +194,7 @@ pub(super) fn prepare(exchange: &mut Exchange, route: &Route, host: Option<&Head
     let named = exchange.head.uri.authority().and_then(|named| HeaderValue::try_from(named.as_str()).ok());
     let host = host.cloned().or_else(|| named.or(kept).filter(|_| route.spec.keep_host));
     let mut map = std::mem::take(&mut exchange.head.headers);
+    headers::vouch(&mut map, exchange, upstream);
     if !route.request_headers.is_empty() {
         headers::edit(&mut map, &route.request_headers, exchange);
     }

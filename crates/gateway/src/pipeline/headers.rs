@@ -15,6 +15,7 @@ use crate::domain::vouched::{IDENTITY, header_text, is_odd, is_taken_for, is_tak
 use crate::engine::TRACE_PARENT;
 use crate::snapshot::{Edits, Route};
 use crate::spec::Template;
+use crate::upstream::Upstream;
 
 /// Between neighbours only (RFC 9110, 7.6.1).
 const HOP_BY_HOP: [HeaderName; 7] = [
@@ -46,7 +47,7 @@ pub(super) fn strip_hops(headers: &mut HeaderMap) {
     HOP_BY_HOP.iter().for_each(|name| drop(headers.remove(name)));
 }
 
-/// Makes the head of a caller one for an upstream. `upgrade` is the protocol that is passed on.
+/// Makes the head of a caller one for upstreams; [`vouch`] says who asks to one of them.
 pub(super) fn for_upstream(exchange: &mut Exchange, route: &Route) {
     let trusted = &exchange.snapshot.spec.trusted_proxies;
     let is_trusted = trusted.iter().any(|block| block.contains(exchange.peer.remote.ip()));
@@ -132,17 +133,10 @@ fn set_identity(exchange: &mut Exchange, route: &Route) {
     if let Some(access) = &route.access {
         access.ways.iter().filter_map(|way| way.secret_header()).for_each(|name| drop(headers.remove(name)));
     }
-    let signer = exchange.snapshot.signer.clone();
-    if let Some(signer) = &signer {
+    if let Some(signer) = &exchange.snapshot.signer {
         headers.remove(&signer.header);
     }
     let Some(identity) = &exchange.identity else { return };
-    if let (Some(signer), Some(upstream)) = (&signer, &exchange.record.upstream) {
-        let now_s = exchange.worker.shared.clock.now().micros().div_euclid(1_000_000);
-        if let Some(token) = exchange.worker.signed.get(signer, identity, upstream, now_s) {
-            headers.insert(signer.header.clone(), token);
-        }
-    }
     // A comma within a role would make two of it, and what is trimmed on the way another name.
     let list = |texts: &[String], between: &str, parting: &[u8]| {
         texts.iter().map(|text| header_text(text, parting)).collect::<Vec<_>>().join(between)
@@ -155,6 +149,15 @@ fn set_identity(exchange: &mut Exchange, route: &Route) {
         {
             headers.insert(HeaderName::from_static(name), value);
         }
+    }
+}
+
+/// Says who asks in a token of the gateway's own, which is for this upstream alone.
+pub(super) fn vouch(headers: &mut HeaderMap, exchange: &Exchange, upstream: &Upstream) {
+    let (Some(signer), Some(identity)) = (&exchange.snapshot.signer, &exchange.identity) else { return };
+    let now_s = exchange.worker.shared.clock.now().micros().div_euclid(1_000_000);
+    if let Some(token) = exchange.worker.signed.get(signer, identity, &upstream.name, now_s) {
+        headers.insert(signer.header.clone(), token);
     }
 }
 

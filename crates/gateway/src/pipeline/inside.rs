@@ -47,7 +47,7 @@ pub(super) async fn ask(
         is_tls: exchange.peer.is_tls,
     };
     let is_upgrade = tunnel::wanted(exchange, route).is_some();
-    let outgoing = forward::prepare(exchange, route, host)?;
+    let outgoing = forward::prepare(exchange, route, upstream, host)?;
     let (mut head, ()) = Request::new(()).into_parts();
     head.method = outgoing.method;
     head.uri = outgoing.path.into();

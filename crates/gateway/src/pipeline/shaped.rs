@@ -137,7 +137,7 @@ async fn send(
     exchange.record.upstream = Some(upstream.name.clone());
     let key = upstream.spec.hash_key.as_ref().and_then(|key| limits::key_text(exchange, key));
     let key = key.map(|text| hash(text.as_bytes()));
-    let outgoing = forward::prepare(exchange, route, target.host)?;
+    let outgoing = forward::prepare(exchange, route, upstream, target.host)?;
     let asked = Call { outgoing, body, key, deadline };
     let called = call::call(&exchange.worker, upstream, &asked, &route.spec.retry).await?;
     let Called { answer, held, attempts } = called;

@@ -65,7 +65,7 @@ pub(super) async fn transcode(
         .headers
         .get(ACCEPT)
         .is_some_and(|accept| accept.to_str().is_ok_and(|accept| accept.contains("text/event-stream")));
-    let outgoing = prepare(exchange, route, &meant, deadline)?;
+    let outgoing = prepare(exchange, route, upstream, &meant, deadline)?;
     let key = upstream.spec.hash_key.as_ref().and_then(|key| limits::key_text(exchange, key));
     let key = key.map(|text| hash(text.as_bytes()));
     exchange.record.upstream = Some(upstream.name.clone());
@@ -131,7 +131,13 @@ pub(super) async fn transcode(
 }
 
 /// The head of the call.
-fn prepare(exchange: &mut Exchange, route: &Route, meant: &Meant, deadline: Instant) -> Result<Outgoing, Error> {
+fn prepare(
+    exchange: &mut Exchange,
+    route: &Route,
+    upstream: &Upstream,
+    meant: &Meant,
+    deadline: Instant,
+) -> Result<Outgoing, Error> {
     let callers = exchange.head.headers.get(GRPC_TIMEOUT).cloned();
     headers::for_upstream(exchange, route);
     let mut map = std::mem::take(&mut exchange.head.headers);
@@ -152,6 +158,7 @@ fn prepare(exchange: &mut Exchange, route: &Route, meant: &Meant, deadline: Inst
             map.insert(GRPC_TIMEOUT, left);
         }
     }
+    headers::vouch(&mut map, exchange, upstream);
     if !route.request_headers.is_empty() {
         headers::edit(&mut map, &route.request_headers, exchange);
     }

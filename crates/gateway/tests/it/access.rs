@@ -468,6 +468,7 @@ async fn services_can_check_who_asks() {
     let config = |more: &str| {
         format!(
             r#"
+workers: 1
 signed_identity: {{ issuer: https://gateway.example, lifetime: 60s{more} }}
 auth:
   main: {{ jwt: {{ keys: [{{ id: hs, algorithm: HS256, secret: {SECRET} }}] }} }}
@@ -475,6 +476,10 @@ upstreams: {{ orders: {{ endpoints: ["{0}"] }}, other: {{ endpoints: ["{0}"] }} 
 routes:
   - {{ name: open, match: {{ path: /* }}, upstream: orders, access: {{ by: [main], anonymous: true }} }}
   - {{ name: other, match: {{ path: /other }}, upstream: other, access: {{ by: [main] }} }}
+  - name: both
+    match: {{ path: /both }}
+    access: {{ by: [main] }}
+    aggregate: {{ calls: {{ a: {{ upstream: orders, path: /a, optional: true }}, b: {{ upstream: other, path: /b, optional: true }} }} }}
 "#,
             service.url()
         )
@@ -489,8 +494,13 @@ routes:
         &EncodingKey::from_secret(SECRET.as_bytes()),
     );
     let token = ask(&door, "/", &given).await.1;
+    door.clock.advance(Duration::from_secs(5));
     assert_eq!(ask(&door, "/", &given).await.1, token, "made once");
     assert_ne!(ask(&door, "/other", &given).await.1, token, "each upstream has its own");
+    assert_eq!(ask(&door, "/both", &given).await.0, 200);
+    let shown = |uri: &str| service.got().iter().find(|got| got.uri == uri).unwrap().header("x-auth-token").to_owned();
+    assert_eq!(shown("/a"), token, "each call has that of its upstream");
+    assert_eq!(shown("/b"), shown("/other"));
     // Nobody has none, whatever he says.
     let forged = [("x-auth-token", token.as_str()), ("x_auth_token", token.as_str())];
     assert_eq!(door.get("/", &forged).await.body, "");

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
@@ -132,7 +133,7 @@ async fn a_clients_certificate_says_who_asks() {
     let door = Door::open_in(
         folder,
         &format!(
-            "listeners: [{{ address: \"127.0.0.1:0\", tls: {{ certificates: [{{ chain: a.pem, key: a.key }}], clients: {{ authorities: ca.pem, required: false }} }} }}]\nauth: {{ machines: {{ mtls: {{ roles: {{ robot.example: [worker] }} }} }} }}\nupstreams: {{ s: {{ endpoints: [\"{}\"] }} }}\nroutes: [{{ name: all, match: {{ path: /* }}, upstream: s, access: {{ by: [machines] }} }}]\n",
+            "workers: 1\nlisteners: [{{ address: \"127.0.0.1:0\", tls: {{ certificates: [{{ chain: a.pem, key: a.key }}], clients: {{ authorities: ca.pem, required: false }} }} }}]\nsigned_identity: {{ issuer: https://gateway.example }}\nauth: {{ machines: {{ mtls: {{ roles: {{ robot.example: [worker] }} }} }} }}\nupstreams: {{ s: {{ endpoints: [\"{}\"] }} }}\nroutes: [{{ name: all, match: {{ path: /* }}, upstream: s, access: {{ by: [machines] }} }}]\n",
             service.url()
         ),
     )
@@ -140,6 +141,10 @@ async fn a_clients_certificate_says_who_asks() {
     let pem = ["robot.key", "robot.pem"].map(|file| std::fs::read(door.folder.path().join(file)).unwrap()).concat();
     let robot = trusting(&door).identity(reqwest::Identity::from_pem(&pem).unwrap()).build().unwrap();
     assert_eq!(robot.get(url(&door, "a.example")).send().await.unwrap().text().await.unwrap(), "robot.example worker");
+    let token = service.last().header("x-auth-token").to_owned();
+    door.clock.advance(Duration::from_secs(5));
+    assert_eq!(robot.get(url(&door, "a.example")).send().await.unwrap().status(), 200);
+    assert_eq!((token.is_empty(), service.last().header("x-auth-token")), (false, token.as_str()), "it is made once");
     let nobody = trusting(&door).build().unwrap().get(url(&door, "a.example")).send().await.unwrap();
     let answer = Answer::of(nobody).await;
     assert_eq!((answer.status, answer.code().as_str()), (401, "gateway.not_signed_in"));

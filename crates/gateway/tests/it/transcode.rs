@@ -13,6 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, Value as Field};
 use serde_json::{Value, json};
+use tessera_gateway::auth::hash_key;
 use tokio::net::TcpListener;
 
 use crate::support::{Answer, Door, client};
@@ -177,6 +178,27 @@ async fn send(door: &Door, method: &str, path: &str, body: impl Into<reqwest::Bo
 fn asked(answer: &Answer) -> Value {
     assert_eq!(answer.status, 200, "{}", answer.body);
     serde_json::from_str(answer.json()["asked"].as_str().unwrap()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_service_is_told_who_asks() {
+    let orders = Orders::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("shop.pb"), DESCRIPTORS).unwrap();
+    let config = format!(
+        r#"
+signed_identity: {{ issuer: https://gateway.example }}
+auth: {{ keys: {{ api_key: {{ consumers: {{ ann: {{ hashes: [{}] }} }} }} }} }}
+upstreams: {{ orders: {{ endpoints: ["http://{}"], protocol: http2 }} }}
+routes: [{{ name: all, match: {{ path: /* }}, upstream: orders, access: {{ by: [keys] }}, transcode: {{ {FILE} }} }}]
+"#,
+        hash_key("key-of-ann"),
+        orders.address
+    );
+    let door = Door::open_in(folder, &config).await;
+    assert_eq!(door.get("/v1/orders/1", &[("x-api-key", "key-of-ann")]).await.status, 200);
+    assert_eq!(orders.header("x-auth-subject"), "ann");
+    assert_eq!(orders.header("x-auth-token").split('.').count(), 3, "and in a token of the gateway's own");
 }
 
 #[tokio::test(flavor = "multi_thread")]
