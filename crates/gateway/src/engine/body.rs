@@ -241,18 +241,6 @@ impl Source {
     }
 }
 
-impl From<Incoming> for Source {
-    fn from(incoming: Incoming) -> Self {
-        Self::Upstream(incoming)
-    }
-}
-
-impl From<axum::body::Body> for Source {
-    fn from(body: axum::body::Body) -> Self {
-        Self::Inside(body)
-    }
-}
-
 /// So that one source can be made of another.
 impl HttpBody for Source {
     type Data = Bytes;
@@ -397,7 +385,7 @@ impl HttpBody for Body {
 }
 
 /// Reads and drops what is left of an answer nobody wants, up to a few pages, so that its connection can be kept.
-pub async fn discard(mut body: Incoming, most_bytes: usize) -> bool {
+pub async fn discard(mut body: impl HttpBody<Data = Bytes> + Unpin, most_bytes: usize) -> bool {
     let mut read = 0;
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else { return false };

@@ -9,11 +9,11 @@ use http::header::{ACCEPT, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method};
 use tessera_service::client;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use super::Documents;
 use crate::engine::Worker;
-use crate::pipeline::{Call, Outgoing, call};
+use crate::pipeline::{Call, Deadline, OURSELVES, Outgoing, call};
 use crate::snapshot::Snapshot;
 use crate::spec::Retry;
 use crate::tallies::FetchLabels;
@@ -85,7 +85,7 @@ async fn fetch(
     path: &str,
 ) -> Result<(), String> {
     let spec = &snapshot.spec.documents;
-    let deadline = Instant::now() + spec.timeout.0;
+    let deadline = Deadline::after(spec.timeout.0);
     let mut headers = HeaderMap::new();
     headers.insert(ACCEPT, HeaderValue::from_static("application/json, application/yaml;q=0.5"));
     if let Ok(agent) = HeaderValue::try_from(client::user_agent()) {
@@ -93,13 +93,13 @@ async fn fetch(
     }
     let path = path.parse().map_err(|_| "its path cannot be asked for".to_owned())?;
     let outgoing = Outgoing { method: Method::GET, path, headers, host: None };
-    let asked = Call { outgoing, body: Bytes::new(), key: None, deadline };
+    let asked = Call { outgoing, body: Bytes::new(), key: None, deadline, peer: OURSELVES };
     let called = call(worker, upstream, &asked, &Retry::default()).await.map_err(|error| error.to_string())?;
     let status = called.answer.status();
     if !status.is_success() {
         return Err(format!("it answered {}", status.as_u16()));
     }
-    let (_, body) = called.whole(upstream, spec.size.0, deadline).await.map_err(|error| error.to_string())?;
+    let (_, body) = called.whole(upstream, spec.size.0, deadline.at).await.map_err(|error| error.to_string())?;
     let (snapshot, name) = (snapshot.clone(), upstream.name.clone());
     // Reading and merging takes longer than others should wait.
     let taken = worker.shared.fetcher.work(move || take(&snapshot.documents, &snapshot, &name, &body)).await;

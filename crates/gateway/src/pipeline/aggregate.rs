@@ -12,11 +12,10 @@ use http::{Method, StatusCode};
 use hyper::body::Incoming;
 use serde_json::{Map, Value};
 use tessera_service::ProductError;
-use tokio::time::Instant;
 
 use super::call::{self, is_json};
-use super::forward::Outgoing;
-use super::{Exchange, Reply, headers, limits, upload};
+use super::forward::{Deadline, Outgoing};
+use super::{Exchange, Reply, headers, inside, limits, respond, upload};
 use crate::Error;
 use crate::aggregate::{Call, Failed, Plan};
 use crate::domain::balance::hash;
@@ -69,7 +68,7 @@ pub(super) async fn aggregate(
     plan: &Plan,
     incoming: Incoming,
 ) -> Result<Reply, Error> {
-    let deadline = Instant::now() + route.spec.timeout.0;
+    let deadline = Deadline::of(route, &exchange.head.headers);
     let body = if plan.uses_body { upload::json(exchange, route, incoming).await? } else { Value::Null };
     let mut known = facts(exchange, route, plan, body);
     headers::for_upstream(exchange, route);
@@ -89,8 +88,7 @@ pub(super) async fn aggregate(
             head.insert(PARTIAL, value);
         }
     }
-    headers::edit(&mut head, &route.response_headers, exchange);
-    Ok(Reply::Own(StatusCode::OK, head, Bytes::from(answer.to_string())))
+    Ok(Reply::Upstream(respond::whole(exchange, StatusCode::OK, head, Bytes::from(answer.to_string()))))
 }
 
 /// Starts each call when those it waits for are done, and gives those that failed.
@@ -100,7 +98,7 @@ async fn run(
     plan: &Plan,
     base: &HeaderMap,
     known: &mut Value,
-    deadline: Instant,
+    deadline: Deadline,
 ) -> Result<(Vec<Failed>, u32), Error> {
     let mut is_done = vec![false; plan.calls.len()];
     let mut waiting: Vec<usize> = (0..plan.calls.len()).collect();
@@ -117,7 +115,7 @@ async fn run(
         waiting = later;
         for at in ready {
             let call = &plan.calls[at];
-            let until = call.spec.timeout.map_or(deadline, |limit| deadline.min(Instant::now() + limit.0));
+            let until = deadline.within(call.spec.timeout.map(|limit| limit.0));
             let prepared = prepare(exchange, route, call, base, known, until);
             running.push(async move {
                 match prepared {
@@ -185,7 +183,7 @@ fn prepare(
     call: &Call,
     base: &HeaderMap,
     known: &Value,
-    deadline: Instant,
+    deadline: Deadline,
 ) -> Result<call::Call, Why> {
     let missing = |missing: crate::mapping::Missing| Why::Missing(missing.0);
     let path = call.spec.path.fill(known, |text, value| match text.contains('?') {
@@ -220,7 +218,7 @@ fn prepare(
     let key = call.upstream.spec.hash_key.as_ref().and_then(|key| limits::key_text(exchange, key));
     let key = key.map(|text: Cow<'_, str>| hash(text.as_bytes()));
     let outgoing = Outgoing { method: call.method.clone(), path, headers, host: None };
-    Ok(call::Call { outgoing, body, key, deadline })
+    Ok(call::Call { outgoing, body, key, deadline, peer: inside::peer_of(exchange) })
 }
 
 async fn one(exchange: &Exchange, route: &Route, call: &Call, prepared: &call::Call) -> (Result<Value, Why>, u32) {
@@ -229,7 +227,7 @@ async fn one(exchange: &Exchange, route: &Route, call: &Call, prepared: &call::C
         Err(error) => return (Err(Why::Upstream(error)), 1),
     };
     let attempts = called.attempts;
-    let whole = called.whole(&call.upstream, call.spec.size.0, prepared.deadline).await;
+    let whole = called.whole(&call.upstream, call.spec.size.0, prepared.deadline.at).await;
     let value = whole.map_err(Why::Upstream).and_then(|(head, body)| {
         if !head.status.is_success() {
             return Err(Why::Status(head.status.as_u16()));

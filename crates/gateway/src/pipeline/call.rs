@@ -9,11 +9,13 @@ use http::response::Parts;
 use http::{HeaderValue, Method, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use tessera_service::http::Peer;
 use tokio::time::{Instant, timeout_at};
 
-use super::forward::{Outgoing, build, let_go};
+use super::forward::{Deadline, Outgoing, build, is_unavailable, let_go};
+use super::inside;
 use crate::Error;
-use crate::engine::{Body, Held, Worker};
+use crate::engine::{Body, Held, Source, Worker};
 use crate::metrics::UpstreamLabels;
 use crate::spec::{Retry, RetryOn};
 use crate::upstream::{Ask, Lease, Sender, Tried, Upstream};
@@ -31,13 +33,15 @@ pub(crate) struct Call {
     /// What chooses the endpoint under `balance: hash`.
     pub(crate) key: Option<u64>,
     /// When an answer must have begun.
-    pub(crate) deadline: Instant,
+    pub(crate) deadline: Deadline,
+    /// Who asks, as a component of this process is told.
+    pub(crate) peer: Peer,
 }
 
 /// An answer that has begun. What it holds must be kept until it was read.
 #[derive(Debug)]
 pub(crate) struct Called {
-    pub(crate) answer: Response<Incoming>,
+    pub(crate) answer: Response<Source>,
     pub(crate) held: Held,
     pub(crate) attempts: u32,
 }
@@ -54,6 +58,13 @@ pub(crate) async fn call(
 ) -> Result<Called, Error> {
     let entered = upstream.enter(worker.now_us())?;
     upstream.pay_in();
+    if upstream.spec.in_process {
+        let Call { outgoing, body, deadline, peer, .. } = call.clone();
+        let asked = inside::Asked { outgoing, body: Body::full(body), deadline, peer, client: None };
+        let answer = inside::ask(worker, upstream, asked).await;
+        inside::note(worker, upstream, deadline, &answer);
+        return Ok(Called { answer: answer?, held: Held { entered: Some(entered), ..Held::default() }, attempts: 1 });
+    }
     let is_idempotent =
         matches!(call.outgoing.method, Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE);
     let mut tried = Tried::new();
@@ -61,16 +72,18 @@ pub(crate) async fn call(
     loop {
         attempts += 1;
         let ask = upstream.choose(call.key, &tried, worker.now_us())?;
-        let until = retry.attempt_timeout.map_or(call.deadline, |limit| call.deadline.min(Instant::now() + limit.0));
-        let may_retry = attempts < retry.attempts && Instant::now() < call.deadline;
+        let until = call.deadline.within(retry.attempt_timeout.map(|limit| limit.0));
+        let may_retry = attempts < retry.attempts && Instant::now() < call.deadline.at;
         let is_wanted = |reason| is_idempotent && retry.on.contains(&reason);
         match attempt(worker, upstream, &ask, call, until).await {
             Ok((answer, lease)) => {
-                let is_unavailable = matches!(answer.status().as_u16(), 502..=504);
-                let again = is_unavailable && may_retry && is_wanted(RetryOn::Unavailable) && upstream.take_retry();
+                let again = is_unavailable(answer.status())
+                    && may_retry
+                    && is_wanted(RetryOn::Unavailable)
+                    && upstream.take_retry();
                 if !again {
                     let held = Held { lease: Some(lease), ask: Some(ask), entered: Some(entered), ..Held::default() };
-                    return Ok(Called { answer, held, attempts });
+                    return Ok(Called { answer: answer.map(Source::Upstream), held, attempts });
                 }
                 let_go(worker, answer, lease);
             }
@@ -93,7 +106,7 @@ async fn attempt(
     upstream: &Arc<Upstream>,
     ask: &Ask,
     call: &Call,
-    until: Instant,
+    until: Deadline,
 ) -> Result<(Response<Incoming>, Lease), (Error, Option<RetryOn>)> {
     let began = Instant::now();
     let note = |is_good: bool| {
@@ -102,23 +115,29 @@ async fn attempt(
         ask.endpoint.note(is_good, took_us, now_us, &upstream.spec.outliers);
         upstream.note(is_good, now_us);
     };
+    // Who asks for an answer within a millisecond says nothing about the service.
+    let note_late = || {
+        if !until.is_callers {
+            note(false);
+        }
+    };
     let late = || Error::UpstreamTimeout {
         upstream: upstream.name.to_string(),
-        after_ms: u64::try_from(until.saturating_duration_since(began).as_millis()).unwrap_or(u64::MAX),
+        after_ms: u64::try_from(until.at.saturating_duration_since(began).as_millis()).unwrap_or(u64::MAX),
     };
     for stale in 0.. {
-        let mut lease = match timeout_at(until, worker.pools.lease(upstream, &ask.endpoint)).await {
+        let mut lease = match timeout_at(until.at, worker.pools.lease(upstream, &ask.endpoint)).await {
             Ok(Ok(lease)) => lease,
             Ok(Err(error)) => {
                 note(false);
                 return Err((error, None));
             }
             Err(_) => {
-                note(false);
+                note_late();
                 return Err((late(), None));
             }
         };
-        let request = build(&call.outgoing, ask, &lease.sender, Body::full(call.body.clone()), until);
+        let request = build(&call.outgoing, ask, &lease.sender, Body::full(call.body.clone()), until.at);
         let request = request.map_err(|error| (error, Some(RetryOn::BrokenOff)))?;
         let sending = async {
             match &mut lease.sender {
@@ -126,14 +145,14 @@ async fn attempt(
                 Sender::Http2(sender) => sender.try_send_request(request).await,
             }
         };
-        let sent = timeout_at(until, sending).await;
+        let sent = timeout_at(until.at, sending).await;
         match sent {
             Err(_) => {
-                note(false);
+                note_late();
                 return Err((late(), Some(RetryOn::Timeout)));
             }
             Ok(Ok(answer)) => {
-                note(!matches!(answer.status().as_u16(), 502..=504));
+                note(!is_unavailable(answer.status()));
                 return Ok((answer, lease));
             }
             // A connection that had been idle was closed by the other side before it took the request.
@@ -171,8 +190,8 @@ impl Called {
     ) -> Result<(Parts, Bytes), Error> {
         let (head, mut incoming) = self.answer.into_parts();
         let mut held = self.held;
-        let endpoint = held.ask.as_ref().map(|ask| ask.endpoint.url.to_string()).unwrap_or_default();
         let name = || upstream.name.to_string();
+        let endpoint = held.ask.as_ref().map_or_else(name, |ask| ask.endpoint.url.to_string());
         let mut body = BytesMut::new();
         loop {
             let frame = timeout_at(deadline, incoming.frame()).await;

@@ -4,18 +4,19 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, TE, TRANSFER_ENCODING, UPGRADE};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::{Body as HttpBody, Incoming};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{Exchange, headers, hedge, inflate, limits, mirror, tunnel};
+use super::{Exchange, headers, hedge, inflate, inside, limits, mirror, tunnel};
 use crate::Error;
 use crate::domain::balance::hash;
 use crate::domain::framing::Malformed;
 use crate::domain::grpc::{self, Dialect};
-use crate::engine::{Body, Progress, Upload, WebAnswer, Worker, discard};
+use crate::engine::{Body, Progress, Source, Upload, WebAnswer, Worker, discard};
 use crate::metrics::UpstreamLabels;
 use crate::snapshot::Route;
 use crate::spec::RetryOn;
@@ -40,6 +41,32 @@ pub(crate) struct Outgoing {
     pub(crate) host: Option<HeaderValue>,
 }
 
+/// Where a request goes.
+#[derive(Clone, Copy)]
+pub(super) struct Toward<'a> {
+    pub(super) upstream: &'a Arc<Upstream>,
+    /// Who gets a copy.
+    pub(super) mirror: Option<&'a Arc<Upstream>>,
+    /// The host that the upstream sees.
+    pub(super) host: Option<&'a HeaderValue>,
+}
+
+/// The body that goes with it.
+pub(super) enum Sending {
+    /// None.
+    Nothing,
+    /// The caller's, as it comes.
+    Passing(Incoming),
+    /// One in memory.
+    Whole(Bytes),
+}
+
+impl From<Incoming> for Sending {
+    fn from(incoming: Incoming) -> Self {
+        if incoming.is_end_stream() { Self::Nothing } else { Self::Passing(incoming) }
+    }
+}
+
 /// What is asked of an upstream, and until when.
 struct Asked {
     outgoing: Outgoing,
@@ -51,10 +78,10 @@ struct Asked {
 
 /// Until when an answer must have begun.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Deadline {
-    pub(super) at: Instant,
+pub(crate) struct Deadline {
+    pub(crate) at: Instant,
     /// Whether the caller set it: then a service that misses it is not at fault.
-    is_callers: bool,
+    pub(super) is_callers: bool,
 }
 
 impl Deadline {
@@ -68,8 +95,13 @@ impl Deadline {
         Self { at: Instant::now() + sooner.unwrap_or(patience), is_callers: sooner.is_some() }
     }
 
+    /// So long from now, for a call of the gateway's own.
+    pub(crate) fn after(patience: Duration) -> Self {
+        Self { at: Instant::now() + patience, is_callers: false }
+    }
+
     /// This one, or so long from now where that is sooner.
-    fn within(self, limit: Option<Duration>) -> Self {
+    pub(super) fn within(self, limit: Option<Duration>) -> Self {
         let sooner = limit.map(|limit| Instant::now() + limit).filter(|sooner| *sooner < self.at);
         sooner.map_or(self, |at| Self { at, is_callers: false })
     }
@@ -90,16 +122,14 @@ pub(super) struct Failure {
 pub(super) async fn forward(
     exchange: &mut Exchange,
     route: &Route,
-    upstream: &Arc<Upstream>,
-    mirror: Option<&Arc<Upstream>>,
-    host: Option<&HeaderValue>,
-    incoming: Option<Incoming>,
-) -> Result<Response<Incoming>, Error> {
+    toward: Toward<'_>,
+    sending: Sending,
+) -> Result<Response<Source>, Error> {
+    let Toward { upstream, mirror, host } = toward;
     let deadline = Deadline::of(route, &exchange.head.headers);
     exchange.record.upstream = Some(upstream.name.clone());
     exchange.held.entered = Some(upstream.enter(exchange.worker.now_us())?);
     upstream.pay_in();
-    let incoming = incoming.filter(|incoming| !incoming.is_end_stream());
     let key = upstream.spec.hash_key.as_ref().and_then(|key| limits::key_text(exchange, key));
     let key = key.map(|text| hash(text.as_bytes()));
     let web = exchange.grpc.filter(|dialect| route.spec.grpc_web && *dialect != Dialect::Plain);
@@ -107,20 +137,24 @@ pub(super) async fn forward(
     if web.is_some() {
         of_grpc_web(&mut outgoing.headers);
     }
-    if let Some(mirror) = mirror.filter(|_| incoming.is_none()) {
+    let body = match sending {
+        Sending::Nothing => Body::Empty,
+        Sending::Passing(incoming) => upload(exchange, route, incoming, web == Some(Dialect::WebText))?,
+        Sending::Whole(body) => Body::full(body),
+    };
+    if let Some(mirror) = mirror.filter(|_| matches!(body, Body::Empty)) {
         mirror::copy(exchange, &outgoing, mirror, route.spec.timeout.0);
     }
-    let body = match incoming {
-        Some(incoming) => upload(exchange, route, incoming, web == Some(Dialect::WebText))?,
-        None => Body::Empty,
-    };
+    if upstream.spec.in_process {
+        return inside::forward(exchange, route, upstream, outgoing, body, deadline).await;
+    }
     let mut answer = attempts(exchange, route, upstream, Asked { outgoing, body, key, deadline }).await?;
     if let Some(dialect) = web
         && to_grpc_web(answer.headers_mut(), dialect)
     {
         exchange.held.web = Some(WebAnswer::of(dialect));
     }
-    Ok(answer)
+    Ok(answer.map(Source::Upstream))
 }
 
 /// The head of a call of gRPC-Web becomes one of gRPC.
@@ -307,9 +341,11 @@ async fn attempt(
     let began = Instant::now();
     let mut body = Some(body);
     let progress = exchange.record.progress.as_deref();
+    let waited = || progress.map_or(Duration::ZERO, Progress::waited);
+    let waited_before = waited();
     let note = |is_good: bool| {
         // How long the caller took to send its body says nothing about the service.
-        let waited = progress.map_or(Duration::ZERO, Progress::waited);
+        let waited = waited().saturating_sub(waited_before);
         let took_us = u64::try_from(began.elapsed().saturating_sub(waited).as_micros()).unwrap_or(u64::MAX);
         let now_us = worker.now_us();
         ask.endpoint.note(is_good, took_us, now_us, &upstream.spec.outliers);
@@ -370,7 +406,10 @@ async fn attempt(
 }
 
 /// Keeps the connection of an answer that is not passed on, where the rest of it comes soon. Nobody waits for that.
-pub(super) fn let_go(worker: &Rc<Worker>, answer: Response<Incoming>, lease: Lease) {
+pub(super) fn let_go<B>(worker: &Rc<Worker>, answer: Response<B>, lease: Lease)
+where
+    B: HttpBody<Data = Bytes> + Unpin + 'static,
+{
     if answer.body().is_end_stream() {
         return lease.give_back();
     }

@@ -29,7 +29,9 @@ mod upload;
 mod version;
 
 pub(crate) use call::{Call, call};
-pub(crate) use forward::Outgoing;
+use forward::Toward;
+pub(crate) use forward::{Deadline, Outgoing};
+pub(crate) use inside::OURSELVES;
 
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -70,6 +72,8 @@ pub(crate) struct Exchange {
     pub(crate) identity: Option<Arc<Identity>>,
     /// The dialect of gRPC that the caller speaks.
     pub(crate) grpc: Option<Dialect>,
+    /// The caller's connection, where another protocol may take it over.
+    pub(crate) client: Option<OnUpgrade>,
     /// The version that was asked for, by its place among the route's.
     pub(crate) version: Option<usize>,
     /// The tightest rate limit's word, for the answer's headers.
@@ -114,6 +118,7 @@ impl Exchange {
             captures: self.captures.clone(),
             identity: self.identity.clone(),
             grpc: None,
+            client: None,
             version: self.version,
             rate: None,
             compresses: None,
@@ -152,6 +157,7 @@ pub(crate) async fn handle(
         captures: Vec::new(),
         identity: None,
         grpc,
+        client: None,
         version: None,
         rate: None,
         compresses: None,
@@ -162,19 +168,14 @@ pub(crate) async fn handle(
     let fault = signals.fault_of(&exchange.head);
     let is_stand_in = fault.is_some();
     let asks_upgrade = exchange.head.headers.contains_key(UPGRADE) && exchange.head.version == Version::HTTP_11;
-    let mut client = exchange.head.extensions.remove::<OnUpgrade>().filter(|_| asks_upgrade);
-    let mut response = match pass(&mut exchange, body, fault, &mut client).await {
+    exchange.client = exchange.head.extensions.remove::<OnUpgrade>().filter(|_| asks_upgrade);
+    let mut response = match pass(&mut exchange, body, fault).await {
         Ok(Reply::Own(status, headers, body)) => respond::own(exchange, status, headers, body),
         Ok(Reply::Transcoded(headers, stream)) => respond::transcoded(exchange, headers, stream),
         Ok(Reply::Upstream(answer)) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
-            tunnel::open(exchange, answer, client)
+            tunnel::open(exchange, answer)
         }
-        Ok(Reply::Made(head, source)) => respond::made(exchange, *head, source),
         Ok(Reply::Upstream(answer)) => respond::upstreams(exchange, answer),
-        Ok(Reply::Inside(answer)) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
-            tunnel::handed_over(exchange, answer)
-        }
-        Ok(Reply::Inside(answer)) => respond::upstreams(exchange, answer),
         Err(error) => {
             // What the guard found wrong is why whatever failed did.
             let fault = if is_stand_in { None } else { signals.fault_of(&exchange.head) };
@@ -193,22 +194,13 @@ pub(crate) async fn handle(
 enum Reply {
     /// An answer of the gateway's own.
     Own(StatusCode, HeaderMap, Bytes),
-    /// An upstream's.
-    Upstream(Response<Incoming>),
-    /// That of a component of this process.
-    Inside(Response<axum::body::Body>),
-    /// What was made of an upstream's, now or earlier.
-    Made(Box<http::response::Parts>, Source),
+    /// An upstream's, or what was made of it, now or earlier.
+    Upstream(Response<Source>),
     /// A stream of gRPC, made into one of lines or events.
     Transcoded(HeaderMap, Box<Transcoded>),
 }
 
-async fn pass(
-    exchange: &mut Exchange,
-    body: Incoming,
-    fault: Option<Fault>,
-    client: &mut Option<OnUpgrade>,
-) -> Result<Reply, Error> {
+async fn pass(exchange: &mut Exchange, body: Incoming, fault: Option<Fault>) -> Result<Reply, Error> {
     identify::identify(exchange)?;
     if let Some(fault) = fault {
         return Err(error_of(fault));
@@ -244,20 +236,15 @@ async fn pass(
             if let Some(transcoder) = &route.transcoder {
                 return transcode::transcode(exchange, route, transcoder, &upstream, body).await;
             }
-            if upstream.spec.in_process {
-                return inside::ask(exchange, route, &upstream, host.as_ref(), body, client).await.map(Reply::Inside);
-            }
             let mirror = mirror.as_ref().filter(|(_, percent)| exchange.worker.draw(100) < u64::from(*percent));
             let mirror = mirror.map(|(upstream, _)| upstream);
-            if shaped::concerns(exchange, route) {
-                let target = shaped::Target { upstream: &upstream, mirror, host: host.as_ref() };
-                return shaped::forward(exchange, route, target, body).await;
-            }
-            let toward = cache::Toward { upstream: &upstream, mirror, host: host.as_ref() };
-            match &route.cache {
-                Some(caching) => cache::answer(exchange, route, caching, toward, body).await,
-                None => cache::past(exchange, route, toward, body).await.map(Reply::Upstream),
-            }
+            let toward = Toward { upstream: &upstream, mirror, host: host.as_ref() };
+            let answer = if shaped::concerns(exchange, route) {
+                shaped::forward(exchange, route, toward, body.into()).await?
+            } else {
+                cache::answer(exchange, route, toward, body.into()).await?
+            };
+            Ok(Reply::Upstream(answer))
         }
     }
 }

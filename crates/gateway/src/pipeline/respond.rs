@@ -5,7 +5,6 @@ use http::header::{
     ACCEPT_ENCODING, ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
     WWW_AUTHENTICATE,
 };
-use http::response::Parts;
 use http::{Method, Response, StatusCode, Version};
 use tessera_kernel::ErrorKind;
 use tessera_service::{Problem, ProductError};
@@ -25,14 +24,9 @@ const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy"
 /// An answer that is in memory says something at once.
 const OWN_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
 
-/// The answer of an upstream.
-pub(super) fn upstreams(exchange: Exchange, answer: Response<impl Into<Source>>) -> Response<Body> {
-    let (head, body) = answer.into_parts();
-    made(exchange, head, body.into())
-}
-
-/// An answer that was made of an upstream's.
-pub(super) fn made(exchange: Exchange, mut head: Parts, source: Source) -> Response<Body> {
+/// An answer of an upstream, or one that was made of it.
+pub(super) fn upstreams(exchange: Exchange, answer: Response<Source>) -> Response<Body> {
+    let (mut head, source) = answer.into_parts();
     headers::strip_hops(&mut head.headers);
     let snapshot = exchange.snapshot.clone();
     let route = exchange.route.map(|at| &snapshot.routes[at]);
@@ -56,21 +50,25 @@ pub(super) fn made(exchange: Exchange, mut head: Parts, source: Source) -> Respo
     Response::from_parts(head, Body::Answer(Box::new(answer)))
 }
 
-/// An answer of the gateway's own.
-pub(super) fn own(exchange: Exchange, status: StatusCode, headers: HeaderMap, body: Bytes) -> Response<Body> {
+/// An answer whose body is in memory.
+pub(super) fn whole(exchange: &Exchange, status: StatusCode, mut headers: HeaderMap, body: Bytes) -> Response<Source> {
+    if !body.is_empty() {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    }
     let is_head = exchange.head.method == Method::HEAD;
-    let mut response = Response::new(Body::Empty);
+    let mut response = Response::new(Source::Own((!is_head && !body.is_empty()).then_some(body)));
     *response.status_mut() = status;
     *response.headers_mut() = headers;
-    if !body.is_empty() {
-        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
-    }
+    response
+}
+
+/// An answer of the gateway's own.
+pub(super) fn own(exchange: Exchange, status: StatusCode, headers: HeaderMap, body: Bytes) -> Response<Body> {
+    let mut response = whole(&exchange, status, headers, body);
     complete(&exchange, response.headers_mut());
     let Exchange { held, mut record, .. } = exchange;
     record.status = status.as_u16();
-    let source = Source::Own((!is_head && !body.is_empty()).then_some(body));
-    *response.body_mut() = Body::Answer(Box::new(Answer::new(source, held, record, OWN_TIMEOUT)));
-    response
+    response.map(|source| Body::Answer(Box::new(Answer::new(source, held, record, OWN_TIMEOUT))))
 }
 
 /// A stream that is made of one of gRPC.

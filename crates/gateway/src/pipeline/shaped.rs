@@ -8,16 +8,16 @@ use http::header::{
     ACCEPT_ENCODING, ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RANGE,
     TRANSFER_ENCODING,
 };
-use http::{HeaderMap, Method, Response, Uri};
+use http::{HeaderMap, Method, Response, StatusCode, Uri};
 use hyper::body::{Body as _, Incoming};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::call::{self, Call, Called, is_json};
-use super::{Exchange, Reply, forward, headers, limits, upload};
+use super::call::{Called, is_json};
+use super::forward::{Sending, Toward};
+use super::{Exchange, cache, headers, respond, upload};
 use crate::Error;
-use crate::domain::balance::hash;
-use crate::engine::Held;
+use crate::engine::{Held, Source};
 use crate::mapping::apply;
 use crate::snapshot::Route;
 use crate::spec::Strictness;
@@ -31,55 +31,46 @@ const LARGE_BYTES: usize = 64 << 10;
 /// The largest answer that is changed where nothing else is said.
 const MOST_CHANGED: u64 = 8 << 20;
 
-/// Where a request goes.
-pub(super) struct Target<'r> {
-    pub(super) upstream: &'r Arc<Upstream>,
-    pub(super) mirror: Option<&'r Arc<Upstream>>,
-    pub(super) host: Option<&'r HeaderValue>,
-}
-
 /// Whether requests of a route must go this way.
 pub(super) fn concerns(exchange: &Exchange, route: &Route) -> bool {
     route.rules.is_some() || exchange.version.is_some()
 }
 
-/// Checks and changes a request, forwards it, and checks and changes the answer.
+/// Checks and changes a request, has it answered, and checks and changes the answer.
 ///
 /// # Errors
 /// [`Error::Invalid`], [`Error::InvalidAnswer`], and those of forwarding.
 pub(super) async fn forward(
     exchange: &mut Exchange,
     route: &Route,
-    target: Target<'_>,
-    incoming: Incoming,
-) -> Result<Reply, Error> {
+    toward: Toward<'_>,
+    sending: Sending,
+) -> Result<Response<Source>, Error> {
     let snapshot_version = exchange.version.and_then(|at| route.versions.as_ref()?.known.get(at));
-    let has_body = !incoming.is_end_stream();
     if let Some(version) = snapshot_version.filter(|version| !version.query.is_empty()) {
         rename_query(exchange, version)?;
     }
     let changes_body = snapshot_version.is_some_and(|version| !version.request.is_empty())
         && is_json(exchange.head.headers.get(CONTENT_TYPE));
     let path = headers::rewritten(exchange, route)?;
-    let rules = rules_for(exchange, route, &path)?;
+    let rules = rules_for(exchange, route, &path, toward.upstream)?;
     let reads_body = rules.as_ref().is_some_and(|rules| rules.reads_body(exchange, &path));
-    let is_buffered = has_body && (changes_body || reads_body);
-    let body = if is_buffered {
-        let body = whole_body(exchange, route, incoming).await;
-        let mut body = body?;
-        if let Some(version) = snapshot_version.filter(|_| changes_body) {
-            let mut value = upload::parse(&body)?;
-            apply(&version.request, &mut value);
-            body = Bytes::from(value.to_string());
-            exchange.head.headers.remove(TRANSFER_ENCODING);
-            exchange.head.headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    let sending = match sending {
+        Sending::Passing(incoming) if changes_body || reads_body => {
+            let mut body = whole_body(exchange, route, incoming).await?;
+            if let Some(version) = snapshot_version.filter(|_| changes_body) {
+                let mut value = upload::parse(&body)?;
+                apply(&version.request, &mut value);
+                body = Bytes::from(value.to_string());
+                exchange.head.headers.remove(TRANSFER_ENCODING);
+                exchange.head.headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+            }
+            Sending::Whole(body)
         }
-        Sending::Whole(body)
-    } else {
-        Sending::Passing(incoming)
+        sending => sending,
     };
     if let Some(rules) = &rules {
-        rules.check_request(exchange, route, &path, has_body, &body).await?;
+        rules.check_request(exchange, route, &path, &sending).await?;
     }
     let reads_answer = rules.as_ref().is_some_and(|rules| rules.answers != Strictness::Off);
     if reads_answer || snapshot_version.is_some_and(Version::changes_answers) {
@@ -88,23 +79,9 @@ pub(super) async fn forward(
         exchange.head.headers.remove(RANGE);
     }
     let method = exchange.head.method.clone();
-    let answer = match body {
-        Sending::Passing(incoming) => {
-            let Target { upstream, mirror, host } = target;
-            forward::forward(exchange, route, upstream, mirror, host, Some(incoming)).await?
-        }
-        Sending::Whole(body) => send(exchange, route, &target, body).await?,
-    };
-    let answer = Answered { answer, method, path, upstream: target.upstream.clone() };
+    let answer = cache::answer(exchange, route, toward, sending).await?;
+    let answer = Answered { answer, method, path, upstream: toward.upstream.clone() };
     answer.finish(exchange, route, rules, snapshot_version).await
-}
-
-/// A request's body.
-enum Sending {
-    /// As it comes.
-    Passing(Incoming),
-    /// In memory.
-    Whole(Bytes),
 }
 
 fn rename_query(exchange: &mut Exchange, version: &Version) -> Result<(), Error> {
@@ -125,38 +102,18 @@ async fn whole_body(exchange: &mut Exchange, route: &Route, incoming: Incoming) 
     upload::whole(exchange, route, incoming).await
 }
 
-/// Sends a body from memory.
-async fn send(
-    exchange: &mut Exchange,
-    route: &Route,
-    target: &Target<'_>,
-    body: Bytes,
-) -> Result<Response<Incoming>, Error> {
-    let upstream = target.upstream;
-    let deadline = Instant::now() + route.spec.timeout.0;
-    exchange.record.upstream = Some(upstream.name.clone());
-    let key = upstream.spec.hash_key.as_ref().and_then(|key| limits::key_text(exchange, key));
-    let key = key.map(|text| hash(text.as_bytes()));
-    let outgoing = forward::prepare(exchange, route, upstream, target.host)?;
-    let asked = Call { outgoing, body, key, deadline };
-    let called = call::call(&exchange.worker, upstream, &asked, &route.spec.retry).await?;
-    let Called { answer, held, attempts } = called;
-    exchange.record.attempts += attempts;
-    exchange.record.endpoint = held.ask.as_ref().map(|ask| ask.endpoint.clone());
-    (exchange.held.lease, exchange.held.ask, exchange.held.entered) = (held.lease, held.ask, held.entered);
-    Ok(answer)
-}
-
 /// Rules with the strictness of a route.
 struct Checking {
     rules: Arc<Rules>,
     requests: Strictness,
     answers: Strictness,
     most_bytes: u64,
+    /// Who is asked.
+    upstream: Arc<str>,
 }
 
 /// The rules that a request is under, where there are any.
-fn rules_for(exchange: &Exchange, route: &Route, path: &str) -> Result<Option<Checking>, Error> {
+fn rules_for(exchange: &Exchange, route: &Route, path: &str, upstream: &Upstream) -> Result<Option<Checking>, Error> {
     let (Some(rules), Some(spec)) = (&route.rules, &route.spec.validate) else { return Ok(None) };
     let refused = match rules.find(&exchange.head.method, path) {
         Found::Operation(..) => {
@@ -165,6 +122,7 @@ fn rules_for(exchange: &Exchange, route: &Route, path: &str) -> Result<Option<Ch
                 requests: spec.requests,
                 answers: spec.answers,
                 most_bytes: spec.size.0,
+                upstream: upstream.name.clone(),
             }));
         }
         Found::NoPath => Error::NoRoute(exchange.path.chars().take(200).collect()),
@@ -216,13 +174,13 @@ impl Checking {
         exchange: &Exchange,
         route: &Route,
         path: &str,
-        has_body: bool,
-        body: &Sending,
+        sending: &Sending,
     ) -> Result<(), Error> {
         if self.requests == Strictness::Off {
             return Ok(());
         }
-        let body = if let Sending::Whole(body) = body { Some(body.clone()) } else { None };
+        let has_body = !matches!(sending, Sending::Nothing);
+        let body = if let Sending::Whole(body) = sending { Some(body.clone()) } else { None };
         let is_large = body.as_ref().is_some_and(|body| body.len() > LARGE_BYTES);
         let (rules, method, path) = (self.rules.clone(), exchange.head.method.clone(), path.to_owned());
         let (query, headers) = (exchange.head.uri.query().map(str::to_owned), exchange.head.headers.clone());
@@ -273,14 +231,13 @@ impl Checking {
         if self.answers == Strictness::Report {
             return Ok(());
         }
-        let upstream = exchange.record.upstream.as_deref().unwrap_or_default().to_owned();
-        Err(Error::InvalidAnswer { upstream, reason: told(faults) })
+        Err(Error::InvalidAnswer { upstream: self.upstream.to_string(), reason: told(faults) })
     }
 }
 
 /// An answer that has begun.
 struct Answered {
-    answer: Response<Incoming>,
+    answer: Response<Source>,
     method: Method,
     path: String,
     upstream: Arc<Upstream>,
@@ -294,14 +251,15 @@ impl Answered {
         route: &Route,
         rules: Option<Checking>,
         version: Option<&Version>,
-    ) -> Result<Reply, Error> {
+    ) -> Result<Response<Source>, Error> {
         let Self { mut answer, method, path, upstream } = self;
         let status = answer.status();
         if let (Some(versions), Some(at)) = (&route.versions, exchange.version) {
             versions.rename_back(at, answer.headers_mut());
         }
         let has_body = method != Method::HEAD && !answer.body().is_end_stream();
-        let checking = rules.filter(|rules| rules.answers != Strictness::Off);
+        // That the caller has the answer already says nothing about its body.
+        let checking = rules.filter(|rules| rules.answers != Strictness::Off && status != StatusCode::NOT_MODIFIED);
         let is_checked = checking.as_ref().is_some_and(|checking| match checking.rules.find(&method, &path) {
             Found::Operation(operation, _) => operation.reads_answer(status.as_u16(), answer.headers()),
             _ => false,
@@ -318,7 +276,7 @@ impl Answered {
             version.changes_answers() && status.is_success() && is_plain && is_json(answer.headers().get(CONTENT_TYPE))
         });
         if !has_body || !(is_checked || version.is_some()) {
-            return Ok(Reply::Upstream(answer));
+            return Ok(answer);
         }
         let most = checking.as_ref().filter(|_| is_checked).map_or(MOST_CHANGED, |checking| checking.most_bytes);
         let held = Held { lease: exchange.held.lease.take(), ..Held::default() };
@@ -340,9 +298,6 @@ impl Answered {
             }
             head.headers.remove(ACCEPT_RANGES);
         }
-        headers::strip_hops(&mut head.headers);
-        head.headers.remove(CONTENT_LENGTH);
-        headers::edit(&mut head.headers, &route.response_headers, exchange);
-        Ok(Reply::Own(status, head.headers, body))
+        Ok(respond::whole(exchange, status, head.headers, body))
     }
 }

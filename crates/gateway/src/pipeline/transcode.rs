@@ -12,10 +12,11 @@ use std::sync::Arc;
 use tokio::time::{Instant, timeout_at};
 
 use super::call::{self, Call, Called};
-use super::forward::Outgoing;
-use super::{Exchange, Reply, headers, limits, upload};
+use super::forward::{self, Deadline, Outgoing};
+use super::{Exchange, Reply, headers, inside, limits, respond, upload};
 use crate::Error;
 use crate::domain::balance::hash;
+use crate::engine::Source;
 use crate::snapshot::Route;
 use crate::transcode::{
     First, Form, Found, Frames, Meant, Status, Transcoded, Transcoder, answer_json, framed, request_messages,
@@ -39,7 +40,7 @@ pub(super) async fn transcode(
     upstream: &Arc<Upstream>,
     incoming: Incoming,
 ) -> Result<Reply, Error> {
-    let deadline = Instant::now() + route.spec.timeout.0;
+    let deadline = Deadline::of(route, &exchange.head.headers);
     let path = headers::rewritten(exchange, route)?;
     let meant = match transcoder.find(&exchange.head.method, &path) {
         Found::Meant(meant) => meant,
@@ -65,11 +66,11 @@ pub(super) async fn transcode(
         .headers
         .get(ACCEPT)
         .is_some_and(|accept| accept.to_str().is_ok_and(|accept| accept.contains("text/event-stream")));
-    let outgoing = prepare(exchange, route, upstream, &meant, deadline)?;
+    let outgoing = prepare(exchange, route, upstream, &meant, deadline.at)?;
     let key = upstream.spec.hash_key.as_ref().and_then(|key| limits::key_text(exchange, key));
     let key = key.map(|text| hash(text.as_bytes()));
     exchange.record.upstream = Some(upstream.name.clone());
-    let asked = Call { outgoing, body: framed(&messages), key, deadline };
+    let asked = Call { outgoing, body: framed(&messages), key, deadline, peer: inside::peer_of(exchange) };
     let Called { answer, held, attempts } = call::call(&exchange.worker, upstream, &asked, &route.spec.retry).await?;
     exchange.record.attempts += attempts;
     let endpoint = held.ask.as_ref().map(|ask| ask.endpoint.clone());
@@ -96,16 +97,12 @@ pub(super) async fn transcode(
     }
     let mut head = head.headers;
     let frames = Frames::new(transcoder.spec.size.0);
-    let late = || Error::UpstreamTimeout {
-        upstream: upstream.name.to_string(),
-        after_ms: u64::try_from(route.spec.timeout.0.as_millis()).unwrap_or(u64::MAX),
-    };
     if meant.method.is_server_streaming() {
         let form = if wants_events { Form::Events } else { Form::Lines };
         let (output, all_fields) = (meant.method.output(), transcoder.spec.all_fields);
         let mut stream = Transcoded::new(incoming, frames, output, meant.answer.clone(), all_fields, form);
-        match timeout_at(deadline, stream.begin()).await {
-            Err(_) => return Err(late()),
+        match timeout_at(deadline.at, stream.begin()).await {
+            Err(_) => return Err(forward::late(exchange, upstream)),
             Ok(Err(reason)) => return Err(bad(reason)),
             Ok(Ok(First::Failed(status))) => return Err(error_of(status)),
             Ok(Ok(First::Begun)) => {}
@@ -115,8 +112,8 @@ pub(super) async fn transcode(
         headers::edit(&mut head, &route.response_headers, exchange);
         return Ok(Reply::Transcoded(head, Box::new(stream)));
     }
-    let message = match timeout_at(deadline, unary(incoming, frames)).await {
-        Err(_) => return Err(late()),
+    let message = match timeout_at(deadline.at, unary(incoming, frames)).await {
+        Err(_) => return Err(forward::late(exchange, upstream)),
         Ok(Err(reason)) => return Err(bad(reason)),
         Ok(Ok((_, status))) if status.code != 0 => return Err(error_of(status)),
         Ok(Ok((None, _))) => return Err(bad("it answered without a message".into())),
@@ -126,8 +123,7 @@ pub(super) async fn transcode(
     let (body, kind) = answer_json(&meant.method.output(), message, part, transcoder.spec.all_fields).map_err(bad)?;
     let kind = kind.and_then(|kind| HeaderValue::try_from(kind).ok());
     head.insert(CONTENT_TYPE, kind.unwrap_or(JSON));
-    headers::edit(&mut head, &route.response_headers, exchange);
-    Ok(Reply::Own(StatusCode::OK, head, body))
+    Ok(Reply::Upstream(respond::whole(exchange, StatusCode::OK, head, body)))
 }
 
 /// The head of the call.
@@ -168,7 +164,7 @@ fn prepare(
 }
 
 /// The message of an answer that has one, and how it ended.
-async fn unary(mut incoming: Incoming, mut frames: Frames) -> Result<(Option<Bytes>, Status), String> {
+async fn unary(mut incoming: Source, mut frames: Frames) -> Result<(Option<Bytes>, Status), String> {
     let mut message = None;
     let mut status = None;
     while let Some(frame) = incoming.frame().await {

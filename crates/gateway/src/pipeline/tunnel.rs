@@ -5,15 +5,13 @@ use std::time::Duration;
 
 use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderValue, Response, Version};
-use hyper::body::Incoming;
-use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 use tokio::time::{Instant, timeout};
 
 use super::{Exchange, error_of, headers, respond};
 use crate::Error;
-use crate::engine::Body;
+use crate::engine::{Body, Source};
 use crate::snapshot::Route;
 
 const BUFFER_BYTES: usize = 16 << 10;
@@ -32,13 +30,16 @@ pub(super) fn wanted(exchange: &Exchange, route: &Route) -> Option<HeaderValue> 
 }
 
 /// Answers that the protocol changes, and passes bytes from then on.
-pub(super) fn open(exchange: Exchange, mut answer: Response<Incoming>, client: Option<OnUpgrade>) -> Response<Body> {
+pub(super) fn open(mut exchange: Exchange, mut answer: Response<Source>) -> Response<Body> {
+    if matches!(answer.body(), Source::Inside(_)) {
+        return handed_over(exchange, answer);
+    }
     // What came before this was agreed on must not be taken for the other protocol.
     if let Some(fault) = exchange.record.signals.fault_of(&exchange.head) {
         return respond::refuse(exchange, error_of(fault));
     }
     let server = hyper::upgrade::on(&mut answer);
-    let Some(client) = client else {
+    let Some(client) = exchange.client.take() else {
         let error = Error::Internal("an upstream changed the protocol unasked".into());
         return respond::refuse(exchange, error);
     };
@@ -71,7 +72,7 @@ pub(super) fn open(exchange: Exchange, mut answer: Response<Incoming>, client: O
 }
 
 /// Answers that the protocol changes where a component of this process has taken over the connection.
-pub(super) fn handed_over<B>(exchange: Exchange, answer: Response<B>) -> Response<Body> {
+fn handed_over(exchange: Exchange, answer: Response<Source>) -> Response<Body> {
     let (mut head, _) = answer.into_parts();
     head.extensions.clear();
     let Exchange { mut record, .. } = exchange;

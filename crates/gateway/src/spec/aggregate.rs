@@ -151,10 +151,6 @@ pub(super) fn check(gateway: &Gateway, route: &Route, parameters: &[String]) -> 
         ensure(upstreams.contains(&call.upstream.as_str()), &at("upstream"), || {
             format!("there is no upstream `{}`; {}", call.upstream, hint(&call.upstream, "upstreams", &upstreams))
         })?;
-        let is_inside = gateway.upstreams.get(&call.upstream).is_some_and(|upstream| upstream.in_process);
-        ensure(!is_inside, &at("upstream"), || {
-            format!("calls go to endpoints, and `{}` has none: give it the address of this process", call.upstream)
-        })?;
         ensure(!call.method.is_empty() && call.method.chars().all(|c| c.is_ascii_uppercase()), &at("method"), || {
             format!("`{}` is not a method; write it in capital letters", call.method)
         })?;

@@ -194,9 +194,6 @@ fn check_upstream(name: &str, upstream: &Upstream) -> Result<(), Fault> {
     ensure(sources.count() == 1, &["upstreams", name], || {
         format!("upstream `{name}` needs one of `endpoints`, `discover` and `in_process`")
     })?;
-    ensure(!upstream.in_process || upstream.openapi.is_none(), &["upstreams", name, "openapi"], || {
-        "the process's own components are asked for no document; name an upstream with endpoints".into()
-    })?;
     ensure(
         upstream.endpoints.iter().all(|endpoint| endpoint.weight <= MAX_WEIGHT),
         &["upstreams", name, "weight"],
@@ -251,12 +248,14 @@ fn check_route(gateway: &Gateway, route: &Route) -> Result<(), Fault> {
         })?;
     }
     let is_inside = |name: &str| gateway.upstreams.get(name).is_some_and(|upstream| upstream.in_process);
-    let is_plain =
-        route.cache.is_none() && route.validate.is_none() && route.versions.is_none() && route.transcode.is_none();
-    ensure(is_plain || !route.targets().any(is_inside), &["routes", name], || {
-        "requests reach the process's own components as they are; leave cache, validate, versions and transcode out"
+    ensure(
+        !(route.transcode.is_some() || route.grpc_web) || !route.targets().any(is_inside),
+        &["routes", name],
+        || {
+            "the process's own components speak no gRPC; leave transcode and grpc_web out, or name an upstream with endpoints"
             .into()
-    })?;
+        },
+    )?;
     ensure(!route.mirror.as_ref().is_some_and(|mirror| is_inside(&mirror.upstream)), &at("mirror"), || {
         "the process's own components get no copies; name an upstream with endpoints".into()
     })?;

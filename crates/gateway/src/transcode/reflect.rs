@@ -12,11 +12,11 @@ use http_body_util::BodyExt;
 use prost::Message;
 use prost_reflect::DescriptorPool;
 use prost_reflect::prost_types::FileDescriptorProto;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{sleep, timeout_at};
 
 use super::{Frames, MOST_DESCRIPTION_BYTES, Status, Transcoder, framed};
 use crate::engine::Worker;
-use crate::pipeline::{Call, Outgoing, call};
+use crate::pipeline::{Call, Deadline, OURSELVES, Outgoing, call};
 use crate::spec::Retry;
 use crate::tallies::FetchLabels;
 use crate::upstream::Upstream;
@@ -203,7 +203,7 @@ async fn ask(
     if questions.is_empty() {
         return Ok(Vec::new());
     }
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Deadline::after(PATIENCE);
     let messages: Vec<Vec<u8>> = questions.into_iter().map(|ask| Question { ask: Some(ask) }.encode_to_vec()).collect();
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
@@ -211,7 +211,7 @@ async fn ask(
     let path = format!("/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo");
     let path = path.parse().map_err(|_| "its path cannot be asked for".to_owned())?;
     let outgoing = Outgoing { method: Method::POST, path, headers, host: None };
-    let asked = Call { outgoing, body: framed(&messages), key: None, deadline };
+    let asked = Call { outgoing, body: framed(&messages), key: None, deadline, peer: OURSELVES };
     let called = call(worker, upstream, &asked, &Retry::default()).await.map_err(|error| error.to_string())?;
     let (head, mut incoming) = called.answer.into_parts();
     let _held = called.held;
@@ -220,7 +220,7 @@ async fn ask(
     let mut told = Vec::new();
     let mut read = 0_u64;
     while let Some(frame) =
-        timeout_at(deadline, incoming.frame()).await.map_err(|_| "it did not answer in time".to_owned())?
+        timeout_at(deadline.at, incoming.frame()).await.map_err(|_| "it did not answer in time".to_owned())?
     {
         match frame.map_err(|error| error.to_string())?.into_data() {
             Ok(data) => {

@@ -5,13 +5,14 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use hyper::body::{Body as _, Frame, Incoming};
+use hyper::body::{Body as _, Frame};
 use prost_reflect::MessageDescriptor;
 use serde_json::json;
 
 use super::frame::Frames;
 use super::message::{answer_json, as_text};
 use super::status::Status;
+use crate::engine::Source;
 
 /// How a stream is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +26,7 @@ pub(crate) enum Form {
 /// A stream on its way to the caller.
 #[derive(Debug)]
 pub struct Transcoded {
-    incoming: Incoming,
+    incoming: Source,
     frames: Frames,
     output: MessageDescriptor,
     part: Option<String>,
@@ -50,7 +51,7 @@ pub(crate) enum First {
 impl Transcoded {
     /// Of an answer that has begun.
     pub(crate) fn new(
-        incoming: Incoming,
+        incoming: Source,
         frames: Frames,
         output: MessageDescriptor,
         part: Option<String>,

@@ -240,3 +240,21 @@ fn what_cannot_work_is_refused_with_its_line() {
         assert!(error.contains(said), "{error}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_callers_deadline_holds_for_all_calls_and_blames_nobody() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let config = format!(
+        r#"
+upstreams: {{ s: {{ endpoints: ["http://{}"], breaker: {{ failures: 1, pause: 60s }} }} }}
+routes: [{{ name: r, match: {{ path: / }}, aggregate: {{ calls: {{ a: {{ upstream: s, path: / }} }} }} }}]
+"#,
+        listener.local_addr().unwrap(),
+    );
+    let door = Door::open(&config).await;
+    for _ in 0..2 {
+        // Nobody takes the connection, and the route has half a minute.
+        let answer = door.get("/", &[("x-request-timeout-ms", "50")]).await;
+        assert_eq!((answer.status, answer.code().as_str()), (504, "gateway.upstream_timeout"));
+    }
+}

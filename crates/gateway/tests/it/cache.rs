@@ -496,3 +496,46 @@ async fn callers_do_not_decide_where_they_may_not() {
         assert_eq!(door.get("/", &[("cache-control", wish)]).await.body, "1 ", "{wish}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_version_has_its_own() {
+    let service = Service::start(|got| {
+        let reply = http::Response::builder().header("cache-control", "max-age=60").header("etag", "\"a\"");
+        let reply = reply.header("content-type", "application/json");
+        reply.body(Full::from(format!("{{\"version\":\"{}\"}}", got.header("x-version")))).unwrap()
+    })
+    .await;
+    let route = "}, versions: { by: header:x-version, known: { v3: {}, v2: {}, v1: { on: v2, answer: [{ move: { from: version, to: on } }] } }";
+    let door = Door::open(&config(&service, route)).await;
+    for (version, body, asked) in [
+        ("v3", "{\"version\":\"v3\"}", 1),
+        ("v2", "{\"version\":\"v2\"}", 2),
+        ("v1", "{\"on\":\"v2\"}", 2),
+        ("v3", "{\"version\":\"v3\"}", 2),
+    ] {
+        let answer = door.get("/", &[("x-version", version)]).await;
+        assert_eq!((answer.body.as_str(), service.got().len()), (body, asked), "{version}");
+    }
+    assert_eq!(door.get("/", &[("x-version", "v1"), ("if-none-match", "\"a\"")]).await.status, 304);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_checked_is_kept_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let document = r#"{ "openapi": "3.1.0", "info": { "title": "t", "version": "1" }, "paths": { "/a": { "get": {
+        "parameters": [{ "name": "n", "in": "query", "schema": { "type": "integer" } }],
+        "responses": { "200": { "description": "it" } } } } } }"#;
+    std::fs::write(folder.path().join("a.json"), document).unwrap();
+    let service = counting(&[("cache-control", "max-age=60"), ("etag", "\"a\"")]).await;
+    let route = "}, validate: { openapi: a.json, answers: refuse ";
+    let door = Door::open_in(folder, &config(&service, route)).await;
+    assert_eq!(door.get("/a?n=1", &[]).await.body, "1 ");
+    assert_eq!(door.get("/a?n=1", &[]).await.header("cache-status"), "tessera; hit; ttl=60");
+    assert_eq!(
+        door.get("/a?n=1", &[("if-none-match", "\"a\"")]).await.status,
+        304,
+        "that it is known is no answer of its own"
+    );
+    assert_eq!(door.get("/a?n=x", &[]).await.code(), "gateway.invalid");
+    assert_eq!(service.got().len(), 1);
+}

@@ -97,6 +97,21 @@ fn what_is_wrong_is_told_with_line_and_remedy() {
                 .replace("upstreams: {", "upstreams: { g: { endpoints: [\"http://a:1\"], protocol: http2 },"),
             "g.yaml:4: gRPC needs HTTP/2; give upstream `s` the protocol http2 or negotiate",
         ),
+        (
+            with_route("upstream: c, grpc_web: true")
+                .replace("upstreams: {", "upstreams: { c: { in_process: true, protocol: http2 },"),
+            "g.yaml:4: the process's own components speak no gRPC",
+        ),
+        (
+            with_route("upstream: s, versions: { by: media_type, known: { \"1\": { upstream: c } } }, grpc_web: true")
+                .replace("upstreams: {", "upstreams: { c: { in_process: true },"),
+            "g.yaml:4: the process's own components speak no gRPC",
+        ),
+        (
+            with_route("upstream: s, mirror: { upstream: c }")
+                .replace("upstreams: {", "upstreams: { c: { in_process: true },"),
+            "the process's own components get no copies",
+        ),
         (with_route("redirect: { to: /, status: 200 }"), "200 does not redirect"),
         (with_route("upstream: s, timeout: 0s"), "timeout must be more than 0"),
         (with_route("upstream: s").replace("path: \"/x/{id}\"", "path: x"), "path `x` must start with `/`"),

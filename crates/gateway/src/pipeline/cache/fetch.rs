@@ -4,18 +4,18 @@ use std::sync::Arc;
 
 use http::header::{DATE, ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, LAST_MODIFIED, RANGE};
 use http::{Method, Response, StatusCode};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Body as _;
 use tessera_kernel::Timestamp;
 
 use super::fill::{Filling, fill};
 use super::key::{flight_key, marks_of, value_of};
 use super::reply::{not_modified, note_forward, reply};
-use super::{Asked, Exchange, Reply, Toward, forward, headers, note};
+use super::{Asked, Exchange, Sending, Toward, forward, headers, note};
 use crate::Error;
 use crate::cache::{Flight, Key, Landing, Stored, Turn, kept_headers, vary_names};
 use crate::domain::conditions::is_not_modified;
 use crate::domain::freshness::{self, Asker, Wishes};
-use crate::engine::Held;
+use crate::engine::{Held, Source};
 use crate::snapshot::{Caching, Outcome, Route};
 
 /// Asks the upstream, with what is kept where that may still hold.
@@ -25,7 +25,7 @@ pub(super) async fn fetch(
     caching: &Caching,
     toward: Toward<'_>,
     asked: Asked,
-) -> Result<Reply, Error> {
+) -> Result<Response<Source>, Error> {
     let Asked { key, wishes, stored, mut flight, why } = asked;
     let (store, clock) = (&caching.store, exchange.worker.shared.clock.clone());
     let (since, asked_at) = (store.now(), clock.now());
@@ -47,8 +47,7 @@ pub(super) async fn fetch(
     let asker = Asker::of(&given, exchange.identity.is_some());
     let asker =
         Asker { is_somebody: asker.is_somebody && !(caching.is_personal && exchange.identity.is_some()), ..asker };
-    let Toward { upstream, mirror, host } = toward;
-    let answered = forward::forward(exchange, route, upstream, mirror, host, None).await;
+    let answered = forward::forward(exchange, route, toward, Sending::Nothing).await;
     exchange.head.headers = given;
     if let Some(flight) = &mut flight {
         flight.note_answer();
@@ -91,7 +90,7 @@ pub(super) async fn fetch(
             }
         }
         note_forward(&mut head.headers, caching, why, Some((head.status, false)));
-        return Ok(Reply::Upstream(Response::from_parts(head, incoming)));
+        return Ok(Response::from_parts(head, incoming));
     };
     let flight = if life.no_cache || life.lifetime_us <= life.initial_age_us {
         // Whoever waits would have to ask anew.
@@ -130,21 +129,21 @@ pub(super) async fn fetch(
     if head.status == StatusCode::OK && is_not_modified(&exchange.head.headers, &head.headers, now.micros()) {
         return Ok(not_modified(head.headers));
     }
-    Ok(Reply::Made(Box::new(head), source))
+    Ok(Response::from_parts(head, source))
 }
 
 /// An answer that says that another still holds.
 struct Validated {
     key: Key,
     stored: Arc<Stored>,
-    answer: Response<Incoming>,
+    answer: Response<Source>,
     asker: Asker,
     asked_at: Timestamp,
     since: u64,
     flight: Option<Flight>,
 }
 
-fn revalidated(exchange: &mut Exchange, caching: &Caching, validated: Validated, why: &str) -> Reply {
+fn revalidated(exchange: &mut Exchange, caching: &Caching, validated: Validated, why: &str) -> Response<Source> {
     let Validated { key, stored, answer, asker, asked_at, since, flight } = validated;
     note(exchange, caching, Outcome::Revalidated);
     let now = exchange.worker.shared.clock.now();
@@ -175,7 +174,7 @@ fn revalidated(exchange: &mut Exchange, caching: &Caching, validated: Validated,
 }
 
 /// Drops an answer of the upstream.
-fn give_up(exchange: &mut Exchange, answer: Response<Incoming>) {
+fn give_up(exchange: &mut Exchange, answer: Response<Source>) {
     if let Some(lease) = exchange.held.lease.take() {
         forward::let_go(&exchange.worker, answer, lease);
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
-use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::timeout;
 
@@ -38,7 +38,7 @@ enum Piece {
     Data(Bytes),
     Trailers(http::HeaderMap),
     /// It turned out too large to be kept.
-    Rest(Box<Incoming>, Held),
+    Rest(Box<Source>, Held),
     Broken(String),
     End,
 }
@@ -46,7 +46,7 @@ enum Piece {
 /// Reads an answer into the cache; gives what the caller gets of it.
 pub(super) fn fill(
     filling: Filling,
-    incoming: Incoming,
+    incoming: Source,
     spawn: impl FnOnce(Pin<Box<dyn Future<Output = ()>>>),
 ) -> Source {
     let left = incoming.size_hint().exact();
@@ -55,7 +55,7 @@ pub(super) fn fill(
     Source::Flow(Flow(Box::pin(Filled { receiver, rest: None, left, is_over: left == Some(0) })))
 }
 
-async fn read(filling: Filling, mut incoming: Incoming, caller: UnboundedSender<Piece>) {
+async fn read(filling: Filling, mut incoming: Source, caller: UnboundedSender<Piece>) {
     let Filling { store, key, mut stored, most_bytes, idle_timeout, flight, mut held } = filling;
     // Where the caller has gone, the answer is read for those to come.
     let tell = |piece| drop(caller.send(piece));
@@ -110,7 +110,7 @@ fn joined(pieces: &[Bytes], length: usize) -> Bytes {
 /// What the caller gets.
 struct Filled {
     receiver: UnboundedReceiver<Piece>,
-    rest: Option<(Box<Incoming>, Held)>,
+    rest: Option<(Box<Source>, Held)>,
     /// Bytes to come, where the upstream announced them.
     left: Option<u64>,
     is_over: bool,
@@ -132,7 +132,7 @@ impl HttpBody for Filled {
                 {
                     lease.give_back();
                 }
-                return Poll::Ready(frame.map(|frame| frame.map_err(BoxError::from)));
+                return Poll::Ready(frame);
             }
             match futures::ready!(self.receiver.poll_recv(cx)) {
                 Some(Piece::Data(data)) => {

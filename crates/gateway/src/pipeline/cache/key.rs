@@ -52,6 +52,11 @@ pub(super) fn key_of(exchange: &Exchange, caching: &Caching, upstream: &Upstream
         .with_option(told("x-forwarded-host"))
         .with(&authority)
         .with(exchange.path.as_bytes());
+    // Versions of a header or media type have one path, and the upstream need not say that it looks at them.
+    let versions = exchange.route.and_then(|at| exchange.snapshot.routes.get(at)?.versions.as_ref());
+    if let Some(version) = versions.zip(exchange.version).and_then(|(versions, at)| versions.known.get(at)) {
+        digest = digest.with(version.base.as_bytes());
+    }
     digest = match &caching.spec.query {
         CacheQuery::All => digest.with_option(head.uri.query().map(str::as_bytes)),
         CacheQuery::None => digest,

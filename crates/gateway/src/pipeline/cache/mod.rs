@@ -11,28 +11,20 @@ mod reply;
 use std::sync::Arc;
 
 use http::header::{CONTENT_LOCATION, IF_MATCH, IF_UNMODIFIED_SINCE, LOCATION, RANGE, UPGRADE};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response};
-use hyper::body::{Body as _, Incoming};
+use http::{HeaderMap, HeaderName, Method, Response};
 use tokio::time::{Instant, timeout_at};
 
-use super::{Exchange, Reply, forward, headers, limits};
+use super::forward::{Sending, Toward};
+use super::{Exchange, forward, headers, limits};
 use crate::Error;
 use crate::cache::{Flight, Key, Landing, Store, Stored, Turn, landed, place};
 use crate::domain::freshness::{Use, Wishes};
 use crate::domain::path::normalise;
+use crate::engine::Source;
 use crate::snapshot::{Caching, Outcome, Route, bare_host};
-use crate::upstream::Upstream;
 use fetch::{fetch, fetch_later};
 use key::{flight_key, key_of, value_of};
 use reply::{note_forward, reply};
-
-/// Where a request goes if it has to.
-#[derive(Clone, Copy)]
-pub(super) struct Toward<'a> {
-    pub(super) upstream: &'a Arc<Upstream>,
-    pub(super) mirror: Option<&'a Arc<Upstream>>,
-    pub(super) host: Option<&'a HeaderValue>,
-}
 
 /// What is asked for, and what is known of it.
 struct Asked {
@@ -47,17 +39,13 @@ struct Asked {
 }
 
 /// Forwards, past the cache. What an unsafe request changed is voided.
-///
-/// # Errors
-/// As [`forward::forward`].
-pub(super) async fn past(
+async fn past(
     exchange: &mut Exchange,
     route: &Route,
     toward: Toward<'_>,
-    body: Incoming,
-) -> Result<Response<Incoming>, Error> {
-    let Toward { upstream, mirror, host } = toward;
-    let answer = forward::forward(exchange, route, upstream, mirror, host, Some(body)).await?;
+    sending: Sending,
+) -> Result<Response<Source>, Error> {
+    let answer = forward::forward(exchange, route, toward, sending).await?;
     if let Some(store) = &exchange.snapshot.cache
         && !exchange.head.method.is_safe()
         && (answer.status().is_success() || answer.status().is_redirection())
@@ -84,26 +72,26 @@ fn void_changed(store: &Store, exchange: &Exchange, answer: &HeaderMap) {
     }
 }
 
-/// Answers from what is kept, or fetches.
+/// Answers from what is kept, or fetches; forwards where nothing is kept of the route.
 ///
 /// # Errors
 /// As [`forward::forward`], and [`Error::NotCached`].
 pub(super) async fn answer(
     exchange: &mut Exchange,
     route: &Route,
-    caching: &Caching,
     toward: Toward<'_>,
-    body: Incoming,
-) -> Result<Reply, Error> {
+    sending: Sending,
+) -> Result<Response<Source>, Error> {
+    let Some(caching) = &route.cache else { return past(exchange, route, toward, sending).await };
     let wishes = if caching.spec.callers_decide { Wishes::of(&exchange.head.headers) } else { Wishes::default() };
     let is_read = matches!(exchange.head.method, Method::GET | Method::HEAD);
-    let is_plain = body.is_end_stream()
+    let is_plain = matches!(sending, Sending::Nothing)
         && ![UPGRADE, IF_MATCH, IF_UNMODIFIED_SINCE].iter().any(|name| exchange.head.headers.contains_key(name));
     if !is_read || !is_plain || wishes.no_store {
         note(exchange, caching, Outcome::Pass);
-        let mut answer = past(exchange, route, toward, body).await?;
+        let mut answer = past(exchange, route, toward, sending).await?;
         note_forward(answer.headers_mut(), caching, if is_read { "bypass" } else { "method" }, None);
-        return Ok(Reply::Upstream(answer));
+        return Ok(answer);
     }
     let key = key_of(exchange, caching, toward.upstream);
     let mut stored = find(exchange, caching, key).await;
@@ -192,10 +180,9 @@ async fn pass(
     caching: &Caching,
     toward: Toward<'_>,
     why: &str,
-) -> Result<Reply, Error> {
+) -> Result<Response<Source>, Error> {
     note(exchange, caching, Outcome::Pass);
-    let Toward { upstream, mirror, host } = toward;
-    let mut answer = forward::forward(exchange, route, upstream, mirror, host, None).await?;
+    let mut answer = forward::forward(exchange, route, toward, Sending::Nothing).await?;
     note_forward(answer.headers_mut(), caching, why, None);
-    Ok(Reply::Upstream(answer))
+    Ok(answer)
 }

@@ -5,7 +5,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 
-use super::{Exchange, Reply};
+use super::Exchange;
 use crate::cache::Stored;
 use crate::domain::conditions::{Part, is_not_modified, part};
 use crate::domain::freshness::SURROGATE_CONTROL;
@@ -17,7 +17,7 @@ const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 const NAME: &str = "tessera";
 
 /// An answer from what is kept: whole, a part of it, or that the caller has it.
-pub(super) fn reply(exchange: &Exchange, stored: &Stored, status: &str) -> Reply {
+pub(super) fn reply(exchange: &Exchange, stored: &Stored, status: &str) -> Response<Source> {
     let now = exchange.worker.shared.clock.now();
     let request = &exchange.head.headers;
     let mut map = stored.headers.clone();
@@ -55,11 +55,11 @@ pub(super) fn reply(exchange: &Exchange, stored: &Stored, status: &str) -> Reply
         map.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
     }
     head.headers = map;
-    Reply::Made(Box::new(head), Source::Own((!is_head && !body.is_empty()).then_some(body)))
+    Response::from_parts(head, Source::Own((!is_head && !body.is_empty()).then_some(body)))
 }
 
 /// That the caller has it, with what may have changed beside the body (RFC 9110, 15.4.5).
-pub(super) fn not_modified(map: HeaderMap) -> Reply {
+pub(super) fn not_modified(map: HeaderMap) -> Response<Source> {
     let (mut head, ()) = Response::new(()).into_parts();
     head.status = StatusCode::NOT_MODIFIED;
     for name in [AGE, CACHE_CONTROL, CONTENT_LOCATION, DATE, ETAG, EXPIRES, LAST_MODIFIED, VARY, CACHE_STATUS] {
@@ -67,7 +67,7 @@ pub(super) fn not_modified(map: HeaderMap) -> Reply {
             head.headers.append(name.clone(), value.clone());
         }
     }
-    Reply::Made(Box::new(head), Source::Own(None))
+    Response::from_parts(head, Source::Own(None))
 }
 
 /// Says that the upstream was asked, and takes away what is for the cache alone.
