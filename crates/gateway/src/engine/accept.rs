@@ -79,9 +79,10 @@ async fn connection(
     let Some(tls) = tls else {
         return serve(worker, snapshot, peer, stream, None).await;
     };
-    // Errors here are the client's: it went away, or wants what the profile does not have.
+    // Errors here are the client's: it went away, or wants what the profile does not have. Boxed, as a session is large and
+    // a connection without TLS has none.
     let accepted = tokio::select! {
-        accepted = timeout(limits.head_timeout.0, TlsAcceptor::from(tls).accept(stream)) => accepted,
+        accepted = timeout(limits.head_timeout.0, Box::pin(TlsAcceptor::from(tls).accept(stream))) => accepted,
         () = worker.draining.cancelled() => return,
     };
     let Ok(Ok(stream)) = accepted else { return };
@@ -92,7 +93,7 @@ async fn connection(
     }
     let is_http2 = session.alpn_protocol().map(|protocol| protocol == b"h2");
     peer.certificate = session.peer_certificates().and_then(|chain| chain.first()).map(|first| names_of(first));
-    serve(worker, snapshot, peer, stream, is_http2).await;
+    Box::pin(serve(worker, snapshot, peer, stream, is_http2)).await;
 }
 
 /// Serves HTTP/1 or HTTP/2; where TLS did not choose, the first bytes do.
@@ -120,7 +121,7 @@ where
     let signals = Arc::new(if is_http2 { Signals::http2(head_limits) } else { Signals::http1() });
     if is_http2 {
         let guard = Guard::unframed(stream, buffer, patience, signals.clone());
-        return serve_http2(&worker, limits, Rc::new(peer), guard, &signals).await;
+        return Box::pin(serve_http2(&worker, limits, Rc::new(peer), guard, &signals)).await;
     }
     let service = service(&worker, Rc::new(peer), &signals);
     // Errors are the client's: it went away, or sent what is not HTTP.
@@ -152,10 +153,9 @@ fn service(
 ) -> impl Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: 'static> + use<> {
     let (worker, signals) = (worker.clone(), signals.clone());
     service_fn(move |request: Request<Incoming>| {
-        let answering = pipeline::handle(worker.clone(), peer.clone(), signals.clone(), request);
-        let signals = signals.clone();
+        let (worker, peer, signals) = (worker.clone(), peer.clone(), signals.clone());
         async move {
-            let mut answering = pin!(answering);
+            let mut answering = pin!(pipeline::handle(worker, peer, signals.clone(), request));
             let answer = std::future::poll_fn(|cx| {
                 let polled = answering.as_mut().poll(cx);
                 if polled.is_pending() {

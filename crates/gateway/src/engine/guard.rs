@@ -5,6 +5,7 @@
 //! before it, with a problem, a line in the log and its metrics.
 
 use std::io::{Error, ErrorKind, IoSlice, Result};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -290,6 +291,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
         Ok(())
     }
 
+    /// Reads what there is into the buffer. A connection that waits has no buffer: ten thousand may.
+    fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize>> {
+        if self.framing.plain_bytes_left() > READ_BYTES as u64 {
+            self.buffer.reserve(LONG_READ_BYTES);
+            return poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.buffer);
+        }
+        if self.buffer.is_empty() {
+            self.buffer = BytesMut::new();
+        }
+        let mut bytes = [MaybeUninit::uninit(); READ_BYTES];
+        let mut bytes = ReadBuf::uninit(&mut bytes);
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut bytes))?;
+        self.buffer.extend_from_slice(bytes.filled());
+        Poll::Ready(Ok(bytes.filled().len()))
+    }
+
     /// Ready where the client was silent for too long.
     fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if !self.is_timed || self.signals.is_tunnel.load(Ordering::Acquire) {
@@ -367,9 +384,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Read for Guard<S> {
                 this.judge()?;
                 continue;
             }
-            let is_long = this.framing.plain_bytes_left() > READ_BYTES as u64;
-            this.buffer.reserve(if is_long { LONG_READ_BYTES } else { READ_BYTES });
-            match poll_read_buf(Pin::new(&mut this.stream), cx, &mut this.buffer) {
+            match this.poll_bytes(cx) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Ok(())),
                 Poll::Ready(Ok(_)) => {
                     this.last_read = Instant::now();

@@ -260,7 +260,7 @@ async fn attempts(
         let until = deadline.within(retry.attempt_timeout.map(|limit| limit.0));
         let plan = Plan { exchange, route, upstream, outgoing: &outgoing, until };
         let (Sent { ask, outcome }, hedged) = if is_safe && hedge::may_be(&outgoing.method, retry) {
-            hedge::attempt(plan, ask, key, &tried).await
+            Box::pin(hedge::attempt(plan, ask, key, &tried)).await
         } else {
             (plan.attempt(ask, body.take().unwrap_or(Body::Empty)).await, None)
         };

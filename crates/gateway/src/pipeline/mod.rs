@@ -200,6 +200,7 @@ enum Reply {
     Transcoded(HeaderMap, Box<Transcoded>),
 }
 
+/// The phases up to the answer. What only some routes need is boxed: the rest would carry its size with every request.
 async fn pass(exchange: &mut Exchange, body: Incoming, fault: Option<Fault>) -> Result<Reply, Error> {
     identify::identify(exchange)?;
     if let Some(fault) = fault {
@@ -229,18 +230,18 @@ async fn pass(exchange: &mut Exchange, body: Incoming, fault: Option<Fault>) -> 
         Action::Respond(status, headers, body) => Ok(Reply::Own(*status, headers.clone(), body.clone())),
         Action::Document => Ok(document::document(exchange, route)),
         Action::Page(page) => Ok(document::page(exchange, route, page)),
-        Action::Aggregate(plan) => aggregate::aggregate(exchange, route, plan, body).await,
+        Action::Aggregate(plan) => Box::pin(aggregate::aggregate(exchange, route, plan, body)).await,
         Action::Forward { shares, mirror, host } => {
             let own = version::upstream(exchange, route);
             let upstream = own.map_or_else(|| choose::share(exchange, route, shares), Ok)?;
             if let Some(transcoder) = &route.transcoder {
-                return transcode::transcode(exchange, route, transcoder, &upstream, body).await;
+                return Box::pin(transcode::transcode(exchange, route, transcoder, &upstream, body)).await;
             }
             let mirror = mirror.as_ref().filter(|(_, percent)| exchange.worker.draw(100) < u64::from(*percent));
             let mirror = mirror.map(|(upstream, _)| upstream);
             let toward = Toward { upstream: &upstream, mirror, host: host.as_ref() };
             let answer = if shaped::concerns(exchange, route) {
-                shaped::forward(exchange, route, toward, body.into()).await?
+                Box::pin(shaped::forward(exchange, route, toward, body.into())).await?
             } else {
                 cache::answer(exchange, route, toward, body.into()).await?
             };

@@ -101,7 +101,8 @@ impl Pools {
         if let Some(sender) = self.take_idle(upstream, endpoint) {
             return Ok(lease(sender, true));
         }
-        let sender = connect(upstream, endpoint).await?;
+        // Boxed: it is large, and rarely needed.
+        let sender = Box::pin(connect(upstream, endpoint)).await?;
         if let Sender::Http2(sender) = &sender {
             let mut pools = self.0.borrow_mut();
             let pool = pools.entry(address(endpoint)).or_insert_with(|| Pool::of(endpoint));

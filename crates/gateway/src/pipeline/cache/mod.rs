@@ -82,7 +82,19 @@ pub(super) async fn answer(
     toward: Toward<'_>,
     sending: Sending,
 ) -> Result<Response<Source>, Error> {
-    let Some(caching) = &route.cache else { return past(exchange, route, toward, sending).await };
+    match &route.cache {
+        Some(caching) => Box::pin(kept_or_fetched(exchange, route, caching, toward, sending)).await,
+        None => past(exchange, route, toward, sending).await,
+    }
+}
+
+async fn kept_or_fetched(
+    exchange: &mut Exchange,
+    route: &Route,
+    caching: &Caching,
+    toward: Toward<'_>,
+    sending: Sending,
+) -> Result<Response<Source>, Error> {
     let wishes = if caching.spec.callers_decide { Wishes::of(&exchange.head.headers) } else { Wishes::default() };
     let is_read = matches!(exchange.head.method, Method::GET | Method::HEAD);
     let is_plain = matches!(sending, Sending::Nothing)
