@@ -37,6 +37,14 @@ pub enum Error {
     /// Redis refused, failed or did not answer in time: a write to it is done or it is not.
     #[error("redis: {0}")]
     Redis(Arc<::redis::RedisError>),
+    /// Nobody answers at a Redis URL. Nothing was done.
+    #[error("redis `{url}` does not answer: {reason}; start it there, or give the address of one that runs")]
+    NoRedis {
+        /// The URL, its password starred.
+        url: String,
+        /// What came instead.
+        reason: Arc<::redis::RedisError>,
+    },
     /// A Redis URL that cannot be read.
     #[error("store `{url}`: {reason}; give a URL such as `redis://host:6379` or `redis+cluster://a:6379,b:6379`")]
     BadUrl {
@@ -79,7 +87,8 @@ impl Error {
     /// What sort of error it is.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Busy { .. } | Self::Closed | Self::Unknown { .. } | Self::Redis(_) => ErrorKind::Unavailable,
+            Self::Busy { .. } | Self::Closed | Self::Unknown { .. } => ErrorKind::Unavailable,
+            Self::Redis(_) | Self::NoRedis { .. } => ErrorKind::Unavailable,
             Self::Deadline { .. } => ErrorKind::Timeout,
             Self::Sql(error) => error.kind(),
             Self::BadUrl { .. } | Self::Oversized { .. } => ErrorKind::Invalid,
@@ -95,7 +104,7 @@ impl Error {
             Self::Closed => "store.closed",
             Self::Unknown { .. } => "store.unknown_outcome",
             Self::Sql(error) => error.code(),
-            Self::Redis(_) => "store.redis",
+            Self::Redis(_) | Self::NoRedis { .. } => "store.redis",
             Self::BadUrl { .. } => "store.bad_url",
             Self::Oversized { .. } => "store.oversized",
             Self::Unexpected { .. } => "store.unexpected",

@@ -3,6 +3,7 @@
 //! One connection a server is shared by all callers and pipelines what they ask at the same time. Steps are Lua scripts,
 //! each atomic on the one slot that its keys share by their `{tag}`. Clocks: Redis's own (`TIME`).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ::redis::aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig};
@@ -43,9 +44,10 @@ impl Redis {
     /// Connects. A cluster is named by some of its servers; `user:password@` goes before the first.
     ///
     /// # Errors
-    /// [`Error::BadUrl`]; [`Error::Redis`] when it does not answer.
+    /// [`Error::BadUrl`]; [`Error::NoRedis`] when it does not answer.
     pub async fn open(url: &str) -> Result<Self, Error> {
         let bad_url = |reason: String| Error::BadUrl { url: without_password(url), reason };
+        let away = |error| Error::NoRedis { url: without_password(url), reason: Arc::new(error) };
         if let Some(nodes) = url.strip_prefix(CLUSTER) {
             let (login, nodes) = nodes
                 .rsplit_once('@')
@@ -57,7 +59,7 @@ impl Redis {
                 .retries(RETRIES as u32)
                 .build()
                 .map_err(|error| bad_url(error.to_string()))?;
-            return Ok(Self::Cluster(client.get_async_connection().await?));
+            return Ok(Self::Cluster(client.get_async_connection().await.map_err(away)?));
         }
         if !url.starts_with("redis://") && !url.starts_with("redis+unix://") {
             return Err(bad_url("no such engine; TLS is left to a tunnel".to_owned()));
@@ -68,7 +70,7 @@ impl Redis {
             .set_response_timeout(Some(RESPONSE_TIMEOUT))
             .set_number_of_retries(RETRIES)
             .set_max_delay(RETRY_PAUSE);
-        Ok(Self::One(client.get_connection_manager_with_config(config).await?))
+        Ok(Self::One(client.get_connection_manager_with_config(config).await.map_err(away)?))
     }
 
     /// Whether it answers.

@@ -110,12 +110,10 @@ async fn valhalla_is_asked_in_its_own_words() {
     assert!(matches!(valhalla.route(from, to).await, Err(Error::Routes { .. })));
 }
 
-/// With an engine elsewhere, pages show the roads that are here, where some are.
-#[tokio::test]
-async fn the_map_is_shown_whoever_answers_for_the_ways() {
-    let folder = tempfile::tempdir().unwrap();
+/// What a process is built with, in a folder of its own.
+fn deps(folder: &tempfile::TempDir) -> Deps {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let deps = Deps {
+    Deps {
         keys: Keys::ephemeral(Arc::clone(&clock)).unwrap(),
         clock,
         ids: Arc::new(RandomIds),
@@ -123,7 +121,28 @@ async fn the_map_is_shown_whoever_answers_for_the_ways() {
         data_dir: folder.path().to_owned(),
         address: ([127, 0, 0, 1], 0).into(),
         inside: Inside::default(),
-    };
+    }
+}
+
+#[tokio::test]
+async fn a_redis_that_is_not_there_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = || Some("redis://somebody:secret@127.0.0.1:1".to_owned());
+    let redis = Config { redis: url(), ..Config::default() };
+    let locations = Config { locations: url(), ..Config::default() };
+    for (key, config) in [("rides.redis", redis), ("rides.locations", locations)] {
+        let refused = tessera_rides::build(&config, &deps(&folder), Part::Whole).await;
+        let said = refused.err().unwrap().to_string();
+        assert!([key, "127.0.0.1:1`", "start it there"].iter().all(|word| said.contains(word)), "{said}");
+        assert!(!said.contains("secret"), "{said}");
+    }
+}
+
+/// With an engine elsewhere, pages show the roads that are here, where some are.
+#[tokio::test]
+async fn the_map_is_shown_whoever_answers_for_the_ways() {
+    let folder = tempfile::tempdir().unwrap();
+    let deps = deps(&folder);
     let map = async |config: &Config, part: Part| {
         let components = tessera_rides::build(config, &deps, part).await.unwrap();
         let request = ::http::Request::get("/map").body(axum::body::Body::empty()).unwrap();
