@@ -37,7 +37,7 @@ impl App {
     /// Those of the database.
     pub async fn driver(&self, subject: &Arc<str>) -> Result<Driver, Error> {
         let id = driver_of(subject);
-        match self.store.drivers(&[id]).await?.pop() {
+        match self.store.driver(id).await? {
             Some(driver) => Ok(driver),
             None => self.edit(id, Some(Arc::clone(subject)), DriverChange::Met).await,
         }
@@ -58,7 +58,7 @@ impl App {
     /// # Errors
     /// [`Error::NotFound`], those of the database.
     pub async fn approve(&self, id: DriverId, approved: bool) -> Result<Driver, Error> {
-        let known = self.store.drivers(&[id]).await?.pop();
+        let known = self.store.driver(id).await?;
         let known = known.ok_or_else(|| Error::NotFound { what: "driver", id: id.to_string() })?;
         if approved && known.profile.is_none() {
             return Err(Error::NotReady {

@@ -3,16 +3,15 @@
 use axum::extract::State;
 use serde::Deserialize;
 use tessera_kernel::{Place, Timestamp};
-use tessera_service::http::{Json, List, Page, Path, Query};
+use tessera_service::http::{Json, List, Page, Path, Query, Since};
 use tessera_service::{Identity, Problem};
 use utoipa::ToSchema;
 
-use super::rides::Since;
 use super::wire::DriverBody;
 use crate::Error;
 use crate::app::{App, Shift};
 use crate::domain::ids::DriverId;
-use crate::store::Profile;
+use crate::store::{Changed, Profile};
 
 /// The caller as a driver.
 #[utoipa::path(get, path = "/drivers/me", responses((status = 200, body = DriverBody)))]
@@ -113,12 +112,14 @@ pub(super) async fn list(
     Query(page): Query<Page>,
 ) -> Result<Json<List<DriverBody>>, Problem> {
     identity.require(&["operator"])?;
-    let since = since.updated_since.unwrap_or(Timestamp::from_micros(0));
-    let drivers = app.store.drivers_since(since, page.after()?, page.limit() as u32 + 1).await?;
-    let List { items, next_cursor } = List::new(drivers, page.limit(), |driver| (driver.updated_at, driver.id));
-    let ids: Vec<DriverId> = items.iter().map(|driver| driver.id).collect();
+    let after: Option<(Timestamp, DriverId)> = page.after()?;
+    let after = after.map(|(at, driver)| (at, driver.uuid()));
+    let part = Changed { since: since.at(), after, limit: page.limit() as u32 + 1 };
+    let rows = app.store.drivers_since(part).await?;
+    let List { items, next_cursor } = List::new(rows, page.limit(), |row| (row.updated_at, row.id));
+    let ids: Vec<DriverId> = items.iter().map(|row| row.id).collect();
     // Without the positions the rest is of use still.
     let located = app.locations.get_all(&ids).await.unwrap_or_else(|_| vec![None; ids.len()]);
-    let items = items.into_iter().zip(located).map(|(driver, located)| DriverBody::new(driver, located));
+    let items = items.into_iter().zip(located).filter_map(|(row, located)| Some(DriverBody::new(row.read?, located)));
     Ok(Json(List { items: items.collect(), next_cursor }))
 }

@@ -4,7 +4,7 @@ use axum::extract::State;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tessera_kernel::{Money, Place, Timestamp};
-use tessera_service::http::{Json, List, Page, Path, Query};
+use tessera_service::http::{Json, List, Page, Path, Query, Since};
 use tessera_service::{Identity, Problem};
 use utoipa::ToSchema;
 
@@ -324,12 +324,6 @@ pub(super) async fn show(
     Ok(Json(RideAndHistory { ride, driver_profile, route_to_pickup, cancel_fee, history }))
 }
 
-/// From when on.
-#[derive(Debug, Default, Deserialize)]
-pub(super) struct Since {
-    pub(super) updated_since: Option<Timestamp>,
-}
-
 /// Rides of the caller, all of them for operators, the one changed the longest ago first.
 #[utoipa::path(
     get,
@@ -353,14 +347,10 @@ pub(super) async fn list(
         Asker::Driver(driver) => RidesOf::Driver(*driver),
         Asker::Operator => RidesOf::Everyone,
     };
-    let part = store::Page {
-        since: since.updated_since.unwrap_or(Timestamp::from_micros(0)),
-        after: page.after()?,
-        limit: page.limit() as u32 + 1,
-    };
+    let part = store::Page { since: since.at(), after: page.after()?, limit: page.limit() as u32 + 1 };
     let rows = app.store.rides(of, part).await?;
     let List { items, next_cursor } = List::new(rows, page.limit(), |row| (row.updated_at, row.id));
-    let items = items.iter().filter_map(|row| Some(RideBody::new(row.ride.as_ref()?, &asker))).collect();
+    let items = items.iter().filter_map(|row| Some(RideBody::new(row.read.as_ref()?, &asker))).collect();
     Ok(Json(List { items, next_cursor }))
 }
 
@@ -397,7 +387,7 @@ pub(super) async fn areas(
     Query(since): Query<Since>,
 ) -> Result<Json<Vec<AreaBody>>, Problem> {
     identity.require(&["operator", "driver"])?;
-    let is_wanted = |(_, demand): &(u64, Demand)| match since.updated_since {
+    let is_wanted = |(_, demand): &(u64, Demand)| match since.said() {
         Some(since) => demand.changed_at >= since,
         None => demand.is_busy(),
     };

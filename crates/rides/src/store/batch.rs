@@ -44,7 +44,7 @@ pub enum What {
     /// To [`Write::Step`].
     Stepped(Box<Result<Stepped, Unreadable>>),
     /// To [`Write::Driver`].
-    Driver(Edited),
+    Driver(Box<Result<Edited, Unreadable>>),
     /// To [`Write::Device`]: rows that changed.
     Device(u64),
     /// To [`Write::Sweep`]: rides that were removed.
@@ -99,7 +99,7 @@ impl Apply for Batch {
                 Write::Claims(_) => What::Claims(claimed.next()?),
                 Write::Insert(_) => What::Inserted(Box::new(inserted.next()?)),
                 Write::Step(_) => What::Stepped(Box::new(stepped.next()?)),
-                Write::Driver(_) => What::Driver(edited.next()?),
+                Write::Driver(_) => What::Driver(Box::new(edited.next()?)),
                 Write::Device(_) => What::Device(devices.next()?),
                 Write::Sweep(_) => What::Swept(swept.next()?),
             })

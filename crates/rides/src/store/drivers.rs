@@ -7,11 +7,13 @@ use sqlx::FromRow;
 use sqlx::types::Uuid;
 use tessera_kernel::Timestamp;
 use tessera_store::rows::{Json, RowsSql};
-use tessera_store::sql::{self, Tx};
-use tessera_store::{each_engine, rows_sql};
+use tessera_store::sql::{self, Changed, Tx};
+use tessera_store::{changed_sql, rows_sql};
 
 use super::Store;
+use super::lists::Listed;
 use super::locked::{Known, Locked};
+use super::unreadable::{Unreadable, Whose};
 use crate::Error;
 use crate::domain::ids::{DriverId, RideId};
 
@@ -121,30 +123,32 @@ struct Row {
     updated_at: i64,
 }
 
-impl From<Row> for Driver {
-    fn from(row: Row) -> Self {
-        Self {
-            id: row.id.into(),
-            subject: row.subject,
-            profile: serde_json::from_str(&row.profile).unwrap_or_default(),
-            approved: row.approved != 0,
-            on_duty: row.on_duty != 0,
-            offered: u32::try_from(row.offered).unwrap_or_default(),
-            accepted: u32::try_from(row.accepted).unwrap_or_default(),
-            idle_since: Timestamp::from_micros(row.idle_since),
-            updated_at: Timestamp::from_micros(row.updated_at),
-        }
+impl Row {
+    fn read(self) -> Result<Driver, Unreadable> {
+        let id = self.id.into();
+        let profile = serde_json::from_str(&self.profile);
+        Ok(Driver {
+            id,
+            subject: self.subject,
+            profile: profile.map_err(|error| Unreadable::new(Whose::Driver(id), &error))?,
+            approved: self.approved != 0,
+            on_duty: self.on_duty != 0,
+            offered: u32::try_from(self.offered).unwrap_or_default(),
+            accepted: u32::try_from(self.accepted).unwrap_or_default(),
+            idle_since: Timestamp::from_micros(self.idle_since),
+            updated_at: Timestamp::from_micros(self.updated_at),
+        })
     }
 }
 
-/// Makes and changes rows: those of one driver in their order.
+/// Makes and changes rows: those of one driver in their order. One that cannot be read afterwards is told so alone.
 pub(super) async fn apply(
     tx: &mut Tx<'_>,
     edits: &[&DriverEdit],
     locked: &mut Locked,
-) -> Result<Vec<Edited>, sql::Error> {
+) -> Result<Vec<Result<Edited, Unreadable>>, sql::Error> {
     let now = if edits.is_empty() { 0 } else { tx.now().await?.micros() };
-    let mut edited: Vec<(usize, Edited)> = Vec::with_capacity(edits.len());
+    let mut edited: Vec<(usize, Result<Edited, Unreadable>)> = Vec::with_capacity(edits.len());
     // New rows are locked by being made: in the order of their ids, too.
     let mut order: Vec<usize> = (0..edits.len()).collect();
     order.sort_by_key(|place| edits[*place].id);
@@ -154,11 +158,11 @@ pub(super) async fn apply(
         let known = locked.drivers.entry(edit.id).or_default();
         let done = match flags(&edit.change, known) {
             Ok((approved, on_duty)) => {
-                let driver = write(tx, edit, approved, on_duty, now).await?;
-                (known.approved, known.on_duty) = (driver.approved, driver.on_duty);
-                Edited::Done(Box::new(driver))
+                let row = write(tx, edit, approved, on_duty, now).await?;
+                (known.approved, known.on_duty) = (row.approved != 0, row.on_duty != 0);
+                row.read().map(|driver| Edited::Done(Box::new(driver)))
             }
-            Err(refused) => refused,
+            Err(refused) => Ok(refused),
         };
         edited.push((place, done));
     }
@@ -187,7 +191,7 @@ async fn write(
     approved: Option<bool>,
     on_duty: Option<bool>,
     now: i64,
-) -> Result<Driver, sql::Error> {
+) -> Result<Row, sql::Error> {
     const WRITE: RowsSql = rows_sql!(
         "INSERT INTO drivers (id, subject, profile, approved, on_duty, token, offered, accepted, idle_since, updated_at)
          SELECT " id(0) ", COALESCE(" text(1) ", ''), COALESCE(" text(2) ", 'null'), COALESCE(" int(3) ", 0),
@@ -220,52 +224,51 @@ async fn write(
         number(row, on_duty);
         row.number(now);
     });
-    let row: Option<Row> = WRITE.fetch(tx, json.end()).await?.pop();
-    row.map(Driver::from).ok_or_else(|| sqlx::Error::RowNotFound.into())
+    WRITE.fetch(tx, json.end()).await?.pop().ok_or_else(|| sqlx::Error::RowNotFound.into())
 }
 
 impl Store {
-    /// These drivers, in no order; unknown ones are left out.
+    /// A driver.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`]; those of the database.
+    pub async fn driver(&self, id: DriverId) -> Result<Option<Driver>, Error> {
+        Ok(self.driver_rows(&[id]).await?.pop().map(Row::read).transpose()?)
+    }
+
+    /// These drivers, in no order; unknown ones are left out, and those that cannot be read.
     ///
     /// # Errors
     /// Those of the database.
     pub async fn drivers(&self, ids: &[DriverId]) -> Result<Vec<Driver>, Error> {
+        let rows = self.driver_rows(ids).await?.into_iter();
+        Ok(rows.filter_map(|row| self.or_left_out(row.read())).collect())
+    }
+
+    async fn driver_rows(&self, ids: &[DriverId]) -> Result<Vec<Row>, Error> {
         const READ: RowsSql = rows_sql!(
             "SELECT id, subject, profile, approved, on_duty, offered, accepted, idle_since, updated_at FROM drivers
              WHERE id IN (SELECT " id(0) " FROM " rows ")"
         );
         let mut json = Json::array(ids.len(), 36);
         ids.iter().for_each(|id| json.row(|row| row.id(id.uuid())));
-        let rows: Vec<Row> = READ.fetch_from(&self.db, json.end()).await?;
-        Ok(rows.into_iter().map(Driver::from).collect())
+        Ok(READ.fetch_from(&self.db, json.end()).await?)
     }
 
-    /// The drivers that changed at `since` or later, the one changed the longest ago first; `after` is the last one seen.
+    /// A page of the drivers in the order of change.
     ///
     /// # Errors
     /// Those of the database.
-    pub async fn drivers_since(
-        &self,
-        since: Timestamp,
-        after: Option<(Timestamp, DriverId)>,
-        limit: u32,
-    ) -> Result<Vec<Driver>, Error> {
-        const READ: &str = "SELECT id, subject, profile, approved, on_duty, offered, accepted, idle_since, updated_at
-             FROM drivers WHERE updated_at >= $1 AND (updated_at, id) > ($2, $3) AND updated_at <= $4
-             ORDER BY updated_at, id LIMIT $5";
-        let (at, id) = after.map_or((since.micros() - 1, Uuid::nil()), |(at, id)| (at.micros(), id.uuid()));
-        let settled = self.db.settled_until().await?;
-        let rows: Vec<Row> = each_engine!(&self.db, |pool| {
-            sqlx::query_as(READ)
-                .bind(since.micros())
-                .bind(at)
-                .bind(id)
-                .bind(settled)
-                .bind(i64::from(limit))
-                .fetch_all(pool)
-                .await
-                .map_err(sql::Error::from)
-        })?;
-        Ok(rows.into_iter().map(Driver::from).collect())
+    pub async fn drivers_since(&self, page: Changed) -> Result<Vec<Listed<DriverId, Driver>>, Error> {
+        const READ: &str = changed_sql!(
+            "SELECT id, subject, profile, approved, on_duty, offered, accepted, idle_since, updated_at FROM drivers"
+        );
+        let rows: Vec<Row> = self.db.changed(READ, page).await?;
+        let listed = |row: Row| Listed {
+            id: row.id.into(),
+            updated_at: Timestamp::from_micros(row.updated_at),
+            read: self.or_left_out(row.read()),
+        };
+        Ok(rows.into_iter().map(listed).collect())
     }
 }

@@ -38,15 +38,15 @@ pub struct Page {
     pub limit: u32,
 }
 
-/// A row of a [`Page`].
+/// A row of a list in the order of change.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Listed {
-    /// Which ride.
-    pub id: RideId,
+pub struct Listed<I, T> {
+    /// Whose it is.
+    pub id: I,
     /// When it changed last.
     pub updated_at: Timestamp,
-    /// The ride; nothing where it cannot be read, of which there is a line in the log.
-    pub ride: Option<Ride>,
+    /// What it says; nothing where it cannot be read, of which there is a line in the log.
+    pub read: Option<T>,
 }
 
 /// The line of an area.
@@ -111,7 +111,7 @@ impl Store {
     ///
     /// # Errors
     /// Those of the database.
-    pub async fn rides(&self, of: RidesOf<'_>, page: Page) -> Result<Vec<Listed>, Error> {
+    pub async fn rides(&self, of: RidesOf<'_>, page: Page) -> Result<Vec<Listed<RideId, Ride>>, Error> {
         const ALL: &str = "SELECT id, updated_at, document FROM rides
              WHERE updated_at >= $1 AND (updated_at, id) > ($2, $3) AND updated_at <= $4 ORDER BY updated_at, id LIMIT $5";
         const RIDER: &str = "SELECT id, updated_at, document FROM rides WHERE rider = $6
@@ -133,7 +133,7 @@ impl Store {
         let listed = |row: Row| Listed {
             id: row.id.into(),
             updated_at: Timestamp::from_micros(row.updated_at),
-            ride: self.readable([(row.id, row.document)]).pop(),
+            read: self.or_left_out(read_ride(&row.document, row.id.into())),
         };
         Ok(rows.into_iter().map(listed).collect())
     }

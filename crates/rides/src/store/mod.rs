@@ -32,6 +32,7 @@ pub use lists::{Behind, Listed, Page, RidesOf, Waiting};
 pub use notices::{Change, Notices};
 pub use push::{Attempt, DeviceEdit, MOST_DEVICES};
 pub use steps::{Step, Stepped};
+pub use tessera_store::sql::Changed;
 
 /// The steps of the schema, the claims' table among them.
 pub fn migrations() -> Vec<Migration> {
@@ -137,7 +138,7 @@ impl Store {
     /// Those of the database.
     pub async fn edit_driver(&self, edit: DriverEdit) -> Result<Edited, Error> {
         match self.writer.submit(Write::Driver(Box::new(edit))).await? {
-            What::Driver(edited) => Ok(edited),
+            What::Driver(edited) => Ok((*edited)?),
             _ => Err(unexpected()),
         }
     }

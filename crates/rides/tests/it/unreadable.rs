@@ -1,14 +1,14 @@
 //! Rows that cannot be read, and steps that fail: each is told, and holds up nothing else.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tessera_rides::Error;
-use tessera_rides::app::Asker;
+use tessera_rides::app::{Asker, Shift};
 use tessera_rides::config::Config;
 use tessera_rides::domain::ids::RideId;
 use tessera_rides::domain::ride::State;
 use tessera_rides::jobs::due;
 use tessera_rides::jobs::matcher::Matcher;
-use tessera_rides::store::migrations;
+use tessera_rides::store::{Profile, migrations};
 use tessera_store::each_engine;
 use tessera_store::sql::Db;
 use tessera_testkit::sql::Databases;
@@ -74,6 +74,57 @@ async fn what_cannot_be_read_is_told_on_sqlite() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_be_read_is_told_on_postgres() {
     what_cannot_be_read_is_told(&Databases::postgres()).await;
+}
+
+/// A driver who cannot be read is not taken for one without a profile.
+async fn a_driver_who_cannot_be_read_is_told(databases: &Databases) {
+    let url = databases.fresh();
+    let town = Town::live(&url, Config::default()).await;
+    let here = place(0.0, 0.0);
+    let mut drivers = Vec::new();
+    for name in ["driver-1", "driver-2", "driver-3"] {
+        drivers.push(town.driver(name, here).await);
+    }
+    let db = Db::open(&url, "rides", &migrations()).await.unwrap();
+    each_engine!(&db, |pool| {
+        let spoilt = sqlx::query("UPDATE drivers SET profile = '{}' WHERE id = $1").bind(drivers[0].uuid());
+        assert_eq!(spoilt.execute(pool).await.unwrap().rows_affected(), 1);
+    });
+    db.close().await;
+    let shift = town.app.shift(&"driver-1".into(), Shift::On(here)).await;
+    for refused in [shift, town.app.approve(drivers[0], true).await] {
+        let Err(Error::Corrupt { what, .. }) = refused else { panic!("{refused:?}") };
+        assert!(what.contains(&drivers[0].to_string()), "{what}");
+    }
+    // Lists go on behind it, and others are asked.
+    let (_, first) = ask(&town, "operator", "GET", "/drivers?limit=1", Value::Null).await;
+    let rest = format!("/drivers?cursor={}", first["next_cursor"].as_str().unwrap());
+    let (_, rest) = ask(&town, "operator", "GET", &rest, Value::Null).await;
+    let ids = |page: &Value| page["items"].as_array().unwrap().iter().map(|one| one["id"].clone()).collect::<Vec<_>>();
+    assert_eq!([ids(&first), ids(&rest)].concat(), drivers[1..].iter().map(|id| json!(id)).collect::<Vec<_>>());
+    for _ in 0..3 {
+        town.request("ana", here).await;
+    }
+    Matcher::new(town.app.clone()).round().await.unwrap();
+    let mut bound = town.app.store.bound_drivers().await.unwrap();
+    bound.sort_unstable();
+    drivers[1..].sort_unstable();
+    assert_eq!(bound, drivers[1..]);
+    // A new profile puts it right.
+    let profile = Profile { name: "Dora".into(), vehicle: "Dacia".into(), plate: "AA-00-AA".into(), seats: 4 };
+    let mended = town.app.set_profile(&"driver-1".into(), profile.clone()).await.unwrap();
+    assert_eq!((mended.profile, mended.approved), (Some(profile), false));
+    town.app.store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_driver_who_cannot_be_read_is_told_on_sqlite() {
+    a_driver_who_cannot_be_read_is_told(&Databases::sqlite()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_driver_who_cannot_be_read_is_told_on_postgres() {
+    a_driver_who_cannot_be_read_is_told(&Databases::postgres()).await;
 }
 
 /// A ride whose step fails each time, here by a trigger, is one; the others move on.

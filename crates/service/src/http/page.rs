@@ -50,7 +50,12 @@ pub struct Since {
 impl Since {
     /// That moment; the beginning where none was said.
     pub fn at(&self) -> Timestamp {
-        self.updated_since.unwrap_or(Timestamp::from_micros(0))
+        self.said().unwrap_or(Timestamp::from_micros(0))
+    }
+
+    /// The same where one was said: then lists have also what is there no more.
+    pub fn said(&self) -> Option<Timestamp> {
+        self.updated_since
     }
 }
 

@@ -3,9 +3,9 @@
 use axum::extract::{FromRequestParts, State};
 use http::header::AUTHORIZATION;
 use http::request::Parts;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tessera_kernel::{Currency, Money, Timestamp, Uuid};
-use tessera_service::http::{Json, List, Page, Query};
+use tessera_service::http::{Json, List, Page, Query, Since};
 use tessera_service::{Identity, Problem};
 use utoipa::ToSchema;
 
@@ -29,16 +29,10 @@ impl FromRequestParts<App> for Someone {
     }
 }
 
-/// From when on.
-#[derive(Debug, Default, Deserialize)]
-pub(super) struct Since {
-    updated_since: Option<Timestamp>,
-}
-
 /// The part of a list that a query asks for; one item more tells whether there are more.
 pub(super) fn part(since: &Since, page: &Page) -> Result<Listed, tessera_service::Error> {
     let after: Option<(i64, Uuid)> = page.after()?;
-    Ok(Listed { updated_since: since.updated_since, after, limit: page.limit() as i64 + 1 })
+    Ok(Listed { updated_since: since.said(), after, limit: page.limit() as i64 + 1 })
 }
 
 /// An event in a list. Deleted ones are in lists with `updated_since` only.

@@ -8,11 +8,11 @@ use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tessera_kernel::{Money, Timestamp};
-use tessera_service::http::{IdempotencyKey, Json, List, Page, Path, Query};
+use tessera_service::http::{IdempotencyKey, Json, List, Page, Path, Query, Since};
 use tessera_service::{Identity, Problem};
 use utoipa::ToSchema;
 
-use super::lists::{Since, part};
+use super::lists::part;
 use super::tickets::OwnedTicketBody;
 use super::wire::TicketBody;
 use crate::Error;

@@ -12,11 +12,11 @@ use http::header::{CONTENT_TYPE, ETAG, IF_MATCH};
 use http::request::Parts;
 use http::{HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
-use tessera_service::http::{IdempotencyKey, Json, List, Page, Path, Query};
+use tessera_service::http::{IdempotencyKey, Json, List, Page, Path, Query, Since};
 use tessera_service::{Identity, Problem};
 use utoipa::ToSchema;
 
-use super::lists::{self, ListedEventBody, Since, part};
+use super::lists::{self, ListedEventBody, part};
 use super::report;
 use crate::Error;
 use crate::app::App;
