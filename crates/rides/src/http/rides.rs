@@ -298,8 +298,9 @@ pub(super) async fn show(
     Path(id): Path<RideId>,
 ) -> Result<Json<RideAndHistory>, Problem> {
     let (ride, asker) = app.ride_of(id, &askers(&identity)?).await?;
-    let history = app.store.history(id).await?.into_iter();
-    let history = history.map(|(kind, ride)| EventBody::new(kind, &ride, &asker)).collect();
+    // What has happened since the ride was read is another answer's.
+    let history = app.store.history(id).await?.into_iter().filter(|(_, then)| then.version <= ride.version);
+    let history = history.map(|(kind, then)| EventBody::new(kind, &then, &asker)).collect();
     let driver_profile = match ride.driver {
         Some(driver) => app.store.drivers(&[driver]).await?.pop().and_then(|driver| driver.profile),
         None => None,

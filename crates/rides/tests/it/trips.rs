@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::Value;
 use tessera_kernel::{Ids, RandomIds};
 use tessera_rides::Error;
 use tessera_rides::app::{Asker, Shift, StatusChange, Wish};
@@ -17,6 +18,7 @@ use tessera_rides::routes::Osrm;
 use tessera_rides::store::{Step, Stepped};
 use tessera_testkit::sql::Databases;
 
+use crate::api::ask;
 use crate::support::{NOON, Town, open, place};
 
 async fn contract(databases: &Databases) {
@@ -33,8 +35,7 @@ async fn contract(databases: &Databases) {
     who_is_approved_no_longer_accepts_nothing(&town().await).await;
     a_withdrawn_approval_ends_the_shift_with_the_ride(&town().await).await;
     what_changes_of_drivers_is_listed(&town().await).await;
-    let hasty = Config { estimate_ttl_s: 1, ..Config::default() };
-    old_estimates_are_removed(&Town::live(&databases.fresh(), hasty).await).await;
+    old_estimates_are_removed(databases).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -254,17 +255,22 @@ async fn what_changes_of_drivers_is_listed(town: &Town) {
     }
 }
 
-async fn old_estimates_are_removed(town: &Town) {
+async fn old_estimates_are_removed(databases: &Databases) {
+    let url = databases.fresh();
+    let ride = Town::live(&url, Config::default()).await.request("ana", place(0.0, 0.0)).await.id;
+    let town = &Town::live(&url, Config { estimate_ttl_s: 1, ..Config::default() }).await;
     let store = &town.app.store;
-    let ride = town.request("ana", place(0.0, 0.0)).await.id;
     let wish = Wish { pickup: place(0.0, 0.0), destination: place(0.02, 0.0) };
     let (expired, cancelled) =
         (town.app.estimate("bob", wish).await.unwrap().id, town.app.estimate("bob", wish).await.unwrap().id);
     town.app.cancel(&Asker::Rider("bob".into()), cancelled, String::new(), false).await.unwrap();
-    while store.ride(expired).await.unwrap().unwrap().state != State::Expired {
-        due::round(&town.app).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let expiring = async {
+        while store.ride(expired).await.unwrap().unwrap().state != State::Expired {
+            due::round(&town.app).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), expiring).await.unwrap();
     due::sweep(&town.app).await.unwrap();
     assert!(store.ride(expired).await.unwrap().is_some(), "it is not old");
     assert_eq!(store.sweep_estimates(Duration::ZERO, 500).await.unwrap(), 2);
@@ -272,6 +278,37 @@ async fn old_estimates_are_removed(town: &Town) {
         assert!(store.ride(gone).await.unwrap().is_none() && store.history(gone).await.unwrap().is_empty());
     }
     assert!(store.ride(ride).await.unwrap().is_some());
+}
+
+/// An answer is of one moment, however fast the ride goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ride_and_its_history_agree() {
+    let databases = Databases::postgres();
+    let town = Arc::new(Town::live(&databases.fresh(), Config::default()).await);
+    let mut matcher = Matcher::new(town.app.clone());
+    town.driver("dora", place(0.0, 0.001)).await;
+    for _ in 0..10 {
+        let ride = town.request("rider-1", place(0.0, 0.0)).await;
+        let path = format!("/rides/{}", ride.id);
+        let (watched, at) = (Arc::clone(&town), path.clone());
+        let watching = tokio::spawn(async move {
+            loop {
+                let (_, seen) = ask(&watched, "rider", "GET", &at, Value::Null).await;
+                let last = seen["history"].as_array().unwrap().last().unwrap();
+                assert_eq!(last["state"], seen["state"], "{seen}");
+                if seen["state"] == "completed" {
+                    break;
+                }
+            }
+        });
+        matcher.round().await.unwrap();
+        let (driver, offer) = open(&town.app.store.ride(ride.id).await.unwrap().unwrap());
+        town.app.respond(driver, ride.id, offer, true).await.unwrap();
+        for status in [StatusChange::Arrived, StatusChange::PickedUp(ride.code), StatusChange::Completed] {
+            town.app.set_status(driver, ride.id, status).await.unwrap();
+        }
+        watching.await.unwrap();
+    }
 }
 
 /// The positions of a process are gone with it; shifts are not.
