@@ -65,7 +65,14 @@ pub fn migrations() -> Vec<Migration> {
     schema::STEPS
         .iter()
         .copied()
-        .chain([claims::migration(2), lines::migration(3), schema::QUEUES, schema::CHANGES, schema::FEWER])
+        .chain([
+            claims::migration(2),
+            lines::migration(3),
+            schema::QUEUES,
+            schema::CHANGES,
+            schema::FEWER,
+            schema::BESIDE,
+        ])
         .collect()
 }
 

@@ -28,3 +28,11 @@ pub(crate) const FEWER: Migration = Migration {
     sql: include_str!("schema/fewer.sqlite.sql"),
     postgres: Some(include_str!("schema/fewer.postgres.sql")),
 };
+
+/// A process of before goes on beside this one. Who has a database in a file has one version at a time.
+pub(crate) const BESIDE: Migration = Migration {
+    version: 7,
+    name: "beside older processes",
+    sql: "SELECT 1",
+    postgres: Some(include_str!("schema/beside.postgres.sql")),
+};

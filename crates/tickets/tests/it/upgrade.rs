@@ -41,6 +41,27 @@ async fn one_order_at_work_for_a_hold_before_and_after(databases: &Databases) {
     db.close().await;
 }
 
+/// An older process, which says nothing of holds, goes on beside a new one for a while.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_that_an_older_process_ends_leaves_its_hold() {
+    let databases = Databases::postgres();
+    let db = Db::open(&databases.fresh(), "tickets", &migrations()).await.unwrap();
+    let Db::Postgres(pool) = &db else { panic!("not PostgreSQL") };
+    let to = async |hold: Uuid, state: &str| {
+        let change = sqlx::query("UPDATE orders SET state = $2 WHERE hold_id = $1").bind(hold).bind(state);
+        assert_eq!(change.execute(pool).await.unwrap().rows_affected(), 1);
+    };
+    for (ended, over) in [("failed", true), ("voided", true), ("refunded", true), ("captured", false)] {
+        let hold = RandomIds.next();
+        assert!(add(&db, hold, "paying").await);
+        to(hold, "authorised").await;
+        assert!(!add(&db, hold, "paying").await);
+        to(hold, ended).await;
+        assert_eq!(add(&db, hold, "paying").await, over, "{ended}");
+    }
+    db.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn orders_of_before_keep_their_holds_on_sqlite() {
     one_order_at_work_for_a_hold_before_and_after(&Databases::sqlite()).await;

@@ -558,6 +558,8 @@ async fn write(
         (ENDED, Json::array(plan.ended.len(), 70)),
         (ADDED, Json::array(plan.added.len(), 120)),
     ];
+    // On PostgreSQL a trigger says it, for older processes too.
+    let says_left_hold = matches!(tx, Tx::Sqlite { .. });
     let [(_, past), (_, freed), (_, changed), (_, left_hold), (_, ended), (_, added)] = &mut rows;
     for ticket in &plan.freed {
         freed.row(|row| row.id(ticket.uuid()));
@@ -569,7 +571,7 @@ async fn write(
     for order in plan.changed.iter().filter_map(|id| orders.get(id)) {
         changed.row(|row| fill(row, order));
         let pays_hold = order.money.state.pays_hold();
-        if pays_hold != plan.paid_holds.contains(&order.id) {
+        if says_left_hold && pays_hold != plan.paid_holds.contains(&order.id) {
             left_hold.row(|row| {
                 row.id(order.id.uuid());
                 if pays_hold { row.null() } else { row.number(1) }
