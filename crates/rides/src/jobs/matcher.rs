@@ -415,14 +415,31 @@ mod tests {
         (0..rides).map(|ride| (Duration::from_secs(ride % 60), (ride..ride + 10).map(candidate).collect())).collect()
     }
 
-    #[tokio::test]
-    async fn many_rides_choose_elsewhere_and_few_here() {
+    #[test]
+    fn many_rides_choose_elsewhere_and_few_here() {
+        let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
+        runtime.block_on(many_choose_elsewhere());
+    }
+
+    async fn many_choose_elsewhere() {
         for policy in [Policy::Fifo, Policy::Balanced] {
             let rules = Matching { policy, ..Matching::default() };
             assert!(choose(&rules, seeking(20)).now_or_never().is_some());
             let many = seeking(2_500);
-            assert!(choose(&rules, many.clone()).now_or_never().is_none(), "other tasks have a turn meanwhile");
-            let chosen = choose(&rules, many.clone()).await;
+            // The one thread for it has something else to do still.
+            let (free, busy) = std::sync::mpsc::channel::<()>();
+            let other = tokio::task::spawn_blocking(move || busy.recv().is_err());
+            let choosing = tokio::spawn({
+                let (rules, many) = (rules.clone(), many.clone());
+                async move { choose(&rules, many).await }
+            });
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+            }
+            assert!(!choosing.is_finished(), "other tasks have a turn meanwhile");
+            drop(free);
+            assert!(other.await.unwrap());
+            let chosen = choosing.await.unwrap();
             let drivers: HashSet<DriverId> =
                 many.iter().zip(&chosen).filter_map(|((_, row), at)| Some(row[(*at)?].driver)).collect();
             assert_eq!(drivers.len(), chosen.iter().flatten().count(), "no driver is given twice");

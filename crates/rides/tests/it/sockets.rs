@@ -342,24 +342,25 @@ async fn a_stream_ends_with_the_right_to_it() {
     assert!(of_driver.try_recv().is_err(), "what comes after is another's");
 
     // A token that ends takes its streams with it.
-    let token = app.keys().sign_token("ana", &["rider".to_owned()], Duration::from_secs(2)).unwrap();
+    let token = app.keys().sign_token("ana", &["rider".to_owned()], Duration::from_secs(5)).unwrap();
     let mut short = connect(address, &path, &token).await;
-    let end = loop {
-        if let Message::Close(end) = next(&mut short).await {
-            break end.unwrap();
+    let request = Request::get(&path).header("authorization", format!("Bearer {token}")).body(Body::empty()).unwrap();
+    let mut body = http::router(app.clone()).oneshot(request).await.unwrap().into_body();
+    let closed = async {
+        loop {
+            if let Message::Close(end) = next(&mut short).await {
+                break end.unwrap();
+            }
         }
     };
-    assert_eq!(end.code, CloseCode::Policy);
-    let token =
-        format!("Bearer {}", app.keys().sign_token("ana", &["rider".to_owned()], Duration::from_secs(2)).unwrap());
-    let request = Request::get(&path).header("authorization", token).body(Body::empty()).unwrap();
-    let mut body = http::router(app.clone()).oneshot(request).await.unwrap().into_body();
     let ended = async {
         while let Some(frame) = body.frame().await {
             frame.unwrap();
         }
     };
-    tokio::time::timeout(PATIENCE, ended).await.expect("the stream ends");
+    let (end, ended) = tokio::join!(closed, tokio::time::timeout(PATIENCE, ended));
+    assert_eq!(end.code, CloseCode::Policy);
+    ended.expect("the stream ends");
 }
 
 /// A driver may ride, too.

@@ -64,7 +64,8 @@ fn a_sold_out_house_agrees_to_the_unit_and_a_seed_repeats_its_crowd() {
 #[test]
 fn a_waiting_room_is_fair_and_lets_no_bot_in() {
     let server = Server::up();
-    let crowd = ["--seats", "60", "--standing", "0", "--fans", "240", "--rate", "60", "--queue", "--doors-s", "2"];
+    // Time for the slowest machine to build the house before half of them have come.
+    let crowd = ["--seats", "60", "--standing", "0", "--fans", "480", "--rate", "60", "--queue", "--doors-s", "5"];
     let report = server.clean_onsale(&[crowd.as_slice(), &["--bots", "2", "--bot-attempts", "10"]].concat());
     let fairness = &report["fairness"];
     assert_eq!(

@@ -41,7 +41,7 @@ fn a_city_drives_its_rides_are_as_they_must_be_and_a_seed_repeats_its_people() {
     // At the same time on one server: the drivers of each city are asked for the riders of the other, and leave them.
     let server = Server::up();
     let begin = |positions: &str| {
-        // Many cars and short ways: no car is faster than 60 m/s.
+        // Many cars and short ways, so that it ends soon.
         let city = ["--drivers", "40", "--requests-per-minute", "90", "--surge", "2", "--duration", "10s", "--json"];
         let short = ["--longest", "1500", "--seed", "5", "--positions", positions];
         server.rides(&[city.as_slice(), &short].concat())

@@ -224,8 +224,14 @@ async fn the_same_attempt_is_the_same_payment(stage: &Stage) {
     let at_once = futures::future::join_all((0..4).map(|_| provider.authorise(request.clone()))).await;
     let payment = authorised(provider.authorise(request.clone()).await);
     // One that overlaps another may be told that it is not known yet, never another payment.
+    assert!(at_once.iter().any(Result::is_ok), "{at_once:?}");
     for outcome in at_once {
-        assert!(matches!(&outcome, Ok(Authorisation::Authorised { payment: same }) if *same == payment), "{outcome:?}");
+        let may = match &outcome {
+            Ok(Authorisation::Authorised { payment: same }) => *same == payment,
+            Ok(_) => false,
+            Err(error) => error.may_have_happened(),
+        };
+        assert!(may, "{outcome:?}");
     }
     let (taking, returning) = (attempt(), attempt());
     for _ in 0..2 {

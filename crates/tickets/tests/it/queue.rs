@@ -496,15 +496,16 @@ async fn a_line_that_was_lost_begins_anew() {
     let old = admission(&stands(&app, &ana, None).await);
     server.kill_and_lose_everything();
     // The connection is made anew; the line is missed then.
-    let mut view = app.refresh_queue(event).await;
-    for _ in 0..50 {
-        if view.is_ok() {
-            break;
+    let connecting = async {
+        loop {
+            match app.refresh_queue(event).await {
+                Ok(view) => break view,
+                Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+            }
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        view = app.refresh_queue(event).await;
-    }
-    assert_eq!(view.unwrap().stands.as_ref().unwrap().joined, 0);
+    };
+    let view = tokio::time::timeout(Duration::from_secs(60), connecting).await.unwrap();
+    assert_eq!(view.stands.as_ref().unwrap().joined, 0);
     let error = app.queue_place(&ben.pass, None).await.unwrap_err();
     assert!(matches!(error, Error::QueueOver { .. }), "{error}");
     let refused = refusal(reserve(&app, event, "ana", 0, Some(&old)).await);

@@ -102,7 +102,7 @@ async fn a_seat_that_is_being_booked_as_its_hold_lapses_is_held_by_nobody_else()
     let databases = Databases::postgres();
     let url = databases.fresh();
     let mut details = details(16);
-    details.rules = Rules { hold_ttl_s: 1, ..details.rules };
+    details.rules = Rules { hold_ttl_s: 3, ..details.rules };
     let event = publish(&url, &plan(2, 8), &details, tomorrow()).await;
     let process = async || {
         let window = Duration::from_secs(3);
