@@ -1,5 +1,6 @@
 //! The embedded engine: an index on disk, in a folder of its own, written by this process and read from memory maps.
 
+mod cheapest;
 mod collect;
 mod docs;
 mod filter;
@@ -92,7 +93,7 @@ impl Opened {
         index.set_tokenizers(schema::tokenizers());
         let writer = open_writer(&index)?;
         let reader: IndexReader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into()?;
-        let view = View::new(&reader.searcher(), &fields, None)?;
+        let view = View::new(&reader.searcher(), &fields, &mut Folder::default(), None)?;
         Ok(Self { index, fields, reader, writer, view, position })
     }
 }
@@ -294,7 +295,8 @@ impl Inner {
 
     fn show(&self) -> Result<(), Error> {
         self.reader.reload().map_err(failed)?;
-        let view = View::new(&self.reader.searcher(), &self.fields, Some(&self.view())).map_err(failed)?;
+        let mut folder = self.folder.clone();
+        let view = View::new(&self.reader.searcher(), &self.fields, &mut folder, Some(&self.view())).map_err(failed)?;
         *self.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);
         self.generation.fetch_add(1, Ordering::Release);
         Ok(())

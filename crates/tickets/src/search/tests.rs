@@ -206,6 +206,47 @@ async fn a_cursor_of_another_order_is_refused() {
     assert!(error.to_string().contains("`lat`"), "{error}");
 }
 
+#[tokio::test]
+async fn the_cheapest_of_a_city_are_found_however_it_is_written() {
+    let written = ["São Paulo", "SAO PAULO", "Porto", "sao  paulo"];
+    let dear = |number: u128| {
+        let mut event = document(number, "Noite", &[], written[(number % 4) as usize]);
+        // Several have one price, some none.
+        event.price_from = (number % 7 != 0).then_some(1_000 - (number as i64 / 3) * 10);
+        event.available = number % 5 != 0;
+        event
+    };
+    let rig = rig((1..=60).map(dear).collect()).await;
+    let mut expected: Vec<(i64, EventId)> = (1..=60)
+        .map(dear)
+        .filter(|event| event.available && event.venue.city != "Porto")
+        .map(|event| (event.price_from.unwrap_or(i64::MAX), event.id))
+        .collect();
+    expected.sort_unstable();
+    let wish = Query {
+        area: Some(Area::City("são paulo".to_owned())),
+        availability: Availability::Available,
+        sort: Sort::Price,
+        limit: 4,
+        counts: Counts::None,
+        ..term("")
+    };
+    let (mut page, mut found) = (wish.clone(), Vec::new());
+    loop {
+        let hits = rig.find(&page);
+        found.extend(hits.items.iter().map(|hit| hit.document.id));
+        page.after = hits.next;
+        if page.after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(found, expected.iter().map(|(_, id)| *id).collect::<Vec<_>>());
+    let cheap = Query { price_max: Some(expected[2].0), ..wish.clone() };
+    let few = expected.iter().filter(|(price, _)| *price <= expected[2].0).count();
+    assert_eq!(rig.find(&cheap).items.len(), few.min(4));
+    assert_eq!(rig.find(&Query { area: Some(Area::City("Faro".to_owned())), ..wish }).items, []);
+}
+
 // The oracle.
 
 const CITIES: [(&str, f64, f64, &str); 5] = [

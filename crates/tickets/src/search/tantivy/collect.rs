@@ -63,9 +63,17 @@ impl Top {
             return;
         }
         let entry = Entry { rank, id: id(), segment, doc };
-        if after.is_some_and(|after| entry.is_not_behind(after)) {
-            return;
+        if !after.is_some_and(|after| entry.is_not_behind(after)) {
+            self.keep(entry);
         }
+    }
+
+    /// Takes those of another.
+    pub(super) fn join(&mut self, other: Self) {
+        other.heap.into_iter().for_each(|entry| self.keep(entry));
+    }
+
+    fn keep(&mut self, entry: Entry) {
         if self.heap.len() < self.size {
             self.heap.push(entry);
         } else if let Some(mut last) = self.heap.peek_mut()

@@ -16,6 +16,11 @@ pub(super) const CHUNK: usize = 64;
 const MINUTES_BITS: u32 = 32;
 const MICROS_PER_MINUTE: u64 = 60_000_000;
 
+/// Where a lowest price, as it is stored, stands in the order of prices: none comes last.
+pub(super) fn price_rank(price_from: u64) -> u64 {
+    if price_from == 0 { u64::MAX } else { price_from }
+}
+
 /// Some documents and their scores.
 pub(super) struct Chunk {
     docs: [DocId; CHUNK],
@@ -51,7 +56,7 @@ impl Chunk {
     }
 
     /// Keeps those documents whose value in a column passes.
-    fn retain_by(&mut self, column: &Numbers, passes: impl Fn(u64) -> bool) {
+    pub(super) fn retain_by(&mut self, column: &Numbers, passes: impl Fn(u64) -> bool) {
         self.read(column);
         let mut kept = 0;
         for at in 0..self.len {
@@ -148,6 +153,11 @@ impl<'s> Filter<'s> {
         }
     }
 
+    /// Whether nothing passes from this price on.
+    pub(super) fn is_too_dear(&self, rank: u64) -> bool {
+        self.price_max.is_some_and(|most| rank > most)
+    }
+
     /// Leaves what may be among the first, which is nothing above this rank. It costs one column, so it goes first where
     /// what does not come up need not be counted.
     pub(super) fn retain_ranked(&mut self, chunk: &mut Chunk, worst: u64) {
@@ -180,7 +190,7 @@ impl<'s> Filter<'s> {
             Sort::Date => self.columns.starts_at.get_vals(&chunk.docs[..len], &mut ranks[..len]),
             Sort::Price => {
                 self.columns.price_from.get_many(&chunk.docs[..len], &mut ranks[..len]);
-                ranks[..len].iter_mut().filter(|price| **price == 0).for_each(|none| *none = u64::MAX);
+                ranks[..len].iter_mut().for_each(|price| *price = price_rank(*price));
             }
             Sort::Distance => {
                 for (rank, doc) in ranks.iter_mut().zip(chunk.docs()) {

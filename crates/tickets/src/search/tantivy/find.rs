@@ -10,6 +10,7 @@ use tessera_kernel::{Place, Timestamp};
 
 use super::super::text::Folder;
 use super::super::{Area, Counts, Cursor, Document, Hit, Hits, MAX_LIMIT, Match, Query, Sort, grid};
+use super::cheapest::{self, Among};
 use super::collect::{Counted, Entry, Tally, Top};
 use super::docs::{Combine, Docs, Flow, List, NO_SCORES, gathered, intersect};
 use super::filter::{Chunk, Filter};
@@ -40,6 +41,8 @@ struct Plan<'q> {
     also: Option<String>,
     /// Within so many metres.
     circle: Option<(Place, u32)>,
+    /// Where the cheapest are asked for, and nothing else narrows it down: of which names.
+    cheapest: Option<Among>,
     starts: std::ops::Range<u64>,
     days: Option<(u64, u64)>,
     limit: usize,
@@ -134,18 +137,28 @@ impl<'q> Plan<'q> {
             starts = starts.start.max(of_days.start)..starts.end.min(of_days.end);
         }
         let after = query.after.map(|after| Entry::new(after.rank, after.id));
+        let words = words(folder, &query.term);
+        let is_plain = words.is_empty() && also.is_none() && circle.is_none();
+        let cheapest = (query.sort == Sort::Price && query.counts == Counts::None && is_plain).then(|| Among {
+            city: match &query.area {
+                Some(Area::City(city)) => Some(folder.key(city)),
+                _ => None,
+            },
+            kinds: kinds.into_iter().collect(),
+        });
         // In the order of starts what comes before the cursor need not be looked at, unless it is counted.
         if let (Sort::Date, Counts::None, Some(after)) = (query.sort, query.counts, query.after) {
             starts.start = starts.start.max(after.rank);
         }
         Ok(Self {
             query,
-            words: words(folder, &query.term),
+            words,
             matched: query.after.map_or(Match::Exact, |after| after.matched),
             any_of,
             any_of_elsewhere,
             also,
             circle,
+            cheapest,
             starts,
             days: query.days.map(|(first, last)| (schema::stored_day(first), schema::stored_day(last))),
             limit: query.limit.clamp(1, MAX_LIMIT),
@@ -179,7 +192,7 @@ fn in_segment(
     let max_doc = segment.reader.max_doc();
     let range = first_from(columns, max_doc, plan.starts.start)..first_from(columns, max_doc, plan.starts.end);
     let radius_m = plan.circle.map(|(_, radius_m)| radius_m);
-    let Some(filter) = Filter::new(segment, plan.query, plan.days, radius_m) else { return Ok(()) };
+    let Some(mut filter) = Filter::new(segment, plan.query, plan.days, radius_m) else { return Ok(()) };
     if range.is_empty() {
         return Ok(());
     }
@@ -206,6 +219,24 @@ fn in_segment(
             narrowed = !elsewhere.is_empty();
         }
     }
+    let segment_at = u32::try_from(at).unwrap_or(u32::MAX);
+    if let Some(among) = &plan.cheapest {
+        let wish = cheapest::Wish {
+            among,
+            size: match narrowed {
+                true => infos.iter().map(|info| u64::from(info.doc_freq)).sum(),
+                false => u64::from(max_doc),
+            },
+            range: range.clone(),
+            most: plan.limit + 1,
+            after: plan.after,
+            worst: top.worst(),
+        };
+        if let Some(found) = cheapest::first(columns, &mut filter, &wish, segment_at) {
+            top.join(found);
+            return Ok(());
+        }
+    }
     let alternatives: Vec<Option<Docs>> = match narrowed {
         true => keyed(columns, &infos)?.into_iter().map(Some).collect(),
         false => vec![None],
@@ -215,7 +246,7 @@ fn in_segment(
         filter,
         counted: tally.is_some().then(|| Counted::new(columns)),
         top,
-        segment: u32::try_from(at).unwrap_or(u32::MAX),
+        segment: segment_at,
         after: plan.after,
         // Documents lie in the order of their start: behind a full page there is nothing better.
         in_order: plan.query.sort == Sort::Date && tally.is_none(),
@@ -275,7 +306,7 @@ impl Taker<'_> {
                 continue;
             }
             let rank = self.filter.with_start(rank, *doc);
-            self.top.offer(rank, self.segment, *doc, self.after, || id_of(self.columns, *doc));
+            self.top.offer(rank, self.segment, *doc, self.after, || self.columns.id_of(*doc));
         }
         chunk.clear();
         flow
@@ -308,10 +339,6 @@ fn keyed(columns: &Columns, infos: &[TermInfo]) -> tantivy::Result<Vec<Docs>> {
         Ok(Docs::One(Box::new(List::new(postings, NO_SCORES))))
     });
     docs.collect()
-}
-
-fn id_of(columns: &Columns, doc: DocId) -> (u64, u64) {
-    (columns.id_high.get_val(doc), columns.id_low.get_val(doc))
 }
 
 fn answer(view: &View, plan: &Plan<'_>, top: Top, tally: Option<Tally>) -> Result<Hits, Error> {

@@ -7,8 +7,10 @@ use std::sync::Arc;
 use tantivy::columnar::{Cardinality, Column, StrColumn};
 use tantivy::index::SegmentId;
 use tantivy::store::StoreReader;
-use tantivy::{InvertedIndexReader, Searcher, SegmentReader};
+use tantivy::{DocId, InvertedIndexReader, Searcher, SegmentReader};
 
+use super::super::text::Folder;
+use super::cheapest::ByPrice;
 use super::near::Venues;
 use super::numbers::{Numbers, Stored};
 use super::schema::Fields;
@@ -47,6 +49,7 @@ pub(super) struct Columns {
     pub(super) city: Names,
     pub(super) currency: Names,
     pub(super) venues: Venues,
+    pub(super) by_price: ByPrice,
 }
 
 /// Texts of which many documents have the same.
@@ -55,11 +58,18 @@ pub(super) struct Names {
     pub(super) numbers: Numbers,
     /// The texts, in the order of their numbers.
     pub(super) texts: Vec<Box<str>>,
+    /// The key of each text and its number, in the order of the keys.
+    pub(super) by_key: Box<[(Box<str>, u32)]>,
 }
 
 impl View {
     /// What the searcher sees, with what `before` had already opened.
-    pub(super) fn new(searcher: &Searcher, fields: &Fields, before: Option<&Self>) -> tantivy::Result<Self> {
+    pub(super) fn new(
+        searcher: &Searcher,
+        fields: &Fields,
+        folder: &mut Folder,
+        before: Option<&Self>,
+    ) -> tantivy::Result<Self> {
         let before: HashMap<SegmentId, Arc<Columns>> = before.map_or_else(HashMap::new, |view| {
             view.segments.iter().map(|old| (old.reader.segment_id(), Arc::clone(&old.columns))).collect()
         });
@@ -67,7 +77,7 @@ impl View {
         for reader in searcher.segment_readers().iter().filter(|reader| reader.num_docs() > 0) {
             let columns = match before.get(&reader.segment_id()) {
                 Some(columns) => Arc::clone(columns),
-                None => Arc::new(Columns::open(reader, fields)?),
+                None => Arc::new(Columns::open(reader, fields, folder)?),
             };
             segments.push(Segment { reader: reader.clone(), columns });
         }
@@ -81,7 +91,7 @@ impl View {
 }
 
 impl Columns {
-    fn open(reader: &SegmentReader, fields: &Fields) -> tantivy::Result<Self> {
+    fn open(reader: &SegmentReader, fields: &Fields, folder: &mut Folder) -> tantivy::Result<Self> {
         let columns = reader.fast_fields();
         let stored = |name: &str| columns.u64(name).map(stored);
         let numbers = |name: &str| stored(name).map(Numbers::read);
@@ -90,23 +100,25 @@ impl Columns {
             columns.str(name)?.ok_or_else(missing)
         };
         let venue = texts("venue")?;
+        let (price_from, id_high, id_low) = (numbers("price_from")?, stored("id_high")?, stored("id_low")?);
         Ok(Self {
+            by_price: ByPrice::read(&price_from, &id_high, &id_low),
             words: reader.inverted_index(fields.word)?,
             starts: reader.inverted_index(fields.start)?,
             keys: reader.inverted_index(fields.key)?,
             store: reader.get_store_reader(STORE_CACHE_BLOCKS)?,
             starts_at: stored("starts_at")?,
-            id_high: stored("id_high")?,
-            id_low: stored("id_low")?,
+            id_high,
+            id_low,
             day: numbers("day")?,
             month: numbers("month")?,
-            price_from: numbers("price_from")?,
+            price_from,
             price_to: numbers("price_to")?,
             popularity: numbers("popularity")?,
             available: numbers("available")?,
-            kind: Names::read(texts("kind")?)?,
-            city: Names::read(texts("city")?)?,
-            currency: Names::read(texts("currency")?)?,
+            kind: Names::read(texts("kind")?, folder)?,
+            city: Names::read(texts("city")?, folder)?,
+            currency: Names::read(texts("currency")?, folder)?,
             venues: Venues::read(
                 venue.num_terms(),
                 self::stored(venue.ords().clone()),
@@ -115,16 +127,24 @@ impl Columns {
             ),
         })
     }
+
+    /// The two halves of an event's id.
+    pub(super) fn id_of(&self, doc: DocId) -> (u64, u64) {
+        (self.id_high.get_val(doc), self.id_low.get_val(doc))
+    }
 }
 
 impl Names {
-    fn read(column: StrColumn) -> tantivy::Result<Self> {
-        let mut texts = Vec::with_capacity(column.num_terms());
+    fn read(column: StrColumn, folder: &mut Folder) -> tantivy::Result<Self> {
+        let mut texts: Vec<Box<str>> = Vec::with_capacity(column.num_terms());
         let mut stream = column.dictionary().stream()?;
         while stream.advance() {
             texts.push(String::from_utf8_lossy(stream.key()).into());
         }
-        Ok(Self { numbers: Numbers::read(stored(column.ords().clone())), texts })
+        let mut by_key: Vec<(Box<str>, u32)> =
+            (0..).zip(&texts).map(|(at, text)| (folder.key(text).into(), at)).collect();
+        by_key.sort_unstable();
+        Ok(Self { numbers: Numbers::read(stored(column.ords().clone())), texts, by_key: by_key.into() })
     }
 }
 
