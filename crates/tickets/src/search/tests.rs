@@ -212,8 +212,8 @@ async fn the_cheapest_of_a_city_are_found_however_it_is_written() {
     let dear = |number: u128| {
         let mut event = document(number, "Noite", &[], written[(number % 4) as usize]);
         // Several have one price, some none.
-        event.price_from = (number % 7 != 0).then_some(1_000 - (number as i64 / 3) * 10);
-        event.available = number % 5 != 0;
+        event.price_from = (!number.is_multiple_of(7)).then_some(1_000 - (number as i64 / 3) * 10);
+        event.available = !number.is_multiple_of(5);
         event
     };
     let rig = rig((1..=60).map(dear).collect()).await;
