@@ -1,7 +1,7 @@
 //! Who asks: a bearer token (JWT), verified once and then remembered.
 //!
 //! Three sorts of keys are believed. The installation's own, in `<data>/keys/identity.pk8` (PKCS #8, readable by its owner only),
-//! stays for good: it signs the tokens of `tessera token` and what others verify offline. Those of the ring (`ring.rs`),
+//! stays for good: it signs the tokens of `tessera token` and what others verify offline. Those of the ring (`ring_file.rs`),
 //! beside it, sign the tokens of accounts and are replaced from time to time. Those of another issuer (`issuer.rs`) are
 //! fetched, where the settings name one. Processes that share the folder share the first two.
 //!

@@ -252,11 +252,12 @@ impl KeyRing {
             Some(path) => read(path).map_err(refused)?,
             None => self.present().text.clone(),
         };
-        let mut stored = Stored::parse(&text).map_err(|reason| self.refused(reason))?;
+        let before = text;
+        let mut stored = Stored::parse(&before).map_err(|reason| self.refused(reason))?;
         stored.keys.retain(|key| key.keep_until.is_none_or(|until| until > now));
         change(&mut stored).map_err(refused)?;
         let text = serde_json::to_string_pretty(&stored).map_err(|error| self.refused(error.to_string()))?;
-        if let Some(path) = &self.path {
+        if let Some(path) = self.path.as_ref().filter(|_| text != before) {
             replace(path, &text).map_err(refused)?;
         }
         let ring = Ring::parse(text).map_err(|reason| self.refused(reason))?;

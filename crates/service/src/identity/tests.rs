@@ -1,5 +1,6 @@
 //! Tokens: what is believed, what is refused, keys that follow one another, another issuer.
 
+use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use axum::Router;
@@ -266,7 +267,11 @@ fn one_key_follows_another_without_a_refusal() {
     let roles = ["fan".to_owned()];
     let (first, _) = ours.issue(&grant(&roles, AUDIENCE)).unwrap();
     theirs.verify(&first).unwrap();
+    // What is as it was is not written again.
+    let written = || std::fs::metadata(folder.path().join("keys/tokens.json")).unwrap().ino();
+    let before = written();
     assert!(theirs.rotate_if_due(month, rotation).unwrap().is_none(), "another process made it");
+    assert_eq!(written(), before);
     // The next key is there before it signs.
     let next = ours.rotate(rotation).unwrap().unwrap();
     assert_eq!(next.state, KeyState::Next);
