@@ -20,6 +20,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tessera_kernel::{Clock, Ids, RandomIds};
+use tessera_service::run::reachable;
 use tessera_service::{Component, Deps, Keys, Task};
 use tessera_store::writer;
 
@@ -128,12 +129,7 @@ impl Made {
 /// The name that tokens are issued under: an address without a slash at its end.
 fn issuer(config: &config::Config, deps: &Deps) -> Result<String, BuildError> {
     let Some(issuer) = &config.issuer else {
-        // As a browser on this machine reaches it.
-        let mut address = deps.address;
-        if address.ip().is_unspecified() {
-            address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
-        }
-        return Ok(format!("http://{address}"));
+        return Ok(format!("http://{}", reachable(deps.address)));
     };
     let fit = url::Url::parse(issuer).is_ok_and(|url| {
         matches!(url.scheme(), "http" | "https") && url.has_host() && url.query().is_none() && url.fragment().is_none()

@@ -4,7 +4,7 @@
 //! drain requests → stop loops; each step has a deadline, and what is late is abandoned and named in the log.
 
 use std::io::ErrorKind;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,6 +65,16 @@ pub struct Front {
     pub http: SocketAddr,
     /// With TLS.
     pub https: SocketAddr,
+}
+
+/// Where an address is reached from this machine: one for everyone is none to call.
+pub fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        ip if !ip.is_unspecified() => ip,
+        IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+    };
+    SocketAddr::new(ip, address.port())
 }
 
 /// Takes the address to listen on, or says which setting to change.

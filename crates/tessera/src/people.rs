@@ -1,7 +1,7 @@
 //! `POST /demo/sign-in` signs in the people of the demo without a password; `GET /demo/rides/{id}/code` is what a simulated rider says at
 //! the pickup to a visitor who drives. Served by `up --demo` only.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tessera_kernel::{Clock, Timestamp};
 use tessera_service::http::{Json, Path};
+use tessera_service::run::reachable;
 use tessera_service::{Component, Identity, Keys, Problem};
 use tessera_sim::app::city::small;
 use tessera_sim::client::Client;
@@ -98,16 +99,6 @@ pub fn component(keys: Keys, clock: Arc<dyn Clock>, address: SocketAddr) -> anyh
         .route("/demo/rides/{id}/code", get(code))
         .with_state(Desk { keys, clock, client });
     Ok(Component::new("demo", "/console/#/sign-in").router(router).openapi(document()))
-}
-
-/// Where this server answers itself: an address for everyone is none to call.
-fn reachable(address: SocketAddr) -> SocketAddr {
-    let ip = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, address.port())
 }
 
 async fn sign_in(State(desk): State<Desk>, Json(body): Json<SignInBody>) -> Result<Json<SignedInBody>, Problem> {

@@ -1,7 +1,7 @@
 //! What a process says about itself: `/healthz`, `/readyz`, `/components`, `/metrics`, `/openapi.json`.
 
 use std::fmt::Write as _;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -12,7 +12,7 @@ use http::StatusCode;
 use serde_json::{Map, Value, json};
 use tessera_kernel::Timestamp;
 
-use super::Front;
+use super::{Front, reachable};
 use crate::http::Json;
 use crate::{Metrics, Ready, ReadyFlag, VERSION};
 
@@ -110,16 +110,6 @@ impl Status {
         }
         text
     }
-}
-
-/// An address for everyone is none to call.
-fn reachable(address: SocketAddr) -> SocketAddr {
-    let ip = match address.ip() {
-        ip if !ip.is_unspecified() => ip,
-        IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-    };
-    SocketAddr::new(ip, address.port())
 }
 
 pub(super) fn routes(status: Arc<Status>) -> Router {
