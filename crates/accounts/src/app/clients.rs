@@ -94,13 +94,18 @@ impl App {
         revoked.ok_or_else(|| Error::NotFound { what: "client", id: id.to_string() })
     }
 
+    /// A program that was not taken back.
+    pub(super) async fn present_client(&self, id: &str) -> Result<Client, Error> {
+        let id: ClientId = id.parse().map_err(|_| Error::BadClient)?;
+        self.store().client(id).await?.filter(|client| !client.is_revoked).ok_or(Error::BadClient)
+    }
+
     /// A program that has shown its secret, or that has none to show.
     ///
     /// # Errors
     /// [`Error::BadClient`], whatever is wrong.
     pub async fn known_client(&self, id: &str, secret: Option<&str>) -> Result<Client, Error> {
-        let id: ClientId = id.parse().map_err(|_| Error::BadClient)?;
-        let client = self.store().client(id).await?.filter(|client| !client.is_revoked).ok_or(Error::BadClient)?;
+        let client = self.present_client(id).await?;
         let is_right = match (&client.secret, secret) {
             (None, None) => true,
             // Digests of 256 random bits: how many of their bytes agree tells nothing.

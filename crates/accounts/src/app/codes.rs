@@ -66,8 +66,7 @@ impl App {
     /// [`Error::BadClient`], [`Error::BadGrant`]: what is wrong is shown to the person, and sent nowhere.
     pub async fn asking_client(&self, wish: &Wish) -> Result<Client, Error> {
         let bad = |error, reason: &str| Error::BadGrant { error, reason: reason.to_owned() };
-        let id = wish.client_id.parse().map_err(|_| Error::BadClient)?;
-        let client = self.store().client(id).await?.filter(|client| !client.is_revoked).ok_or(Error::BadClient)?;
+        let client = self.present_client(&wish.client_id).await?;
         if !client.redirect_uris.contains(&wish.redirect_uri) {
             return Err(bad("invalid_request", "`redirect_uri` is none of this program's, letter for letter"));
         }

@@ -78,9 +78,8 @@ impl App {
     pub fn new(parts: Parts) -> Self {
         // Ed25519 signs the same the same way: processes that share the installation's key share this.
         let signature = parts.keys.sign(b"tessera accounts: refresh tokens and throttles, 1");
-        let mut bytes = [0; 32];
-        bytes.copy_from_slice(ring::digest::digest(&ring::digest::SHA256, &signature).as_ref());
-        Self { parts: Arc::new(parts), secret: Secret::new(&bytes) }
+        let secret = Secret::new(&sha256(&signature));
+        Self { parts: Arc::new(parts), secret }
     }
 
     /// What is remembered.

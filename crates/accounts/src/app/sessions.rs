@@ -10,7 +10,7 @@ use crate::Error;
 use crate::domain::ids::{ClientId, SessionId, UserId};
 use crate::domain::refresh::{self, Presented};
 use crate::domain::session::Turn;
-use crate::store::{NewSession, Refreshed, SignOut, User};
+use crate::store::{NewSession, Refreshed, Seed, SignOut, User};
 
 impl App {
     pub(super) fn new_session(
@@ -37,11 +37,11 @@ impl App {
         Ok(self.keys().issue(&grant)?)
     }
 
-    /// The session that a token is of, if it is ours, and the program that may use it.
-    pub(super) async fn presented(&self, token: &str) -> Result<(Presented, Option<ClientId>), Error> {
+    /// The session that a token is of, if it is ours.
+    pub(super) async fn presented(&self, token: &str) -> Result<(Presented, Seed), Error> {
         let presented = Presented::parse(token).ok_or(Error::SessionOver)?;
-        let (seed, client) = self.store().seed(presented.session).await?.ok_or(Error::SessionOver)?;
-        if presented.is_of(&self.secret, &seed) { Ok((presented, client)) } else { Err(Error::SessionOver) }
+        let seed = self.store().seed(presented.session).await?.ok_or(Error::SessionOver)?;
+        if presented.is_of(&self.secret, &seed.seed) { Ok((presented, seed)) } else { Err(Error::SessionOver) }
     }
 
     /// The next access token, and the next refresh token. The same token again within the grace gives the same; later it ends the session. A
@@ -51,7 +51,7 @@ impl App {
     /// [`Error::SessionOver`].
     pub async fn refresh(&self, token: &str, from: Option<ClientId>) -> Result<SignedIn, Error> {
         let presented = match self.presented(token).await {
-            Ok((presented, client)) if client == from => presented,
+            Ok((presented, seed)) if seed.client == from => presented,
             Ok(_) | Err(Error::SessionOver) => {
                 self.parts.metrics.refreshed("over");
                 return Err(Error::SessionOver);
@@ -82,8 +82,8 @@ impl App {
     /// Those of the database.
     pub async fn sign_out(&self, token: &str, from: Option<ClientId>, how_far: SignOut) -> Result<(), Error> {
         match self.presented(token).await {
-            Ok((presented, client)) if client == from => {
-                self.store().sign_out(presented.session, presented.generation, how_far).await
+            Ok((presented, seed)) if seed.client == from => {
+                self.store().sign_out(presented.session, seed.user, presented.generation, how_far).await
             }
             Ok(_) | Err(Error::SessionOver) => Ok(()),
             Err(error) => Err(error),

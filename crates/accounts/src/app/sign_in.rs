@@ -94,9 +94,8 @@ impl App {
         }
         // What was compared may be the password no more.
         let session = self.new_session(user.id, None, Some(stored))?;
-        if !self.store().begin_session(session.clone()).await? {
-            return Err(Error::BadCredentials);
-        }
+        // The roles of the token are those of the moment at which it begins.
+        let user = self.store().begin_session(session.clone()).await?.ok_or(Error::BadCredentials)?;
         self.store().clear(key).await?;
         tracing::info!(user.id = %user.id, session.id = %session.id, "signed in");
         self.signed_in(user, session.id, &session.seed, 0)
@@ -136,9 +135,7 @@ impl App {
         let new = self.parts.passwords.hash(new.to_owned()).await?;
         let session = self.new_session(user.id, None, None)?;
         let change = PasswordChange { id: user.id, old, new, sessions: Sessions::EndBut(session.clone()) };
-        if !self.store().change_password(change).await? {
-            return Err(Error::BadCredentials);
-        }
+        let user = self.store().change_password(change).await?.ok_or(Error::BadCredentials)?;
         self.store().clear(key).await?;
         tracing::info!(user.id = %user.id, "password changed, all sessions ended");
         self.signed_in(user, session.id, &session.seed, 0)
@@ -157,7 +154,7 @@ impl App {
         let new = self.parts.passwords.hash(new.to_owned()).await?;
         let (user, old) = self.store().by_login(login.as_str()).await?.ok_or_else(missing)?;
         let change = PasswordChange { id: user.id, old, new, sessions: Sessions::End };
-        if !self.store().change_password(change).await? {
+        if self.store().change_password(change).await?.is_none() {
             let reason = format!("the password of `{}` was changed at this moment; try again", login.as_str());
             return Err(Error::BadRequest { reason });
         }

@@ -9,7 +9,7 @@ use super::clients::{self, Client, Code, NewClient, Redemption};
 use super::sessions::{self, Ending, NewSession, Refreshed, SignOut};
 use super::throttles::{self, Attempt, Key, Step};
 use super::users::{self, Edit, Edited, NewUser, PasswordChange, User};
-use crate::domain::ids::{ClientId, SessionId};
+use crate::domain::ids::{ClientId, SessionId, UserId};
 use crate::domain::session::Rules;
 
 /// Rows of each sort that one sweep forgets: few enough that nobody waits for it.
@@ -26,7 +26,7 @@ pub enum Write {
     Begin(Box<NewSession>),
     Redeem(Box<Redemption>),
     Refresh { session: SessionId, generation: u32 },
-    SignOut { session: SessionId, generation: u32, from: SignOut },
+    SignOut { session: SessionId, user: UserId, generation: u32, from: SignOut },
     End(Ending),
     AddCode { hash: [u8; 32], code: Box<Code>, generation: u32 },
     AddClient(Box<NewClient>),
@@ -40,7 +40,7 @@ pub enum What {
     Done,
     Told(bool),
     Attempted(Result<(), Timestamp>),
-    Added(Option<Box<User>>),
+    User(Option<Box<User>>),
     Edited(Box<Edited>),
     Refreshed(Box<Refreshed>),
     Client(Option<Box<Client>>),
@@ -65,6 +65,7 @@ impl Write {
             Self::ChangePassword(change) => Some(change.id.uuid()),
             Self::Begin(session) => Some(session.user.uuid()),
             Self::Redeem(redemption) => Some(redemption.code.user.uuid()),
+            Self::SignOut { user, from: SignOut::Everywhere, .. } => Some(user.uuid()),
             _ => None,
         }
     }
@@ -75,9 +76,11 @@ impl Write {
         match self {
             Self::Attempt(_) | Self::Clear(_) => (0, Vec::new()),
             Self::AddUser(user) => (1, user.login.as_str().as_bytes().to_vec()),
-            Self::EditUser(_) | Self::ChangePassword(_) | Self::Begin(_) | Self::Redeem(_) => {
-                (2, id(self.user().unwrap_or_default()))
-            }
+            Self::EditUser(_)
+            | Self::ChangePassword(_)
+            | Self::Begin(_)
+            | Self::Redeem(_)
+            | Self::SignOut { from: SignOut::Everywhere, .. } => (2, id(self.user().unwrap_or_default())),
             Self::End(Ending::All(user)) => (3, id(user.uuid())),
             Self::Refresh { session, .. } | Self::SignOut { session, .. } | Self::End(Ending::One(session)) => {
                 (4, id(session.uuid()))
@@ -106,16 +109,16 @@ impl Batch {
         Ok(match write {
             // Done before.
             Write::Attempt(_) | Write::Clear(_) => What::Done,
-            Write::AddUser(user) => What::Added(users::add(tx, user).await?.map(Box::new)),
+            Write::AddUser(user) => What::User(users::add(tx, user).await?.map(Box::new)),
             Write::EditUser(edit) => What::Edited(Box::new(users::edit(tx, edit).await?)),
-            Write::ChangePassword(change) => What::Told(users::change_password(tx, change).await?),
-            Write::Begin(session) => What::Told(sessions::begin(tx, session).await?),
+            Write::ChangePassword(change) => What::User(users::change_password(tx, change).await?.map(Box::new)),
+            Write::Begin(session) => What::User(sessions::begin(tx, session).await?.map(Box::new)),
             Write::Redeem(redemption) => What::Redeemed(clients::redeem(tx, redemption, rules).await?.map(Box::new)),
             Write::Refresh { session, generation } => {
                 What::Refreshed(Box::new(sessions::refresh(tx, *session, *generation, rules).await?))
             }
-            Write::SignOut { session, generation, from } => {
-                sessions::sign_out(tx, *session, *generation, *from, rules).await?;
+            Write::SignOut { session, user, generation, from } => {
+                sessions::sign_out(tx, *session, *user, *generation, *from, rules).await?;
                 What::Done
             }
             Write::End(ending) => {

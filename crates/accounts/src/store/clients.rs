@@ -216,14 +216,16 @@ pub(super) async fn redeem(
     const GIVE: &str = "UPDATE codes SET gave = $2 WHERE hash = $1 AND gave IS NULL AND expires_at > $3";
     const VOID: &str = "DELETE FROM codes WHERE hash = $1 AND gave IS NULL";
     let Redemption { hash, code, session } = redemption;
-    let user = users::lock(tx, code.user).await?;
-    if let (Some(session), Some(user), Some(agreed)) = (session, user, sessions::open(tx, code.session, rules).await?) {
+    // Before it is asked whether that browser is signed in: whoever signs out everywhere takes the same lock.
+    users::lock(tx, code.user).await?;
+    if let (Some(session), Some(agreed)) = (session, sessions::open(tx, code.session, rules).await?) {
         let now = tx.now().await?.micros();
         let given = each_tx!(tx, |connection| {
             let give = sqlx::query(GIVE).bind(hash.as_slice()).bind(session.id.uuid()).bind(now);
             give.execute(connection).await.map(|done| done.rows_affected())
         })?;
-        return Ok((given > 0 && sessions::begin(tx, session).await?).then_some((user, agreed.created_at)));
+        let begun = if given > 0 { sessions::begin(tx, session).await? } else { None };
+        return Ok(begun.map(|user| (user, agreed.created_at)));
     }
     each_tx!(tx, |connection| sqlx::query(VOID).bind(hash.as_slice()).execute(connection).await.map(drop))?;
     Ok(None)

@@ -14,12 +14,12 @@ use tessera_store::sql::Db;
 use tessera_store::writer::{self, Limits, Writer};
 
 use crate::Error;
-use crate::domain::ids::{ClientId, SessionId};
+use crate::domain::ids::{ClientId, SessionId, UserId};
 use crate::domain::session::Rules;
 use batch::{Batch, What, Write};
 
 pub use clients::{Client, Code, NewClient, Redemption};
-pub use sessions::{Ending, NewSession, Refreshed, SignOut};
+pub use sessions::{Ending, NewSession, Refreshed, Seed, SignOut};
 pub use tessera_store::sql::Changed;
 pub use throttles::Attempt;
 pub use users::{Edit, Edited, NewUser, PasswordChange, Sessions, User};
@@ -86,7 +86,7 @@ impl Store {
     /// Those of the database.
     pub async fn add_user(&self, user: NewUser) -> Result<Option<User>, Error> {
         match self.writer.submit(Write::AddUser(Box::new(user))).await? {
-            What::Added(user) => Ok(user.map(|user| *user)),
+            What::User(user) => Ok(user.map(|user| *user)),
             _ => Err(unexpected()),
         }
     }
@@ -102,24 +102,24 @@ impl Store {
         }
     }
 
-    /// Changes a password, if it is the one that it was; all sessions end. Tells whether it was.
+    /// Changes a password, if it is the one that it was; what becomes of the sessions is in it. Gives the user as they are then, if so.
     ///
     /// # Errors
     /// Those of the database.
-    pub async fn change_password(&self, change: PasswordChange) -> Result<bool, Error> {
+    pub async fn change_password(&self, change: PasswordChange) -> Result<Option<User>, Error> {
         match self.writer.submit(Write::ChangePassword(Box::new(change))).await? {
-            What::Told(changed) => Ok(changed),
+            What::User(user) => Ok(user.map(|user| *user)),
             _ => Err(unexpected()),
         }
     }
 
-    /// Begins a session of somebody who may sign in, and has that password still. Tells whether that is so.
+    /// Begins a session of somebody who may sign in, and has that password still. Gives the user as they are then, if so.
     ///
     /// # Errors
     /// Those of the database.
-    pub async fn begin_session(&self, session: NewSession) -> Result<bool, Error> {
+    pub async fn begin_session(&self, session: NewSession) -> Result<Option<User>, Error> {
         match self.writer.submit(Write::Begin(Box::new(session))).await? {
-            What::Told(begun) => Ok(begun),
+            What::User(user) => Ok(user.map(|user| *user)),
             _ => Err(unexpected()),
         }
     }
@@ -135,12 +135,18 @@ impl Store {
         }
     }
 
-    /// Ends the session of a token, which is known to be ours, or all of its user.
+    /// Ends the session of a token, which is known to be ours and of this user, or all of theirs.
     ///
     /// # Errors
     /// Those of the database.
-    pub async fn sign_out(&self, session: SessionId, generation: u32, from: SignOut) -> Result<(), Error> {
-        match self.writer.submit(Write::SignOut { session, generation, from }).await? {
+    pub async fn sign_out(
+        &self,
+        session: SessionId,
+        user: UserId,
+        generation: u32,
+        from: SignOut,
+    ) -> Result<(), Error> {
+        match self.writer.submit(Write::SignOut { session, user, generation, from }).await? {
             What::Done => Ok(()),
             _ => Err(unexpected()),
         }

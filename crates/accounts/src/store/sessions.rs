@@ -37,6 +37,17 @@ pub struct NewSession {
     pub password: Option<String>,
 }
 
+/// What never changes of a session.
+#[derive(Clone, Debug)]
+pub struct Seed {
+    /// What its tokens are worked out of.
+    pub seed: Vec<u8>,
+    /// Whose it is.
+    pub user: UserId,
+    /// The program that it is for; none for our own pages.
+    pub client: Option<ClientId>,
+}
+
 /// Which sessions end.
 #[derive(Clone, Copy, Debug)]
 pub enum Ending {
@@ -97,7 +108,8 @@ impl From<Row> for Session {
     }
 }
 
-pub(super) async fn begin(tx: &mut Tx<'_>, session: &NewSession) -> Result<bool, sql::Error> {
+/// Begins it, if its user may sign in: gives the user as they are then.
+pub(super) async fn begin(tx: &mut Tx<'_>, session: &NewSession) -> Result<Option<User>, sql::Error> {
     const BEGIN: &str =
         "INSERT INTO sessions (id, user_id, seed, generation, rotated_at, created_at, ends_at, client_id)
          VALUES ($1, $2, $3, 0, $4, $4, $5, $6)";
@@ -105,14 +117,9 @@ pub(super) async fn begin(tx: &mut Tx<'_>, session: &NewSession) -> Result<bool,
     const LEAVE: &str = "DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE user_id = $1
          ORDER BY CASE WHEN ended_at IS NULL THEN 0 ELSE 1 END, rotated_at DESC, id DESC LIMIT $3 OFFSET $2)";
     // Under its lock: who is disabled or has another password at the same moment has no session afterwards.
-    let may = match users::lock_with_password(tx, session.user).await? {
-        Some((user, password)) => {
-            !user.is_disabled && session.password.as_ref().is_none_or(|expected| *expected == password)
-        }
-        None => false,
-    };
-    if !may {
-        return Ok(false);
+    let Some((user, password)) = users::lock_with_password(tx, session.user).await? else { return Ok(None) };
+    if user.is_disabled || session.password.as_ref().is_some_and(|expected| *expected != password) {
+        return Ok(None);
     }
     let now = tx.now().await?;
     each_tx!(tx, |connection| {
@@ -129,7 +136,7 @@ pub(super) async fn begin(tx: &mut Tx<'_>, session: &NewSession) -> Result<bool,
             .await
             .map(drop)
     })?;
-    Ok(true)
+    Ok(Some(user))
 }
 
 /// What becomes of the token of that number, and its session, whose row is ours until the end of the transaction. One that was stolen is ended.
@@ -180,12 +187,17 @@ pub(super) async fn refresh(
 pub(super) async fn sign_out(
     tx: &mut Tx<'_>,
     id: SessionId,
+    user: UserId,
     generation: u32,
     from: SignOut,
     rules: Rules,
 ) -> Result<(), sql::Error> {
+    // Before the sessions, as everywhere: what begins at this moment is ended too, or comes after.
+    if from == SignOut::Everywhere {
+        users::lock(tx, user).await?;
+    }
     let ending = match (present(tx, id, generation, rules).await?, from) {
-        ((Turn::Next | Turn::Again, Some((session, _))), SignOut::Everywhere) => Ending::All(session.user),
+        ((Turn::Next | Turn::Again, Some(_)), SignOut::Everywhere) => Ending::All(user),
         _ => Ending::One(id),
     };
     end(tx, &ending).await
@@ -243,15 +255,15 @@ pub(super) async fn sweep(tx: &mut Tx<'_>, most: i64) -> Result<u64, sql::Error>
 }
 
 impl Store {
-    /// What the tokens of a session are worked out of, and the program that it is for.
+    /// What never changes of a session.
     ///
     /// # Errors
     /// Those of the database.
-    pub async fn seed(&self, id: SessionId) -> Result<Option<(Vec<u8>, Option<ClientId>)>, Error> {
-        const READ: &str = "SELECT seed, client_id FROM sessions WHERE id = $1";
-        let row: Option<(Vec<u8>, Option<Uuid>)> = each_engine!(&self.db, |pool| {
+    pub async fn seed(&self, id: SessionId) -> Result<Option<Seed>, Error> {
+        const READ: &str = "SELECT seed, user_id, client_id FROM sessions WHERE id = $1";
+        let row: Option<(Vec<u8>, Uuid, Option<Uuid>)> = each_engine!(&self.db, |pool| {
             sqlx::query_as(READ).bind(id.uuid()).fetch_optional(pool).await.map_err(sql::Error::from)
         })?;
-        Ok(row.map(|(seed, client)| (seed, client.map(ClientId::from))))
+        Ok(row.map(|(seed, user, client)| Seed { seed, user: user.into(), client: client.map(ClientId::from) }))
     }
 }

@@ -225,24 +225,27 @@ pub(super) async fn edit(tx: &mut Tx<'_>, edit: &Edit) -> Result<Edited, sql::Er
     Ok(Edited::Done(row.into()))
 }
 
-pub(super) async fn change_password(tx: &mut Tx<'_>, change: &PasswordChange) -> Result<bool, sql::Error> {
-    const CHANGE: &str = "UPDATE users SET password = $3, updated_at = $4 WHERE id = $1 AND password = $2";
-    const REHASH: &str = "UPDATE users SET password = $3 WHERE id = $1 AND password = $2";
+pub(super) async fn change_password(tx: &mut Tx<'_>, change: &PasswordChange) -> Result<Option<User>, sql::Error> {
+    const CHANGE: &str = "UPDATE users SET password = $3, updated_at = $4 WHERE id = $1 AND password = $2
+         RETURNING id, login, name, roles, is_disabled, created_at, updated_at";
+    const REHASH: &str = "UPDATE users SET password = $3 WHERE id = $1 AND password = $2
+         RETURNING id, login, name, roles, is_disabled, created_at, updated_at";
     let now = tx.now().await?.micros();
     let goes_on = matches!(change.sessions, Sessions::GoOn);
-    let changed = each_tx!(tx, |connection| {
-        let query = sqlx::query(if goes_on { REHASH } else { CHANGE });
+    let row: Option<Row> = each_tx!(tx, |connection| {
+        let query = sqlx::query_as(if goes_on { REHASH } else { CHANGE });
         let query = query.bind(change.id.uuid()).bind(&change.old).bind(&change.new);
         let query = if goes_on { query } else { query.bind(now) };
-        query.execute(connection).await.map(|done| done.rows_affected())
+        query.fetch_optional(connection).await
     })?;
-    if changed == 0 || goes_on {
-        return Ok(changed > 0);
+    let Some(user) = row.map(User::from) else { return Ok(None) };
+    if goes_on {
+        return Ok(Some(user));
     }
     sessions::end(tx, &Ending::All(change.id)).await?;
     match &change.sessions {
         Sessions::EndBut(session) => sessions::begin(tx, session).await,
-        Sessions::GoOn | Sessions::End => Ok(true),
+        Sessions::GoOn | Sessions::End => Ok(Some(user)),
     }
 }
 

@@ -146,10 +146,10 @@ async fn a_password_that_was_replaced_begins_nothing(databases: &Databases) {
         ttl: Duration::from_secs(60),
         password: Some(old),
     };
-    assert!(!desk.app.store().begin_session(late.clone()).await.unwrap());
+    assert_eq!(desk.app.store().begin_session(late.clone()).await.unwrap(), None);
     let (_, present) = desk.app.store().by_login("ada").await.unwrap().unwrap();
     let session = NewSession { password: Some(present), ..late };
-    assert!(desk.app.store().begin_session(session).await.unwrap());
+    assert_eq!(desk.app.store().begin_session(session).await.unwrap().unwrap().id, user.id);
 }
 
 /// By whoever runs the server, for somebody who has forgotten it.

@@ -4,9 +4,10 @@ use ::http::{Request, StatusCode};
 use serde_json::{Value, json};
 use tessera_accounts::config::Config;
 use tessera_accounts::domain::throttle::Rate;
+use tessera_accounts::store::SignOut;
 use tessera_testkit::sql::Databases;
 
-use crate::support::{Desk, HOME, PASSWORD, number, quick, rows};
+use crate::support::{Desk, HOME, PASSWORD, number, of, quick, rows};
 
 fn admin() -> Vec<String> {
     vec!["admin".to_owned()]
@@ -79,6 +80,73 @@ async fn processes_do_not_wait_for_each_other_in_a_ring() {
     desk.app.store().close().await;
     other.app.store().close().await;
     assert_eq!(number(&url, "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()").await, 0);
+}
+
+/// Begins a transaction that has locked the account of that name, and changed this of it.
+async fn hold<'p>(pool: &'p sqlx::PgPool, login: &str, change: &'static str) -> sqlx::Transaction<'p, sqlx::Postgres> {
+    let mut held = pool.begin().await.unwrap();
+    let done = sqlx::query(change).bind(login).execute(&mut *held).await.unwrap();
+    assert!(done.rows_affected() > 0);
+    held
+}
+
+/// Until somebody waits for a lock, or the work is done without.
+async fn is_waited_for<T>(pool: &sqlx::PgPool, work: &tokio::task::JoinHandle<T>) {
+    const WAITING: &str = "SELECT COUNT(*) FROM pg_locks WHERE NOT granted";
+    while !work.is_finished() && sqlx::query_scalar::<_, i64>(WAITING).fetch_one(pool).await.unwrap() == 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_token_has_the_roles_of_the_moment_at_which_its_session_begins() {
+    let databases = Databases::postgres();
+    let url = databases.fresh();
+    let desk = Desk::live(&url, quick()).await;
+    let user = desk.app.make_user("eve", PASSWORD, admin()).await.unwrap().unwrap();
+    let pool = sqlx::PgPool::connect(&url).await.unwrap();
+    for by_password in [true, false] {
+        const DEMOTE: &str = "UPDATE accounts.users SET roles = '[\"fan\"]', is_admin = 0 WHERE login = $1";
+        const PROMOTE: &str = "UPDATE accounts.users SET roles = '[\"admin\"]', is_admin = 1 WHERE login = $1";
+        sqlx::query(PROMOTE).bind("eve").execute(&pool).await.unwrap();
+        let held = hold(&pool, "eve", DEMOTE).await;
+        let app = desk.app.clone();
+        let work = tokio::spawn(async move {
+            match by_password {
+                true => app.sign_in("eve", PASSWORD, HOME).await,
+                false => app.change_password(&of(user.id), PASSWORD, "nine tall blue herons", HOME).await,
+            }
+        });
+        is_waited_for(&pool, &work).await;
+        held.commit().await.unwrap();
+        let signed_in = work.await.unwrap().unwrap();
+        assert_eq!(signed_in.user.roles, ["fan"], "by password: {by_password}");
+        let identity = desk.app.keys().verify(&signed_in.access_token).unwrap();
+        assert!(!identity.is("admin"));
+    }
+    pool.close().await;
+}
+
+#[tokio::test]
+async fn what_begins_while_somebody_signs_out_everywhere_is_ended_too() {
+    let databases = Databases::postgres();
+    let url = databases.fresh();
+    let desk = Desk::live(&url, quick()).await;
+    desk.app.make_user("ada", PASSWORD, vec![]).await.unwrap();
+    let here = desk.app.sign_in("ada", PASSWORD, HOME).await.unwrap().refresh_token;
+    let pool = sqlx::PgPool::connect(&url).await.unwrap();
+    // Another process is about to commit a session, as one does that redeems a code.
+    let mut held = hold(&pool, "ada", "UPDATE accounts.users SET login = login WHERE login = $1").await;
+    const BEGIN: &str = "INSERT INTO accounts.sessions
+        SELECT gen_random_uuid(), user_id, client_id, seed, 0, rotated_at, created_at, ends_at FROM accounts.sessions";
+    sqlx::query(BEGIN).execute(&mut *held).await.unwrap();
+    let app = desk.app.clone();
+    let work = tokio::spawn(async move { app.sign_out(&here, None, SignOut::Everywhere).await });
+    is_waited_for(&pool, &work).await;
+    held.commit().await.unwrap();
+    work.await.unwrap().unwrap();
+    pool.close().await;
+    assert_eq!(number(&url, "SELECT COUNT(*) FROM accounts.sessions WHERE ended_at IS NULL").await, 0);
 }
 
 #[tokio::test]
