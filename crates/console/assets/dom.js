@@ -34,13 +34,35 @@ function reconcile(parent, before, after, inSvg) {
   for (const [identity, node] of known) {
     if (!wanted.has(identity)) node.dom.remove();
   }
+  const still = staying(known, wanted);
   let cursor = parent.firstChild;
   for (const [identity, node] of wanted) {
     const old = known.get(identity);
     node.dom = old ? update(old, node, inSvg) : create(node, inSvg);
-    if (cursor === node.dom) cursor = cursor.nextSibling;
+    // What lies before one that stays has its place further on, and is put there when its turn comes.
+    if (cursor === node.dom || still.has(identity)) cursor = node.dom.nextSibling;
     else parent.insertBefore(node.dom, cursor);
   }
+}
+
+/**
+ * Those with a key that need not move: the longest list of them whose order is as it was. Whatever moves in a document begins anew if it is a
+ * frame, and loses the focus; so neighbours without a key, which stand for each other, move around them.
+ */
+function staying(known, wanted) {
+  const places = new Map([...known.keys()].map((identity, place) => [identity, place]));
+  const kept = [...wanted].filter(([identity, node]) => node.props?.key !== undefined && known.has(identity)).map(([identity]) => identity);
+  // The end of the best list of each length, and what comes before each in its list.
+  const [ends, before] = [[], new Map()];
+  for (const identity of kept) {
+    const isLast = ends.length === 0 || places.get(ends.at(-1)) < places.get(identity);
+    const at = isLast ? ends.length : ends.findIndex((end) => places.get(end) > places.get(identity));
+    before.set(identity, ends[at - 1]);
+    ends[at] = identity;
+  }
+  const still = new Set();
+  for (let identity = ends.at(-1); identity !== undefined; identity = before.get(identity)) still.add(identity);
+  return still;
 }
 
 /** Names each sibling: by key when it has one, else by tag and position among its kind. */

@@ -14,7 +14,7 @@ import { decodeLine, distance } from './geo.js';
 import { Growing } from './growing.js';
 import { Glide, paintCar, paintPin, paintSteps, paintWay } from './paint.js';
 import { Watch } from './watch.js';
-import { CANCELLED_BY, DRIVEN, UNDER_WAY, driverText, minutes, shortId, surgeText } from './words.js';
+import { CANCELLED_BY, DRIVEN, HAPPENED, UNDER_WAY, driverText, minutes, shortId, surgeText } from './words.js';
 
 const RIDE_MS = 5000;
 const DRIVERS_MS = 30_000;
@@ -94,27 +94,13 @@ function summary(data, { eta }) {
 
 /* How it was matched */
 
-const STEPS = {
-  estimated: ['ring', 'idle', () => 'A price was estimated'],
-  requested: ['dots', 'busy', () => 'Requested'],
-  offered: ['dot', 'busy', ({ offer }, name) => `Offered to ${name}${offer ? `, ${minutes(offer.eta_s)} away` : ''}`],
-  denied: ['cross', 'warn', (event, name) => `${name} denied`],
-  lapsed: ['clock', 'warn', (event, name) => `${name} did not answer`],
-  accepted: ['check', 'good', (event, name) => `${name} accepted`],
-  arrived: ['pin', 'good', () => 'At the pickup'],
-  picked_up_rider: ['car', 'good', () => 'The rider got in'],
-  completed: ['check', 'good', () => 'Completed'],
-  expired: ['clock', 'idle', () => 'The price expired'],
-  no_driver: ['cross', 'bad', () => 'Nobody was found'],
-};
-
 function timeline(data, drivers) {
   const began = Date.parse(data.requested_at ?? data.created_at);
   const name = (event) => drivers.get(event.offer?.driver)?.profile?.name ?? (event.offer ? `driver ${shortId(event.offer.driver)}` : 'a driver');
   const words = (event) => {
     // A driver who gives up gives the ride back to the line.
     if (event.kind === 'cancelled') return event.state === 'requested' ? ['history', 'warn', 'The driver gave the ride back'] : ['cross', 'bad', 'Cancelled'];
-    const [shape, tone, say] = STEPS[event.kind] ?? ['ring', 'idle', () => event.kind];
+    const [shape, tone, say] = HAPPENED[event.kind] ?? ['ring', 'idle', () => event.kind];
     return [shape, tone, say(event, name(event))];
   };
   return section('What happened', h('ol', { class: 'timeline' }, data.history.map((event, index) => {

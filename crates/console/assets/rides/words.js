@@ -28,3 +28,20 @@ export const CANCELLED_BY = { rider: 'the rider', driver: 'the driver', operator
 export function driverText(profile) {
   return profile ? `${profile.name}, ${profile.vehicle}, ${profile.plate}` : NONE;
 }
+
+/** What a step of a ride's history is called: icon, tone, and the words with the name of its driver. */
+export const HAPPENED = {
+  estimated: ['ring', 'idle', () => 'A price was estimated'],
+  requested: ['dots', 'busy', () => 'Requested'],
+  offered: ['dot', 'busy', ({ offer }, name) => `Offered to ${name}${offer ? `, ${minutes(offer.eta_s)} away` : ''}`],
+  denied: ['cross', 'warn', (event, name) => `${name} denied`],
+  lapsed: ['clock', 'warn', (event, name) => `${name} did not answer`],
+  accepted: ['check', 'good', (event, name) => `${name} accepted`],
+  arrived: ['pin', 'good', () => 'At the pickup'],
+  wrong_code: ['cross', 'warn', () => 'A code was said that is not the rider’s'],
+  picked_up_rider: ['car', 'good', () => 'The rider got in'],
+  completed: ['check', 'good', () => 'Completed'],
+  expired: ['clock', 'idle', () => 'The price expired'],
+  nobody_yet: ['clock', 'warn', () => 'Nobody was found yet, the search goes on'],
+  no_driver: ['cross', 'bad', () => 'Nobody was found'],
+};

@@ -179,6 +179,9 @@ async function frames() {
 
 /** Places, lines and ways of the rides' maps. */
 async function ways() {
+  const { HAPPENED } = await module('rides/words.js');
+  const kinds = ['estimated', 'requested', 'offered', 'denied', 'lapsed', 'accepted', 'arrived', 'wrong_code', 'picked_up_rider', 'completed', 'expired', 'nobody_yet', 'no_driver'];
+  same('each step has its words', kinds.filter((kind) => !HAPPENED[kind]), []);
   const { Plane, Walk, decodeLine, distance, headingTo, metresBetween, parsePlace } = await module('rides/geo.js');
   // The example of the format's description.
   same('an encoded line', decodeLine('_p~iF~ps|U_ulLnnqC_mqNvxq`@'), [{ lat: 38.5, lng: -120.2 }, { lat: 40.7, lng: -120.95 }, { lat: 43.252, lng: -126.453 }]);
