@@ -1,4 +1,5 @@
 //! The modules of the pages in a real browser, without any API: what they compute, and what they draw.
+#![expect(clippy::unwrap_used, reason = "in a test it is the assertion")]
 
 use serde_json::Value;
 use tessera_testkit::Browser;
