@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Section;
 
+pub mod cookie;
 pub mod edge;
 pub mod extract;
 pub mod page;

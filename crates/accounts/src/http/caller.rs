@@ -7,6 +7,7 @@ use axum::extract::{FromRef, FromRequestParts};
 use http::HeaderMap;
 use http::request::Parts;
 use tessera_service::http::Peer;
+use tessera_service::http::cookie::{Scheme, TokenCookie, is_cross_site};
 
 use crate::Error;
 use crate::app::App;
@@ -16,17 +17,15 @@ use crate::app::App;
 pub(super) struct Caller {
     /// Its address.
     pub address: IpAddr,
-    /// Whether it came by https.
-    is_https: bool,
+    /// How it came.
+    scheme: Scheme,
     /// Whether a page of another site sent it, as browsers tell.
     is_cross_site: bool,
     /// Of our cookie.
     token: Option<String>,
 }
 
-/// Sent to our own paths only, by pages of this site only, and to no script.
-const COOKIE: &str = "tessera_refresh";
-const COOKIE_PATH: &str = "/accounts";
+const COOKIE: TokenCookie = TokenCookie { name: "tessera_refresh", path: "/accounts" };
 
 impl Caller {
     /// The token in the cookie, where a page of ours sends it.
@@ -39,13 +38,12 @@ impl Caller {
 
     /// The header that keeps a token.
     pub fn keep(&self, token: &str, max_age_s: u64) -> String {
-        let secure = if self.is_https { "; Secure" } else { "" };
-        format!("{COOKIE}={token}; Path={COOKIE_PATH}; Max-Age={max_age_s}; HttpOnly; SameSite=Strict{secure}")
+        COOKIE.keep(token, max_age_s, self.scheme)
     }
 
     /// The header that forgets it.
     pub fn forget(&self) -> String {
-        self.keep("", 0)
+        COOKIE.forget(self.scheme)
     }
 }
 
@@ -66,9 +64,9 @@ where
             is_https |= text(&parts.headers, "x-forwarded-proto").is_some_and(|scheme| scheme.trim() == "https");
         }
         is_https |= app.issuer().starts_with("https:");
-        let site = text(&parts.headers, "sec-fetch-site");
-        let is_cross_site = site.is_some_and(|site| !matches!(site, "same-origin" | "none"));
-        Ok(Self { address, is_https, is_cross_site, token: cookie(&parts.headers) })
+        let scheme = if is_https { Scheme::Https } else { Scheme::Http };
+        let (is_cross_site, token) = (is_cross_site(&parts.headers), COOKIE.read(&parts.headers));
+        Ok(Self { address, scheme, is_cross_site, token })
     }
 }
 
@@ -82,12 +80,6 @@ fn forwarded_for(headers: &HeaderMap, trusted: &[IpAddr]) -> Option<IpAddr> {
     let all: Vec<&str> = lines.flat_map(|line| line.split(',')).map(str::trim).collect();
     let addresses = all.iter().rev().map_while(|text| text.parse::<IpAddr>().ok());
     addresses.map(|address| address.to_canonical()).find(|address| !trusted.contains(address))
-}
-
-fn cookie(headers: &HeaderMap) -> Option<String> {
-    let lines = headers.get_all(http::header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-    let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(name, value)| *name == COOKIE && !value.is_empty()).map(|(_, value)| value.to_owned())
 }
 
 #[cfg(test)]
@@ -110,14 +102,5 @@ mod tests {
             headers.insert("x-forwarded-for", header.parse().unwrap());
             assert_eq!(forwarded_for(&headers, &trusted), expected.map(|text| text.parse().unwrap()), "{header}");
         }
-    }
-
-    #[test]
-    fn our_cookie_is_found_among_others() {
-        let mut headers = HeaderMap::new();
-        headers.append("cookie", "a=1; tessera_refresh=tsr_x".parse().unwrap());
-        assert_eq!(cookie(&headers).as_deref(), Some("tsr_x"));
-        headers.insert("cookie", "xtessera_refresh=tsr_x; tessera_refresh=".parse().unwrap());
-        assert_eq!(cookie(&headers), None);
     }
 }
