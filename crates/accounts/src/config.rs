@@ -1,5 +1,6 @@
 //! `[accounts]`: the settings.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -39,6 +40,9 @@ pub struct Config {
     pub refresh_grace_s: u32,
     /// How often the key that signs is replaced.
     pub rotate_keys_every_s: u32,
+    /// A file with an RSA private key (PEM, 2048 to 4096 bits) that signs access tokens with RS256. Without one, keys of our own do with
+    /// EdDSA. Another key in the file follows it.
+    pub rs256_key: Option<PathBuf>,
     /// Wrong passwords for one account.
     pub account_rate: Rate,
     /// Sign-ins from one address (IPv6: one /64).
@@ -87,6 +91,7 @@ impl Default for Config {
             session_idle_s: 14 * 86_400,
             refresh_grace_s: 10,
             rotate_keys_every_s: 30 * 86_400,
+            rs256_key: None,
             account_rate: Rate { burst: 10, every_s: 30 },
             address_rate: Rate { burst: 60, every_s: 2 },
             sign_up_rate: Rate { burst: 20, every_s: 30 },
@@ -105,6 +110,8 @@ impl Config {
     pub const STORE: &'static str = "accounts.store";
     /// The name of `issuer` in messages.
     pub const ISSUER: &'static str = "accounts.issuer";
+    /// The name of `rs256_key` in messages.
+    pub const RS256_KEY: &'static str = "accounts.rs256_key";
     /// The name of `sign_up_roles` in messages.
     pub const SIGN_UP_ROLES: &'static str = "accounts.sign_up_roles";
     /// The name of `hashing.memory_kib` in messages.

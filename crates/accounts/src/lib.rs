@@ -14,6 +14,7 @@ mod error;
 pub mod http;
 pub mod jobs;
 mod metrics;
+pub mod signing;
 pub mod store;
 
 use std::path::Path;
@@ -56,7 +57,7 @@ pub enum BuildError {
 pub async fn build(config: &config::Config, deps: &Deps) -> Result<Vec<Component>, BuildError> {
     let issuer = issuer(config, deps)?;
     deps.keys.name_issuer(&issuer).map_err(Error::from)?;
-    deps.keys.rotate_if_due(config.rotate_every(), config.rotation()).map_err(Error::from)?;
+    signing::renew(config, &deps.keys)?;
     let (metrics, writes) = (Metrics::default(), writer::Metrics::default());
     deps.metrics.register(|registry| {
         metrics.register(registry);

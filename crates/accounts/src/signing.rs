@@ -38,7 +38,8 @@ pub fn renew_now(config: &Config, keys: &Keys, rotation: Rotation) -> Result<Key
 }
 
 fn adopt(file: &Path, keys: &Keys, rotation: Rotation) -> Result<Option<KeyInfo>, BuildError> {
-    let text = std::fs::read_to_string(file).map_err(|error| refused(file, format!("{error}; give a file that can be read")))?;
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| refused(file, format!("{error}; give a file that can be read")))?;
     let key = RsaKey::parse(&text).map_err(|reason| refused(file, reason))?;
     match keys.adopt(&key, rotation).map_err(crate::Error::from)? {
         Adopted::Next(info) => Ok(Some(info)),

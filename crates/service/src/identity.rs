@@ -2,7 +2,7 @@
 //!
 //! Three sorts of keys are believed. The installation's own, in `<data>/keys/identity.pk8` (PKCS #8, readable by its owner only),
 //! stays for good: it signs the tokens of `tessera token` and what others verify offline. Those of the ring (`ring_file.rs`),
-//! beside it, sign the tokens of accounts and are replaced from time to time. Those of another issuer (`issuer.rs`) are
+//! beside it, sign the tokens of accounts and are replaced from time to time; one of them may be RSA (`rsa_key.rs`). Those of another issuer (`issuer.rs`) are
 //! fetched, where the settings name one. Processes that share the folder share the first two.
 //!
 //! A key is asked for by the token's `kid` and tells the algorithm; what the token says of it must agree. Of a
@@ -19,7 +19,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
-use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use jsonwebtoken::{EncodingKey, Header};
 use ring::digest::{SHA256, digest};
 use ring::rand::{SecureRandom, SystemRandom};
 use ring::signature::{Ed25519KeyPair, KeyPair};
@@ -32,11 +32,13 @@ use crate::{Error, Problem};
 
 mod issuer;
 mod ring_file;
+mod rsa_key;
 mod token;
 
 pub use issuer::Issuer;
-pub use ring_file::{KeyInfo, KeyState};
+pub use ring_file::{Adopted, KeyInfo, KeyState};
 use ring_file::{KeyRing, LOOK_AGAIN_EVERY, LOOK_EVERY};
+pub use rsa_key::RsaKey;
 use token::{Expected, Names, PublicKey, Unverified};
 
 /// Verified tokens remembered; the memory is emptied when it is full. Verifying one anew costs about 70 µs.
@@ -68,7 +70,12 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { issuer: None, jwks_url: None, audience: AUDIENCE.into(), roles_claim: "roles".into() }
+        Self {
+            issuer: None,
+            jwks_url: None,
+            audience: AUDIENCE.into(),
+            roles_claim: "roles".into(),
+        }
     }
 }
 
@@ -206,7 +213,7 @@ impl Keys {
     pub fn sign_token(&self, subject: &str, roles: &[String], ttl: Duration) -> Result<String, Error> {
         let grant = Grant { subject, roles, audience: AUDIENCE, ttl, claims: Map::new() };
         let name = self.own.ring.names().first().cloned();
-        sign(&self.own.encoding, &self.own.public.kid, &grant, name, self.own.clock.now())
+        sign(&self.own.encoding, &self.own.public, &grant, name, self.own.clock.now())
     }
 
     /// A token signed with the present key of the ring, and when it ends.
@@ -215,8 +222,8 @@ impl Keys {
     /// [`Error::BadToken`] where the subject is empty or too long, [`Error::Key`] where the ring is empty.
     pub fn issue(&self, grant: &Grant<'_>) -> Result<(String, Timestamp), Error> {
         let now = self.own.clock.now();
-        let (kid, encoding, name) = self.own.ring.signing(now)?;
-        let token = sign(&encoding, &kid, grant, name, now)?;
+        let (public, encoding, name) = self.own.ring.signing(now)?;
+        let token = sign(&encoding, &public, grant, name, now)?;
         let expires_at = now.plus(grant.ttl).micros().div_euclid(1_000_000) * 1_000_000;
         Ok((token, Timestamp::from_micros(expires_at)))
     }
@@ -337,14 +344,19 @@ impl Keys {
     /// The public keys that verify our tokens, as a JWK set (RFC 7517). Now and then it reads a small file.
     pub fn jwks(&self) -> Value {
         self.own.ring.look(self.own.clock.now(), LOOK_EVERY);
-        let ring = self
-            .own
-            .ring
-            .all(self.own.clock.now())
-            .into_iter()
-            .filter_map(|(kid, public)| Some(jwk(&kid, &public)).filter(|_| kid != self.own.public.kid));
-        let keys: Vec<Value> = std::iter::once(jwk(&self.own.public.kid, &self.public())).chain(ring).collect();
+        let own = jwk(&self.own.public.kid, &self.public());
+        let mut keys = self.own.ring.all(self.own.clock.now());
+        keys.retain(|key| key["kid"] != own["kid"]);
+        keys.insert(0, own);
         json!({ "keys": keys })
+    }
+
+    /// How the keys of the ring sign.
+    pub fn algorithms(&self) -> Vec<&'static str> {
+        let mut algorithms: Vec<_> = self.ring().into_iter().map(|key| key.algorithm).collect();
+        algorithms.sort_unstable();
+        algorithms.dedup();
+        algorithms
     }
 
     /// From now on tokens are issued under this name, the address of the issuer. Tokens under its earlier names stay valid.
@@ -369,6 +381,14 @@ impl Keys {
     /// [`Error::Key`] where the ring cannot be written.
     pub fn rotate(&self, rotation: Rotation) -> Result<Option<KeyInfo>, Error> {
         self.own.ring.rotate(None, rotation, self.own.clock.now())
+    }
+
+    /// Has a key that was brought follow those of the ring, where it is not the newest of them.
+    ///
+    /// # Errors
+    /// [`Error::Key`] where the ring cannot be written.
+    pub fn adopt(&self, key: &RsaKey, rotation: Rotation) -> Result<Adopted, Error> {
+        self.own.ring.adopt(key, rotation, self.own.clock.now())
     }
 
     /// Takes a key of the ring back: its tokens are refused from now on. Where it was the one that signs, a new one is made. Tells
@@ -430,7 +450,7 @@ fn hash(token: &str) -> TokenHash {
 
 fn sign(
     key: &EncodingKey,
-    kid: &str,
+    public: &PublicKey,
     grant: &Grant<'_>,
     issuer: Option<String>,
     now: Timestamp,
@@ -453,7 +473,7 @@ fn sign(
     if let Value::Object(claims) = &mut claims {
         claims.extend(grant.claims.clone());
     }
-    let header = Header { kid: Some(kid.to_owned()), ..Header::new(Algorithm::EdDSA) };
+    let header = Header { kid: Some(public.kid.clone()), ..Header::new(public.algorithm) };
     jsonwebtoken::encode(&header, &claims, key).map_err(|error| Error::BadToken(error.to_string()))
 }
 
@@ -464,7 +484,7 @@ pub fn random<const N: usize>() -> Option<[u8; N]> {
 }
 
 /// A public Ed25519 key as a JWK (RFC 8037).
-fn jwk(kid: &str, public: &[u8; 32]) -> Value {
+fn jwk(kid: &str, public: &[u8]) -> Value {
     let x = URL_SAFE_NO_PAD.encode(public);
     json!({ "kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA", "kid": kid, "x": x })
 }

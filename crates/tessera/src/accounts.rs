@@ -11,7 +11,7 @@ use clap::{Args, Subcommand};
 use tessera_accounts::app::App;
 use tessera_accounts::config::Config as Accounts;
 use tessera_accounts::domain::login::Login;
-use tessera_accounts::{BuildError, Error, open};
+use tessera_accounts::{BuildError, Error, open, signing};
 use tessera_kernel::{Clock, SystemClock};
 use tessera_service::Keys;
 use tessera_service::config::Config;
@@ -154,7 +154,8 @@ impl KeysCommand {
                 let accounts: Accounts = config.get()?;
                 let rotation = accounts.rotation();
                 let lead = if now { Duration::ZERO } else { rotation.lead };
-                keys.rotate(Rotation { lead, ..rotation })?;
+                signing::renew_now(&accounts, &keys, Rotation { lead, ..rotation })
+                    .map_err(|error| refused(&config, error))?;
                 Ok(shown(&keys.ring()))
             }
             Self::Revoke { kid, place } => {
@@ -174,11 +175,13 @@ fn shown(keys: &[KeyInfo]) -> String {
     if keys.is_empty() {
         return "there are no keys yet: the service makes the first when it starts\n".to_owned();
     }
-    let mut text = format!("{:<43}  {:<8}  {:<27}  kept until\n", "key", "state", "signs from");
+    let mut text = format!("{:<43}  {:<5}  {:<8}  {:<27}  kept until\n", "key", "with", "state", "signs from");
     for key in keys {
         let state = format!("{:?}", key.state).to_lowercase();
         let until = key.keep_until.map_or("it is replaced".to_owned(), |until| until.to_string());
-        text.push_str(&format!("{:<43}  {state:<8}  {:<27}  {until}\n", key.kid, key.signs_from.to_string()));
+        let KeyInfo { kid, algorithm, .. } = key;
+        let signs_from = key.signs_from.to_string();
+        text.push_str(&format!("{kid:<43}  {algorithm:<5}  {state:<8}  {signs_from:<27}  {until}\n"));
     }
     text
 }
@@ -215,13 +218,7 @@ impl Place {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let runtime = Runtime::new().context("the async runtime")?;
         runtime.block_on(async {
-            let app = open(&accounts, &store.data_dir, keys, clock).await.map_err(|error| match error {
-                BuildError::Setting { key, value, reason } => {
-                    let origin = config.origin(key).to_string();
-                    Failure::Setting(tessera_service::Error::BadSetting { origin, key: key.into(), value, reason })
-                }
-                error => Failure::Other(error.into()),
-            })?;
+            let app = open(&accounts, &store.data_dir, keys, clock).await.map_err(|error| refused(&config, error))?;
             let done = work(&app).await;
             app.store().close().await;
             done.map_err(|error| match error.kind().status() {
@@ -231,6 +228,17 @@ impl Place {
                 _ => Failure::Other(error.into()),
             })
         })
+    }
+}
+
+fn refused(config: &Config, error: BuildError) -> Failure {
+    match error {
+        BuildError::Setting { key, value, reason } => {
+            let origin = config.origin(key).to_string();
+            Failure::Setting(tessera_service::Error::BadSetting { origin, key: key.into(), value, reason })
+        }
+        BuildError::Failed(Error::Service(error)) => Failure::Setting(error),
+        error => Failure::Other(error.into()),
     }
 }
 

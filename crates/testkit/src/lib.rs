@@ -19,6 +19,7 @@ pub mod stripe;
 mod wire;
 
 pub use browser::Browser;
+pub use push::rsa_key;
 pub use scratch::ScratchDir;
 
 /// A port that was free a moment ago.

@@ -159,8 +159,11 @@ fn vapid_pair(random: &SystemRandom) -> ((String, String), Vec<u8>) {
     ((private, URL_SAFE_NO_PAD.encode(&public)), public)
 }
 
-/// A new RSA key in PEM, which `ring` does not make, and its public part.
-fn rsa_key() -> (String, Vec<u8>) {
+/// A new RSA key in PEM (PKCS #8), which `ring` does not make, and its public part (PKCS #1).
+///
+/// # Panics
+/// Where there is no `openssl`, saying what to install.
+pub fn rsa_key() -> (String, Vec<u8>) {
     let made =
         Command::new("openssl").args(["genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"]).output();
     let made = made.ok().filter(|made| made.status.success());

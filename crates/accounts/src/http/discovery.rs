@@ -21,6 +21,11 @@ const CACHED: &str = "public, max-age=300";
 )]
 pub(super) async fn configuration(State(app): State<App>) -> Response {
     let issuer = app.issuer();
+    // A file may have to be read.
+    let keys = app.keys().clone();
+    let Ok(algorithms) = tokio::task::spawn_blocking(move || keys.algorithms()).await else {
+        return Problem::from(tessera_service::Error::Panicked).into_response();
+    };
     let document = json!({
         "issuer": issuer,
         "authorization_endpoint": format!("{issuer}/oauth/authorize"),
@@ -36,7 +41,7 @@ pub(super) async fn configuration(State(app): State<App>) -> Response {
         "revocation_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "none"],
         "code_challenge_methods_supported": ["S256"],
         "subject_types_supported": ["public"],
-        "id_token_signing_alg_values_supported": ["EdDSA"],
+        "id_token_signing_alg_values_supported": algorithms,
         "claims_supported": ["sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "name", "preferred_username", "roles"],
         "authorization_response_iss_parameter_supported": true,
         "roles_supported": ROLES,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
+use crate::signing;
 
 /// How often is looked.
 const EVERY: Duration = Duration::from_secs(60);
@@ -21,16 +22,14 @@ pub async fn run(app: App, stop: CancellationToken) -> Result<(), String> {
         }
         // Files are read and written by a thread that may wait.
         let rotating = app.clone();
-        let rotated = tokio::task::spawn_blocking(move || {
-            rotating.keys().rotate_if_due(rotating.config().rotate_every(), rotating.config().rotation())
-        });
+        let rotated = tokio::task::spawn_blocking(move || signing::renew(rotating.config(), rotating.keys()));
         match rotated.await {
             Ok(Ok(Some(key))) => {
-                tracing::info!(key.id = key.kid, key.signs_from = %key.signs_from, "the next key was made")
+                tracing::info!(key.id = key.kid, key.signs_from = %key.signs_from, "the next key is there")
             }
             Ok(Ok(None)) => {}
-            Ok(Err(error)) => tracing::error!(error.detail = %error, "the next key was not made"),
-            Err(error) => tracing::error!(error.detail = %error, "the next key was not made"),
+            Ok(Err(error)) => tracing::error!(error.detail = %error, "the next key is not there"),
+            Err(error) => tracing::error!(error.detail = %error, "the next key is not there"),
         }
         if let Err(error) = app.store().sweep().await {
             tracing::warn!(error.detail = %error, "what is over was not forgotten");

@@ -1,8 +1,12 @@
 //! Programs: their own tokens, and people who sign in for them. And what others read to verify them.
 
 use ::http::{Request, StatusCode};
+use jsonwebtoken::Algorithm;
 use serde_json::{Value, json};
+use tessera_accounts::config::{Config, KEY_LEAD};
+use tessera_accounts::signing;
 use tessera_testkit::sql::Databases;
+use tessera_testkit::{ScratchDir, rsa_key};
 
 use crate::support::{Answer, Desk, HOME, PASSWORD, quick};
 
@@ -112,7 +116,11 @@ struct Shop {
 
 impl Shop {
     async fn open(url: &str) -> Self {
-        let desk = Desk::still(url, quick()).await;
+        Self::open_with(url, quick()).await
+    }
+
+    async fn open_with(url: &str, config: Config) -> Self {
+        let desk = Desk::still(url, config).await;
         let admin = desk.admin().await;
         let body = json!({ "name": "A shop", "public": true, "redirect_uris": [BACK] });
         let made = desk.ask(&admin, "POST", "/accounts/clients", body).await.body;
@@ -345,17 +353,78 @@ async fn others_find_what_they_need() {
     for endpoint in ["authorization_endpoint", "token_endpoint", "userinfo_endpoint", "jwks_uri"] {
         assert!(text(&answer.body, endpoint).starts_with(issuer));
     }
-    let set = desk.send(Request::get("/.well-known/jwks.json"), "").await;
-    // Any JWT library verifies our tokens with it.
+    assert_eq!(answer.body["id_token_signing_alg_values_supported"], json!(["EdDSA"]));
     desk.app.make_user("ada", PASSWORD, vec!["fan".into()]).await.unwrap();
     let token = desk.app.sign_in("ada", PASSWORD, HOME).await.unwrap().access_token;
-    let set: jsonwebtoken::jwk::JwkSet = serde_json::from_value(set.body).unwrap();
-    let kid = jsonwebtoken::decode_header(&token).unwrap().kid.unwrap();
-    let key = jsonwebtoken::DecodingKey::from_jwk(set.find(&kid).unwrap()).unwrap();
-    let mut validation = jsonwebtoken::Validation::new(jsonwebtoken::Algorithm::EdDSA);
-    validation.set_audience(&["tessera"]);
-    validation.set_issuer(&[issuer]);
+    let (algorithm, claims) = verified(&desk, &token, "tessera").await;
+    assert_eq!((algorithm, &claims["roles"], text(&claims, "iss")), (Algorithm::EdDSA, &json!(["fan"]), issuer));
+}
+
+/// What a token says to anybody with a JWT library and our key set, and how it is signed.
+async fn verified(desk: &Desk, token: &str, audience: &str) -> (Algorithm, Value) {
+    let set = desk.send(Request::get("/.well-known/jwks.json"), "").await.body;
+    let set: jsonwebtoken::jwk::JwkSet = serde_json::from_value(set).unwrap();
+    let header = jsonwebtoken::decode_header(token).unwrap();
+    let jwk = set.find(&header.kid.unwrap()).unwrap();
+    let named = jwk.common.key_algorithm.unwrap().to_string();
+    assert_eq!(named, format!("{:?}", header.alg));
+    let mut validation = jsonwebtoken::Validation::new(header.alg);
+    validation.set_audience(&[audience]);
     validation.validate_exp = false;
-    let claims = jsonwebtoken::decode::<Value>(&token, &key, &validation).unwrap().claims;
-    assert_eq!(claims["roles"], json!(["fan"]));
+    let key = jsonwebtoken::DecodingKey::from_jwk(jwk).unwrap();
+    (header.alg, jsonwebtoken::decode::<Value>(token, &key, &validation).unwrap().claims)
+}
+
+#[tokio::test]
+async fn tokens_are_signed_with_rs256_where_a_key_is_brought() {
+    let (databases, scratch) = (Databases::sqlite(), ScratchDir::new());
+    let file = scratch.file("token.pem");
+    std::fs::write(&file, rsa_key().0).unwrap();
+    let config = Config { rs256_key: Some(file.clone()), ..quick() };
+    let shop = Shop::open_with(&databases.fresh(), config.clone()).await;
+    let desk = &shop.desk;
+    let algorithms = async || {
+        let found = desk.send(Request::get("/.well-known/openid-configuration"), "").await;
+        found.body["id_token_signing_alg_values_supported"].clone()
+    };
+    assert_eq!(algorithms().await, json!(["RS256"]));
+    let (algorithm, claims) = verified(desk, &shop.ada, "tessera").await;
+    assert_eq!((algorithm, &claims["roles"]), (Algorithm::RS256, &json!(["fan"])));
+    let redeemed = shop.redeem(&shop.code().await, None).await.body;
+    assert_eq!(verified(desk, text(&redeemed, "id_token"), &shop.id).await.0, Algorithm::RS256);
+    assert_eq!(desk.ask(&shop.ada, "GET", "/accounts/me", Value::Null).await.status, StatusCode::OK);
+
+    // Another key in the file is published, and then signs; the same one is none.
+    let sign_in = async || desk.app.sign_in("ada", PASSWORD, HOME).await.unwrap().access_token;
+    let kid = |token: &str| jsonwebtoken::decode_header(token).unwrap().kid.unwrap();
+    assert!(signing::renew(&config, desk.app.keys()).unwrap().is_none());
+    std::fs::write(&file, rsa_key().0).unwrap();
+    let next = signing::renew(&config, desk.app.keys()).unwrap().unwrap();
+    let before = sign_in().await;
+    assert_eq!(kid(&before), kid(&shop.ada));
+    desk.passes(KEY_LEAD.as_secs());
+    let after = sign_in().await;
+    assert_eq!(kid(&after), next.kid);
+    for token in [&before, &after] {
+        verified(desk, token, "tessera").await;
+        desk.app.keys().verify(token).unwrap();
+    }
+
+    // What cannot sign is refused by the name of the setting; those before it go on.
+    for (text, word) in
+        [("", "not PEM"), ("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", "`PUBLIC KEY`")]
+    {
+        std::fs::write(&file, text).unwrap();
+        let refused = signing::renew(&config, desk.app.keys()).unwrap_err().to_string();
+        assert!(refused.contains("accounts.rs256_key") && refused.contains(word), "{refused}");
+    }
+    assert_eq!(kid(&sign_in().await), next.kid);
+
+    // Without a file a key of our own follows.
+    let own = signing::renew(&quick(), desk.app.keys()).unwrap().unwrap();
+    assert_eq!(own.algorithm, "EdDSA");
+    assert_eq!(algorithms().await, json!(["EdDSA", "RS256"]));
+    desk.passes(KEY_LEAD.as_secs());
+    assert_eq!(verified(desk, &sign_in().await, "tessera").await.0, Algorithm::EdDSA);
+    desk.app.keys().verify(&after).unwrap();
 }

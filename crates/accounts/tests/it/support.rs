@@ -15,7 +15,7 @@ use tessera_accounts::app::{App, Parts};
 use tessera_accounts::config::{Config, Hashing};
 use tessera_accounts::domain::ids::UserId;
 use tessera_accounts::store::Store;
-use tessera_accounts::{Metrics, http};
+use tessera_accounts::{Metrics, http, signing};
 use tessera_kernel::{Clock, ManualClock, RandomIds, SystemClock, Timestamp};
 use tessera_service::http::Peer;
 use tessera_service::identity::Origin;
@@ -166,7 +166,7 @@ pub async fn number(url: &str, text: &str) -> i64 {
 async fn app(url: &str, config: Config, clock: Arc<dyn Clock>, keys: Keys, metrics: &Metrics) -> App {
     let store = Store::open(url, Arc::clone(&clock), config.rules(), Default::default()).await.unwrap();
     keys.name_issuer("http://127.0.0.1:8080").unwrap();
-    keys.rotate_if_due(config.rotate_every(), config.rotation()).unwrap();
+    signing::renew(&config, &keys).unwrap();
     App::new(Parts {
         store,
         keys,

@@ -1,6 +1,6 @@
 //! The keys that sign the tokens of accounts, one after the other: `<data>/keys/tokens.json`, readable by its owner only.
 //!
-//! A new key is published for a while before it signs; an old one is kept until its last token is over. The file is replaced whole,
+//! Keys are made here (Ed25519), or brought (RSA). A new key is published for a while before it signs; an old one is kept until its last token is over. The file is replaced whole,
 //! by one process at a time, and the others look at it every few seconds, or when a token names a key that they do not know.
 
 use std::fs::File;
@@ -12,12 +12,14 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use jsonwebtoken::EncodingKey;
+use jsonwebtoken::{Algorithm, EncodingKey};
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tessera_kernel::Timestamp;
 
 use super::Rotation;
+use super::rsa_key::RsaKey;
 use super::token::PublicKey;
 use crate::Error;
 
@@ -27,13 +29,20 @@ pub(super) const LOOK_EVERY: Duration = Duration::from_secs(5);
 pub(super) const LOOK_AGAIN_EVERY: Duration = Duration::from_secs(1);
 /// Names under which tokens were issued that are believed; the oldest are forgotten.
 const MAX_NAMES: usize = 64;
-const VERSION: u32 = 1;
+/// Keys that were brought and taken back that are remembered; the oldest are forgotten.
+const MAX_REVOKED: usize = 64;
+/// The file has keys that were made here only: binaries that know nothing of others read it.
+const VERSION_OF_MADE: u32 = 1;
+/// It has some that were brought, or were.
+const VERSION: u32 = 2;
 
 /// A key of the ring, without its secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct KeyInfo {
     /// The thumbprint of its public key (RFC 7638).
     pub kid: String,
+    /// How it signs: `EdDSA` where it was made here, `RS256` where it was brought.
+    pub algorithm: &'static str,
     /// What it is for at present.
     pub state: KeyState,
     /// When it was made.
@@ -56,33 +65,57 @@ pub enum KeyState {
     Verifies,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// What came of a key that was brought.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Adopted {
+    /// It will sign, or does from now on.
+    Next(KeyInfo),
+    /// It is the newest already.
+    Known,
+    /// It was taken back, and does not sign any more.
+    Revoked,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
 struct Stored {
     version: u32,
     /// Under which tokens were issued, the present one first.
     names: Vec<String>,
     keys: Vec<StoredKey>,
+    /// Which were brought, and taken back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    revoked: Vec<String>,
 }
 
 impl Default for Stored {
     fn default() -> Self {
-        Self { version: VERSION, names: Vec::new(), keys: Vec::new() }
+        Self { version: VERSION_OF_MADE, names: Vec::new(), keys: Vec::new(), revoked: Vec::new() }
     }
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 struct StoredKey {
-    /// PKCS #8, base64.
-    pkcs8: String,
+    #[serde(flatten)]
+    secret: Secret,
     made_at: Timestamp,
     signs_from: Timestamp,
     keep_until: Option<Timestamp>,
 }
 
+/// A key as it is kept.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Secret {
+    /// Ed25519, made here: PKCS #8, base64.
+    Pkcs8(String),
+    /// RSA, brought: PEM.
+    RsaPem(String),
+}
+
 /// A key that was read.
 struct RingKey {
     public: PublicKey,
-    bytes: [u8; 32],
+    jwk: Value,
     encoding: EncodingKey,
     made_at: Timestamp,
     signs_from: Timestamp,
@@ -154,13 +187,13 @@ impl KeyRing {
         Arc::clone(&self.present().names)
     }
 
-    /// The key that signs: its name, itself, and the name of the issuer.
-    pub fn signing(&self, now: Timestamp) -> Result<(String, EncodingKey, Option<String>), Error> {
+    /// The key that signs: its public part, itself, and the name of the issuer.
+    pub fn signing(&self, now: Timestamp) -> Result<(PublicKey, EncodingKey, Option<String>), Error> {
         let ring = self.present();
         let key = ring.signing(now).ok_or_else(|| {
             self.refused("it has no key that signs at this time; run `tessera accounts keys rotate`".into())
         })?;
-        Ok((key.public.kid.clone(), key.encoding.clone(), ring.names.first().cloned()))
+        Ok((key.public.clone(), key.encoding.clone(), ring.names.first().cloned()))
     }
 
     pub fn public(&self, kid: &str, now: Timestamp) -> Option<PublicKey> {
@@ -173,9 +206,9 @@ impl KeyRing {
         self.present().kept(now).any(|key| key.public.kid == kid)
     }
 
-    /// Name and bytes of the keys that verify.
-    pub fn all(&self, now: Timestamp) -> Vec<(String, [u8; 32])> {
-        self.present().kept(now).map(|key| (key.public.kid.clone(), key.bytes)).collect()
+    /// The keys that verify, as JWKs.
+    pub fn all(&self, now: Timestamp) -> Vec<Value> {
+        self.present().kept(now).map(|key| key.jwk.clone()).collect()
     }
 
     pub fn list(&self, now: Timestamp) -> Vec<KeyInfo> {
@@ -207,37 +240,70 @@ impl KeyRing {
     ) -> Result<Option<KeyInfo>, Error> {
         let mut made = false;
         self.change(now, |stored| {
-            let newest = stored.keys.iter().map(|key| key.made_at).max();
-            // Another process may have been first.
-            if let (Some(newest), Some(every)) = (newest, every)
-                && newest.plus(every) > now
+            // Another process may have been first. One that was brought is not waited for: nobody brings keys any more.
+            if let (Some(newest), Some(every)) = (stored.newest(), every)
+                && newest.made_at.plus(every) > now
+                && matches!(newest.secret, Secret::Pkcs8(_))
             {
                 return Ok(());
             }
-            let signs_from = if stored.keys.is_empty() { now } else { now.plus(rotation.lead) };
-            // One that was to sign later has signed nothing yet, and would take the place of this one.
-            stored.keys.retain(|key| key.signs_from <= signs_from);
-            for key in &mut stored.keys {
-                key.keep_until = key.keep_until.or(Some(signs_from.plus(rotation.longest_token)));
-            }
-            stored.keys.push(StoredKey::make(now, signs_from)?);
+            stored.follow(Secret::make()?, now, rotation);
             made = true;
             Ok(())
         })?;
-        let newest = || self.list(now).into_iter().max_by_key(|info| (info.made_at, info.signs_from));
-        Ok(if made { newest() } else { None })
+        Ok(self.newest(now).filter(|_| made))
+    }
+
+    /// Has a key that was brought sign after those that there are, where it is not the newest.
+    pub fn adopt(&self, key: &RsaKey, rotation: Rotation, now: Timestamp) -> Result<Adopted, Error> {
+        let (mut is_next, mut is_revoked) = (false, false);
+        self.change(now, |stored| {
+            is_revoked = stored.revoked.iter().any(|kid| kid == key.kid());
+            let is_it = |stored: &StoredKey| stored.kid().is_some_and(|kid| kid == key.kid());
+            if is_revoked || stored.newest().is_some_and(is_it) {
+                return Ok(());
+            }
+            is_next = true;
+            if stored.signing(now).is_some_and(is_it) {
+                // Another one was to follow, and shall not any more.
+                stored.keys.retain(|key| key.signs_from <= now);
+                for key in stored.keys.iter_mut().filter(|key| is_it(key)) {
+                    (key.made_at, key.keep_until) = (now, None);
+                }
+                return Ok(());
+            }
+            stored.keys.retain(|key| !is_it(key));
+            stored.follow(Secret::RsaPem(key.pem.clone()), now, rotation);
+            Ok(())
+        })?;
+        Ok(match (is_revoked, self.newest(now).filter(|_| is_next)) {
+            (true, _) => Adopted::Revoked,
+            (false, Some(info)) => Adopted::Next(info),
+            (false, None) => Adopted::Known,
+        })
+    }
+
+    fn newest(&self, now: Timestamp) -> Option<KeyInfo> {
+        self.list(now).into_iter().max_by_key(|info| (info.made_at, info.signs_from))
     }
 
     pub fn revoke(&self, kid: &str, now: Timestamp) -> Result<bool, Error> {
         let mut found = false;
         self.change(now, |stored| {
-            let before = stored.keys.len();
-            let others = stored.keys.iter().filter(|key| key.read().is_ok_and(|key| key.public.kid != kid));
-            stored.keys = others.cloned().collect();
-            found = stored.keys.len() < before;
+            let all = std::mem::take(&mut stored.keys);
+            let (gone, others): (Vec<_>, Vec<_>) =
+                all.into_iter().partition(|key| key.kid().is_none_or(|own| own == kid));
+            stored.keys = others;
+            found = !gone.is_empty();
+            // The file that it was brought in has it still.
+            if gone.iter().any(|key| matches!(key.secret, Secret::RsaPem(_))) {
+                stored.revoked.insert(0, kid.to_owned());
+                stored.revoked.truncate(MAX_REVOKED);
+            }
             let signs = |key: &StoredKey| key.signs_from <= now && key.keep_until.is_none();
             if found && !stored.keys.iter().any(signs) {
-                stored.keys.push(StoredKey::make(now, now)?);
+                let (secret, keep_until) = (Secret::make()?, None);
+                stored.keys.push(StoredKey { secret, made_at: now, signs_from: now, keep_until });
             }
             Ok(())
         })?;
@@ -256,6 +322,8 @@ impl KeyRing {
         let mut stored = Stored::parse(&before).map_err(|reason| self.refused(reason))?;
         stored.keys.retain(|key| key.keep_until.is_none_or(|until| until > now));
         change(&mut stored).map_err(refused)?;
+        let has_brought = stored.keys.iter().any(|key| matches!(key.secret, Secret::RsaPem(_)));
+        stored.version = if has_brought || !stored.revoked.is_empty() { VERSION } else { VERSION_OF_MADE };
         let text = serde_json::to_string_pretty(&stored).map_err(|error| self.refused(error.to_string()))?;
         if let Some(path) = self.path.as_ref().filter(|_| text != before) {
             replace(path, &text).map_err(refused)?;
@@ -294,7 +362,8 @@ impl RingKey {
             _ => KeyState::Verifies,
         };
         let Self { made_at, signs_from, keep_until, .. } = *self;
-        KeyInfo { kid: self.public.kid.clone(), state, made_at, signs_from, keep_until }
+        let algorithm = if self.public.algorithm == Algorithm::RS256 { "RS256" } else { "EdDSA" };
+        KeyInfo { kid: self.public.kid.clone(), algorithm, state, made_at, signs_from, keep_until }
     }
 }
 
@@ -304,26 +373,63 @@ impl Stored {
             return Ok(Self::default());
         }
         let stored: Self = serde_json::from_str(text).map_err(|error| format!("it is not a ring of keys: {error}"))?;
-        if stored.version != VERSION {
+        if !(VERSION_OF_MADE..=VERSION).contains(&stored.version) {
             return Err(format!("it has version {}, this binary knows {VERSION}; start the newer one", stored.version));
         }
         Ok(stored)
     }
+
+    fn newest(&self) -> Option<&StoredKey> {
+        self.keys.iter().max_by_key(|key| (key.made_at, key.signs_from))
+    }
+
+    fn signing(&self, now: Timestamp) -> Option<&StoredKey> {
+        let signs = self.keys.iter().filter(|key| key.signs_from <= now);
+        signs.max_by_key(|key| (key.signs_from, key.made_at))
+    }
+
+    /// Has a key sign after those that there are: at once where there is none.
+    fn follow(&mut self, secret: Secret, now: Timestamp, rotation: Rotation) {
+        let signs_from = if self.keys.is_empty() { now } else { now.plus(rotation.lead) };
+        // One that was to sign later has signed nothing yet, and would take the place of this one.
+        self.keys.retain(|key| key.signs_from <= signs_from);
+        for key in &mut self.keys {
+            key.keep_until = key.keep_until.or(Some(signs_from.plus(rotation.longest_token)));
+        }
+        self.keys.push(StoredKey { secret, made_at: now, signs_from, keep_until: None });
+    }
+}
+
+impl Secret {
+    fn make() -> io::Result<Self> {
+        Ok(Self::Pkcs8(STANDARD.encode(super::generate()?)))
+    }
 }
 
 impl StoredKey {
-    fn make(now: Timestamp, signs_from: Timestamp) -> io::Result<Self> {
-        Ok(Self { pkcs8: STANDARD.encode(super::generate()?), made_at: now, signs_from, keep_until: None })
+    fn read(&self) -> Result<RingKey, String> {
+        let (public, jwk, encoding) = match &self.secret {
+            Secret::Pkcs8(text) => {
+                let document = STANDARD.decode(text).map_err(|error| format!("a key is not base64: {error}"))?;
+                let pair =
+                    Ed25519KeyPair::from_pkcs8(&document).map_err(|error| format!("not an Ed25519 key: {error}"))?;
+                let bytes = pair.public_key().as_ref();
+                let public = PublicKey::of_ed25519(bytes);
+                let jwk = super::jwk(&public.kid, bytes);
+                (public, jwk, EncodingKey::from_ed_der(&document))
+            }
+            Secret::RsaPem(text) => {
+                let RsaKey { public, jwk, encoding, .. } = RsaKey::parse(text)?;
+                (public, jwk, encoding)
+            }
+        };
+        let Self { made_at, signs_from, keep_until, .. } = *self;
+        Ok(RingKey { public, jwk, encoding, made_at, signs_from, keep_until })
     }
 
-    fn read(&self) -> Result<RingKey, String> {
-        let document = STANDARD.decode(&self.pkcs8).map_err(|error| format!("a key is not base64: {error}"))?;
-        let pair = Ed25519KeyPair::from_pkcs8(&document).map_err(|error| format!("not an Ed25519 key: {error}"))?;
-        let mut bytes = [0; 32];
-        bytes.copy_from_slice(pair.public_key().as_ref());
-        let Self { made_at, signs_from, keep_until, .. } = *self;
-        let (public, encoding) = (PublicKey::of_ed25519(&bytes), EncodingKey::from_ed_der(&document));
-        Ok(RingKey { public, bytes, encoding, made_at, signs_from, keep_until })
+    /// None where it cannot be read.
+    fn kid(&self) -> Option<String> {
+        self.read().ok().map(|key| key.public.kid)
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
+use jsonwebtoken::Algorithm;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use tessera_kernel::ManualClock;
 
@@ -309,6 +310,86 @@ fn one_key_follows_another_without_a_refusal() {
         &old.own.encoding,
     );
     ours.verify(&bare.unwrap()).unwrap();
+}
+
+fn brought() -> RsaKey {
+    let document = base64::engine::general_purpose::STANDARD.decode(RSA).unwrap();
+    RsaKey::parse(&pem::encode(&pem::Pem::new("RSA PRIVATE KEY", document))).unwrap()
+}
+
+#[test]
+fn a_key_that_was_brought_follows_and_is_followed() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::at("2026-03-01".parse().unwrap()));
+    let ours = Keys::open(folder.path(), clock.clone()).unwrap();
+    let theirs = Keys::open(folder.path(), clock.clone()).unwrap();
+    ours.name_issuer("http://here").unwrap();
+    let rotation = Rotation { lead: Duration::from_secs(300), longest_token: MINUTE };
+    let month = Duration::from_secs(30 * 86_400);
+    let version = || -> Value {
+        let text = std::fs::read(folder.path().join("keys/tokens.json")).unwrap();
+        serde_json::from_slice::<Value>(&text).unwrap()["version"].clone()
+    };
+    ours.rotate_if_due(month, rotation).unwrap();
+    assert_eq!((version(), ours.algorithms()), (json!(1), vec!["EdDSA"]));
+    let key = brought();
+    let Adopted::Next(info) = ours.adopt(&key, rotation).unwrap() else { panic!("it is new") };
+    assert_eq!((info.kid.as_str(), info.algorithm, info.state), (key.kid(), "RS256", KeyState::Next));
+    assert_eq!(theirs.adopt(&key, rotation).unwrap(), Adopted::Known);
+    assert_eq!((version(), ours.algorithms()), (json!(2), vec!["EdDSA", "RS256"]));
+    let set = ours.jwks();
+    let jwk = set["keys"].as_array().unwrap().iter().find(|jwk| jwk["kid"] == *key.kid()).unwrap();
+    assert_eq!(*jwk, json!({ "kty": "RSA", "use": "sig", "alg": "RS256", "kid": key.kid(), "n": RSA_N, "e": "AQAB" }));
+    clock.advance(Duration::from_secs(299));
+    let (last, _) = ours.issue(&grant(&[], AUDIENCE)).unwrap();
+    clock.advance(Duration::from_secs(1));
+    let (first, _) = ours.issue(&grant(&[], AUDIENCE)).unwrap();
+    let algorithm = |token: &str| jsonwebtoken::decode_header(token).unwrap().alg;
+    assert_eq!((algorithm(&last), algorithm(&first)), (Algorithm::EdDSA, Algorithm::RS256));
+    for token in [&last, &first] {
+        theirs.verify(token).unwrap();
+    }
+    // The key has one algorithm, whatever a token says.
+    for other in [Algorithm::RS384, Algorithm::PS256] {
+        let header = Header { kid: Some(key.kid().to_owned()), ..Header::new(other) };
+        let token = jsonwebtoken::encode(&header, &claims(json!({ "exp": 4e9 as i64 })), &key.encoding).unwrap();
+        assert!(refusal(&ours, &token).contains("signature"), "{other:?}");
+    }
+    // Nobody brings keys any more: one of ours is to follow at once, unless the same is brought again before.
+    assert_eq!(ours.rotate_if_due(month, rotation).unwrap().unwrap().algorithm, "EdDSA");
+    let Adopted::Next(info) = ours.adopt(&key, rotation).unwrap() else { panic!("another was to follow") };
+    assert_eq!((info.kid.as_str(), info.state, info.keep_until), (key.kid(), KeyState::Signs, None));
+    clock.advance(Duration::from_secs(300));
+    assert_eq!(algorithm(&ours.issue(&grant(&[], AUDIENCE)).unwrap().0), Algorithm::RS256);
+    assert_eq!(ours.ring().len(), 1);
+    // One that was taken back is not brought again.
+    let (taken, _) = ours.issue(&grant(&[], AUDIENCE)).unwrap();
+    assert!(ours.revoke(key.kid()).unwrap());
+    assert_eq!(ours.adopt(&key, rotation).unwrap(), Adopted::Revoked);
+    clock.advance(Duration::from_secs(5));
+    assert!(theirs.verify(&taken).is_err());
+    assert_eq!((algorithm(&theirs.issue(&grant(&[], AUDIENCE)).unwrap().0), version()), (Algorithm::EdDSA, json!(2)));
+}
+
+#[test]
+fn a_ring_of_the_first_version_is_read_and_one_of_the_next_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys/tokens.json");
+    let clock = Arc::new(ManualClock::at("2026-03-01".parse().unwrap()));
+    Keys::open(folder.path(), clock.clone()).unwrap();
+    let pkcs8 = base64::engine::general_purpose::STANDARD.encode(generate().unwrap());
+    let at = "2026-02-01T00:00:00Z";
+    let ring = |version: u32| {
+        json!({ "version": version, "names": ["http://here"],
+            "keys": [{ "pkcs8": pkcs8, "made_at": at, "signs_from": at, "keep_until": null }] })
+        .to_string()
+    };
+    std::fs::write(&path, ring(1)).unwrap();
+    let keys = Keys::open(folder.path(), clock.clone()).unwrap();
+    keys.verify(&keys.issue(&grant(&[], AUDIENCE)).unwrap().0).unwrap();
+    assert_eq!((keys.ring().len(), keys.ring()[0].state), (1, KeyState::Signs));
+    std::fs::write(&path, ring(3)).unwrap();
+    assert!(Keys::open(folder.path(), clock).unwrap_err().to_string().contains("version 3"));
 }
 
 #[test]

@@ -88,8 +88,9 @@ pub(super) struct PublicKey {
     decoding: DecodingKey,
 }
 
+/// What a token says, once its signature and what is said below were checked.
 #[derive(Deserialize)]
-struct Claims {
+pub(super) struct Claims {
     sub: String,
     exp: f64,
     nbf: Option<f64>,
@@ -97,6 +98,23 @@ struct Claims {
     aud: Option<Audience>,
     #[serde(flatten)]
     rest: Map<String, Value>,
+}
+
+impl Claims {
+    /// Whom it is about.
+    pub fn subject(&self) -> &str {
+        &self.sub
+    }
+
+    /// A claim that is a text.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.rest.get(name)?.as_str()
+    }
+
+    /// When it is over.
+    fn expires_at(&self) -> Timestamp {
+        Timestamp::from_micros((self.exp * 1e6) as i64)
+    }
 }
 
 #[derive(Deserialize)]
@@ -122,7 +140,18 @@ pub(super) struct Jwk {
 
 impl PublicKey {
     pub fn of_ed25519(public: &[u8]) -> Self {
-        Self { kid: thumbprint(public), algorithm: Algorithm::EdDSA, decoding: DecodingKey::from_ed_der(public) }
+        // RFC 8037, appendix A.3.
+        let canonical = format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, URL_SAFE_NO_PAD.encode(public));
+        let decoding = DecodingKey::from_ed_der(public);
+        Self { kid: thumbprint(&canonical), algorithm: Algorithm::EdDSA, decoding }
+    }
+
+    /// An RSA key for RS256, out of modulus and exponent.
+    pub fn of_rsa(n: &[u8], e: &[u8]) -> Self {
+        let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+        let canonical = format!(r#"{{"e":"{}","kty":"RSA","n":"{}"}}"#, text(e), text(n));
+        let decoding = DecodingKey::from_rsa_raw_components(n, e);
+        Self { kid: thumbprint(&canonical), algorithm: Algorithm::RS256, decoding }
     }
 
     /// The key of a JWK, or none where it is not for signatures that we check. A shared secret is never one.
@@ -154,6 +183,13 @@ impl PublicKey {
 
     /// Who a token names that this key must have signed.
     pub fn verify(&self, token: &str, expected: &Expected<'_>) -> Result<Identity, Error> {
+        let claims = self.claims(token, expected)?;
+        let (roles, expires_at) = (roles(&claims.rest, expected.roles_claim), claims.expires_at());
+        Ok(Identity { subject: claims.sub.into(), roles: roles.into(), origin: expected.origin, expires_at })
+    }
+
+    /// What a token says that this key must have signed.
+    pub fn claims(&self, token: &str, expected: &Expected<'_>) -> Result<Claims, Error> {
         let refused = |reason: String| Error::BadToken(reason);
         // One algorithm, the key's: what the token says of it must agree. The rest is checked below, against our own clock.
         let mut validation = Validation::new(self.algorithm);
@@ -167,16 +203,14 @@ impl PublicKey {
             return Err(refused("its subject must be 1 to 128 bytes".into()));
         }
         let now_s = expected.now.micros() as f64 / 1e6;
-        let expires_at = Timestamp::from_micros((claims.exp * 1e6) as i64);
-        if expires_at <= expected.now {
-            return Err(over(expires_at));
+        if claims.expires_at() <= expected.now {
+            return Err(over(claims.expires_at()));
         }
         if claims.nbf.is_some_and(|from| from > now_s + LEEWAY_S) {
             return Err(refused("it is not valid yet; compare the clocks of the machines".into()));
         }
         check_names(&claims, expected)?;
-        let roles = roles(&claims.rest, expected.roles_claim);
-        Ok(Identity { subject: claims.sub.into(), roles: roles.into(), origin: expected.origin, expires_at })
+        Ok(claims)
     }
 }
 
@@ -229,8 +263,7 @@ pub(super) fn unknown_key() -> Error {
     Error::BadToken("the key that it names is not known here, or was taken back; sign in again".into())
 }
 
-/// The thumbprint of a public Ed25519 key (RFC 7638, RFC 8037 appendix A.3).
-pub(super) fn thumbprint(public: &[u8]) -> String {
-    let canonical = format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, URL_SAFE_NO_PAD.encode(public));
+/// The thumbprint of a public key (RFC 7638), of which this is the canonical form.
+fn thumbprint(canonical: &str) -> String {
     URL_SAFE_NO_PAD.encode(ring::digest::digest(&ring::digest::SHA256, canonical.as_bytes()))
 }
