@@ -17,6 +17,8 @@ pub const KEY_LEAD: Duration = Duration::from_secs(300);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
+    /// Whether there are accounts here at all; not where another issuer takes their place.
+    pub enabled: bool,
     /// Where accounts are kept: `sqlite:…` or `postgres://…`; `<data>/accounts.db` where not set.
     pub store: Option<String>,
     /// The address under which others reach this server, such as `https://tickets.example.com`: the `iss` of tokens. The address that is
@@ -80,6 +82,7 @@ impl Default for Hashing {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            enabled: true,
             store: None,
             issuer: None,
             sign_up: true,

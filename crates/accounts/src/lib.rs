@@ -50,11 +50,14 @@ pub enum BuildError {
     Failed(#[from] Error),
 }
 
-/// Opens the store and gives the parts of the service.
+/// Opens the store and gives the parts of the service: none where there shall be no accounts.
 ///
 /// # Errors
 /// [`BuildError`]; nothing was started.
 pub async fn build(config: &config::Config, deps: &Deps) -> Result<Vec<Component>, BuildError> {
+    if !config.enabled {
+        return Ok(Vec::new());
+    }
     let issuer = issuer(config, deps)?;
     deps.keys.name_issuer(&issuer).map_err(Error::from)?;
     signing::renew(config, &deps.keys)?;

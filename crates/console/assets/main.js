@@ -15,7 +15,7 @@ import { quality } from './pages/quality.js';
 import { run } from './pages/run.js';
 import { runs } from './pages/runs.js';
 import { account, authorize, signUpPage } from './pages/account.js';
-import { signIn } from './pages/sign-in.js';
+import { signIn, signInEnd } from './pages/sign-in.js';
 import { driver } from './rides/driver.js';
 import { operator } from './rides/operator.js';
 import { ride } from './rides/ride.js';
@@ -59,6 +59,7 @@ const ROUTES = [
   ['rides/operator/rides/:id', ride, 'operator'],
   ['gateway', gateway, 'gateway'],
   ['sign-in', signIn, 'sign-in'],
+  ['sign-in/end', signInEnd, 'sign-in'],
   ['sign-up', signUpPage, 'sign-in'],
   ['account', account, 'account'],
   ['authorize', authorize, 'account'],
@@ -291,6 +292,10 @@ onSession(() => {
     open(true);
   }
 });
+
+// An issuer sends people back with its answer before the fragment, where no page is.
+const returned = new URLSearchParams(location.search);
+if (returned.has('state')) history.replaceState(null, '', `/console/#/sign-in/end?${returned}`);
 
 document.getElementById('skip').onclick = () => main.focus();
 window.addEventListener('hashchange', () => open(false));

@@ -1,10 +1,12 @@
-// Who this browser is signed in as. The token is kept in this browser only; the server verifies it with every request. An account's
-// token lasts minutes and is replaced before it ends, with the help of a cookie that no script can read.
+// Who this browser is signed in as. The token is kept in this browser only; the server verifies it with every request. The token of an account,
+// or of another issuer, lasts minutes and is replaced before it ends, with the help of a cookie that no script can read.
 
-import { newKey, serverNow, signAs, write } from './api.js';
+import { SLOW_MS, newKey, serverNow, signAs, write } from './api.js';
 import { lasting, renewalMs } from './renewal.js';
 
 const STORED = 'tessera.session';
+/** What a sign-in at an issuer began with, in this window only. */
+const BEGUN = 'tessera.sign-in';
 /** How long to wait when the server does not answer. */
 const RETRY_MS = 10_000;
 
@@ -13,8 +15,8 @@ const listeners = new Set();
 signAs(session?.token ?? null);
 
 /**
- * `{token, subject, roles, name, since, until, account}`, or null when nobody is signed in or the time is up. `since` and `until` are of this
- * browser's clock; `until` is null for a token without end.
+ * `{token, subject, roles, name, since, until, account, issuer}`, or null when nobody is signed in or the time is up. `since` and `until` are
+ * of this browser's clock; `until` is null for a token without end. `account` is true for one of this server, `issuer` the name of another.
  */
 export function whoami() {
   return session && session.until !== null && session.until <= Date.now() ? null : session;
@@ -33,20 +35,46 @@ export function onSession(listener) {
 /** As a named person of the demo; a server that is not a demo answers 404. */
 export async function signInDemo(role, name) {
   const answer = await write('POST', '/demo/sign-in', name ? { as: role, name } : { as: role }, { key: newKey() });
-  await endAccount();
+  await endKept();
   keep({ token: answer.token, subject: answer.subject, roles: answer.roles, name: name || answer.subject, ...until(Date.parse(answer.expires_at)) });
 }
 
 /** With a token that `tessera token` printed. What it says of itself is for display: the server decides. */
 export async function signInWith(token) {
   const claims = claimsOf(token.trim());
-  await endAccount();
+  await endKept();
   keep({ token: token.trim(), subject: claims.sub, roles: claims.roles, name: claims.sub, ...until(claims.exp * 1000) });
 }
 
 /** With an account; the server sets the cookie, and ends the session of the one that was there. */
 export async function signInAccount(login, password) {
-  keepAccount(await write('POST', '/accounts/sign-in', { login, password, cookie: true }));
+  const answer = await write('POST', '/accounts/sign-in', { login, password, cookie: true });
+  if (session?.issuer) await endKept();
+  keepAccount(answer);
+}
+
+/** At the issuer that the server names: this window goes there, and comes back to `endAtIssuer`. `back` is for after that. */
+export async function beginAtIssuer(back) {
+  const address = `${location.origin}/console/`;
+  const begun = await write('POST', '/console/sign-in/begin', { redirect_uri: address }, { deadlineMs: SLOW_MS });
+  sessionStorage.setItem(BEGUN, JSON.stringify({ ...begun, address, back }));
+  location.assign(begun.redirect_to);
+}
+
+/** With what the issuer has sent this window back with. Gives the `back` that it began with. */
+export async function endAtIssuer(returned) {
+  const begun = JSON.parse(sessionStorage.getItem(BEGUN));
+  sessionStorage.removeItem(BEGUN);
+  // Somebody else's sign-in would make this browser act as them.
+  if (begun === null || begun.state !== returned.get('state')) throw new Error('This sign-in was not begun in this window. Sign in again.');
+  const named = returned.get('iss') ?? begun.issuer;
+  if (named !== begun.issuer) throw new Error(`The answer is from another issuer, ${named}. Sign in again.`);
+  if (returned.has('error')) throw new Error(`${begun.issuer} says: ${returned.get('error_description') ?? returned.get('error')}.`);
+  const proof = { code: returned.get('code') ?? '', redirect_uri: begun.address, verifier: begun.verifier, nonce: begun.nonce };
+  const answer = await write('POST', '/console/sign-in/end', proof, { deadlineMs: SLOW_MS });
+  if (session?.account) await endKept();
+  keepIssuer(answer, begun.issuer);
+  return begun.back;
 }
 
 /** Whether there is such an account already is not told; signing in tells. */
@@ -62,20 +90,31 @@ export async function changePassword(current, next) {
 
 /** The server ends the session first: where it does not, this browser stays signed in, and whoever asked is told why. */
 export async function signOut({ everywhere = false } = {}) {
-  await endAccount(everywhere);
+  await endKept(everywhere);
   keep(null);
 }
 
-/** Whoever is signed in with an account is so no more: their cookie would go on in this browser. A server without accounts has no sessions. */
-async function endAccount(everywhere = false) {
-  if (!session?.account) return;
-  await write('POST', '/accounts/sign-out', { everywhere }).catch((problem) => {
+/** Where the server keeps a cookie for whoever is signed in like this. */
+function keeper(who) {
+  return who?.account ? '/accounts' : who?.issuer ? '/console/sign-in' : null;
+}
+
+/** Whoever has a cookie is signed in no more: it would go on in this browser. A server that knows nothing of it has no sessions. */
+async function endKept(everywhere = false) {
+  const at = keeper(session);
+  if (!at) return;
+  await write('POST', `${at}/sign-out`, { everywhere }, { deadlineMs: SLOW_MS }).catch((problem) => {
     if (problem.status !== 404) throw problem;
   });
 }
 
 function keepAccount({ access_token: token, expires_in: seconds, user }) {
   keep({ token, subject: user.id, roles: user.roles, name: user.name, ...lasting(seconds, Date.now()), account: true });
+}
+
+/** The issuer has said the name when they signed in, and does not say it again. */
+function keepIssuer({ access_token: token, expires_in: seconds, user }, issuer, known = null) {
+  keep({ token, subject: user.id, roles: user.roles, name: user.name ?? known ?? user.id, ...lasting(seconds, Date.now()), issuer });
 }
 
 /** From now until a moment of the server's clock; NaN where there is none. */
@@ -85,27 +124,35 @@ function until(end) {
 
 let timer = null;
 
-/** Replaces the token of an account in time, and at once where one that was kept is over already. */
+/** One tab after the other, where the browser can: not every issuer takes a token that another tab has just used. */
+function inTurn() {
+  return navigator.locks ? navigator.locks.request(STORED, refresh) : refresh();
+}
+
+/** Replaces a token in time that has a cookie, and at once where one that was kept is over already. */
 function plan(fresh) {
   clearTimeout(timer);
-  if (session?.account) timer = setTimeout(refresh, renewalMs(session, Date.now(), fresh));
+  if (keeper(session)) timer = setTimeout(inTurn, renewalMs(session, Date.now(), fresh));
 }
 
 async function refresh() {
   const before = session;
   // Another tab may have been first, and has told all of them.
   const stored = read();
-  if (stored?.account && stored.token !== before?.token) {
+  if (keeper(stored) && stored.token !== before?.token) {
     adopt(stored);
     return;
   }
+  if (!keeper(before)) return;
   try {
-    const answer = await write('POST', '/accounts/refresh', {});
-    if (session === before) keepAccount(answer);
+    const answer = await write('POST', `${keeper(before)}/refresh`, {});
+    if (session !== before) return;
+    if (before.account) keepAccount(answer);
+    else keepIssuer(answer, before.issuer, before.name);
   } catch (problem) {
     if (session !== before) return;
     if (problem.status === 401 || problem.status === 403 || problem.status === 404) keep(null);
-    else timer = setTimeout(refresh, RETRY_MS);
+    else timer = setTimeout(inTurn, RETRY_MS);
   }
 }
 

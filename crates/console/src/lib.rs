@@ -4,6 +4,8 @@
 //! page is changed by saving a file and reloading. Nothing is fetched from elsewhere: the pages work offline. Pages keep
 //! their address in the fragment (`/#/ingest/pipelines/shop`), so the server knows one document only; the same address
 //! written as a path (`/console/ingest/pipelines/shop`), which survives chat programs and logs, is redirected to it.
+//!
+//! Only signing in at another issuer takes a server ([`sign_in()`]).
 
 use axum::Router;
 use axum::body::Body;
@@ -13,7 +15,12 @@ use axum::routing::get;
 use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use rust_embed::{EmbeddedFile, RustEmbed};
 
+mod error;
 mod pages;
+mod sign_in;
+
+pub use error::{CODES, Error};
+pub use sign_in::sign_in;
 
 #[derive(RustEmbed)]
 #[folder = "assets/"]

@@ -118,12 +118,22 @@ pub enum Error {
     /// A token that does not hold.
     #[error("the bearer token is refused: {0}")]
     BadToken(String),
-    /// The issuer of a token has to be asked for its keys and does not answer.
-    #[error("the issuer `{issuer}` does not give its keys: {reason}; check that it runs and can be reached from here")]
+    /// The issuer of a token has to be asked and does not answer.
+    #[error(
+        "the issuer `{issuer}` does not answer as it should: {reason}; check that it runs and can be reached from here"
+    )]
     IssuerAway {
         /// Its address.
         issuer: String,
         /// What happened.
+        reason: String,
+    },
+    /// The issuer does not sign somebody in, or what it gives is not what was asked for.
+    #[error("the issuer `{issuer}` does not sign in: {reason}; begin again")]
+    IssuerRefused {
+        /// Its address.
+        issuer: String,
+        /// Its words.
         reason: String,
     },
     /// A token without the role that this needs.
@@ -168,6 +178,7 @@ pub const CODES: &[&str] = &[
     "service.not_signed_in",
     "service.bad_token",
     "service.issuer_away",
+    "service.issuer_refused",
     "service.wrong_role",
     "service.key",
     "service.request_timeout",
@@ -180,7 +191,7 @@ impl ProductError for Error {
             Self::RouteNotFound(_) => ErrorKind::NotFound,
             Self::RequestTimeout(_) => ErrorKind::Timeout,
             Self::Panicked | Self::Client(_) | Self::Telemetry(_) => ErrorKind::Internal,
-            Self::NotSignedIn | Self::BadToken(_) => ErrorKind::Unauthenticated,
+            Self::NotSignedIn | Self::BadToken(_) | Self::IssuerRefused { .. } => ErrorKind::Unauthenticated,
             Self::WrongRole { .. } => ErrorKind::Forbidden,
             Self::IssuerAway { .. } | Self::Key { .. } | Self::PortTaken { .. } | Self::UnwritableFolder { .. } => {
                 ErrorKind::Unavailable
@@ -209,6 +220,7 @@ impl ProductError for Error {
             Self::NotSignedIn => "service.not_signed_in",
             Self::BadToken(_) => "service.bad_token",
             Self::IssuerAway { .. } => "service.issuer_away",
+            Self::IssuerRefused { .. } => "service.issuer_refused",
             Self::WrongRole { .. } => "service.wrong_role",
             Self::Key { .. } => "service.key",
             Self::RequestTimeout(_) => "service.request_timeout",

@@ -3,7 +3,7 @@
 //! Three sorts of keys are believed. The installation's own, in `<data>/keys/identity.pk8` (PKCS #8, readable by its owner only),
 //! stays for good: it signs the tokens of `tessera token` and what others verify offline. Those of the ring (`ring_file.rs`),
 //! beside it, sign the tokens of accounts and are replaced from time to time; one of them may be RSA (`rsa_key.rs`). Those of another issuer (`issuer.rs`) are
-//! fetched, where the settings name one. Processes that share the folder share the first two.
+//! fetched, where the settings name one; people may sign in there for our pages (`relying.rs`). Processes that share the folder share the first two.
 //!
 //! A key is asked for by the token's `kid` and tells the algorithm; what the token says of it must agree. Of a
 //! token nothing else is read than subject, roles, end, beginning, issuer and audience.
@@ -27,15 +27,17 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tessera_kernel::{Clock, Timestamp};
 
-use crate::config::Section;
+use crate::config::{Secret, Section};
 use crate::{Error, Problem};
 
 mod issuer;
+mod relying;
 mod ring_file;
 mod rsa_key;
 mod token;
 
 pub use issuer::Issuer;
+pub use relying::{Begun, RelyingParty, Returned, SignedIn};
 pub use ring_file::{Adopted, KeyInfo, KeyState};
 use ring_file::{KeyRing, LOOK_AGAIN_EVERY, LOOK_EVERY};
 pub use rsa_key::RsaKey;
@@ -66,6 +68,12 @@ pub struct Config {
     pub audience: String,
     /// Which of its claims has the roles, such as `realm_access.roles`: a list, or words with spaces between.
     pub roles_claim: String,
+    /// What our pages are called there: people sign in at the issuer, and come back to `/console/`.
+    pub client_id: Option<String>,
+    /// What proves it, where the issuer has given one.
+    pub client_secret: Option<Secret>,
+    /// What our pages ask for.
+    pub scope: String,
 }
 
 impl Default for Config {
@@ -75,6 +83,9 @@ impl Default for Config {
             jwks_url: None,
             audience: AUDIENCE.into(),
             roles_claim: "roles".into(),
+            client_id: None,
+            client_secret: None,
+            scope: "openid profile offline_access".into(),
         }
     }
 }
@@ -86,6 +97,10 @@ impl Section for Config {
 impl Config {
     /// The name of `issuer` in messages.
     pub const ISSUER: &'static str = "identity.issuer";
+    /// The name of `client_id` in messages.
+    pub const CLIENT_ID: &'static str = "identity.client_id";
+    /// The name of `scope` in messages.
+    pub const SCOPE: &'static str = "identity.scope";
 }
 
 /// Who asks, as its token says.

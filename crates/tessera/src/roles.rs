@@ -9,6 +9,7 @@ use std::time::Duration;
 use tessera_ingest::spec::Environment;
 use tessera_rides::Part;
 use tessera_service::config::Config;
+use tessera_service::identity::RelyingParty;
 use tessera_service::{Component, Deps};
 
 /// What a row gives: its components, ready to be started.
@@ -58,8 +59,13 @@ pub fn served() -> impl Iterator<Item = Role> {
     ROLES.iter().chain(SPLIT).copied()
 }
 
-fn console<'a>(_: &'a Config, _: &'a Deps) -> Building<'a> {
-    Box::pin(async { Ok(vec![Component::new("console", "/").router(tessera_console::router())]) })
+fn console<'a>(config: &'a Config, deps: &'a Deps) -> Building<'a> {
+    Box::pin(async {
+        let pages = Component::new("console", "/").router(tessera_console::router());
+        let party = RelyingParty::new(&config.get()?, &deps.keys)?;
+        let issuer = party.map(|party| Component::new("issuer", "/").router(tessera_console::sign_in(party)));
+        Ok([pages].into_iter().chain(issuer).collect())
+    })
 }
 
 fn ingest<'a>(config: &'a Config, deps: &'a Deps) -> Building<'a> {

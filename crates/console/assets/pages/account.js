@@ -16,7 +16,7 @@ export function signUpPage(page) {
     page.render();
     try {
       await signUp(state.login.trim(), state.password, state.name.trim());
-      goBack(page);
+      goBack(page.query.get('back'));
     } catch (problem) {
       state.problem = problem;
     }
@@ -72,7 +72,7 @@ export function account(page) {
     const session = whoami();
     if (!session) return [heading({ title: 'Account' }), empty('Nobody is signed in', '', h('a', { class: 'button primary', href: '#/sign-in?back=%23%2Faccount' }, 'Sign in'))];
     return [
-      heading({ title: session.name, under: session.account ? 'Your account' : 'Signed in with a token, without an account' }),
+      heading({ title: session.name, under: wayIn(session) }),
       facts([['Roles', session.roles.join(', ') || 'none'], ['Subject', h('code', { class: 'break' }, session.subject)]]),
       state.stays && banner({ title: 'You are still signed in', text: sentence(state.stays.message), tone: 'bad' }),
       h('div', { class: 'account-actions' }, button('Sign out', () => leave(false)), session.account && button('Sign out on all devices', () => leave(true))),
@@ -85,6 +85,11 @@ export function account(page) {
         h('div', null, h('button', { type: 'submit', class: 'button primary', disabled: state.busy }, state.busy ? 'Changing…' : 'Change password')))),
     ];
   };
+}
+
+function wayIn({ account: isOurs, issuer }) {
+  if (isOurs) return 'Your account';
+  return issuer ? `Signed in at ${new URL(issuer).host}, where your account is` : 'Signed in with a token, without an account';
 }
 
 /** Another program asks who this is; the answer goes to an address that the server knows as its. */

@@ -23,8 +23,8 @@ export function refusal(problem) {
 }
 
 /** To where the person came from. */
-export function goBack(page) {
-  const to = page.query.get('back') ?? '';
+export function goBack(back) {
+  const to = back ?? '';
   location.hash = to.startsWith('#/') && !to.startsWith('#/sign-') ? to : FIRST[whoami()?.roles[0]] ?? '#/tickets';
 }
 

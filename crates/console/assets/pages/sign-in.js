@@ -1,9 +1,9 @@
-// Sign in: as a named person of the demo, with an account, or with a token from the command line.
+// Sign in: as a named person of the demo, with an account, at another issuer, or with a token from the command line.
 
 import { get } from '../api.js';
 import { h } from '../dom.js';
-import { empty, heading, loading, prose, section } from '../parts.js';
-import { hasRole, signInAccount, signInDemo, signInWith, whoami } from '../session.js';
+import { button, empty, heading, loading, prose, section } from '../parts.js';
+import { beginAtIssuer, endAtIssuer, hasRole, signInAccount, signInDemo, signInWith, whoami } from '../session.js';
 import { field, goBack, onward, refusal } from './forms.js';
 
 const PEOPLE = [
@@ -18,22 +18,24 @@ const PEOPLE = [
 /** The page goes back to where the person came from. */
 export function signIn(page) {
   page.title('Sign in');
-  const state = { busy: null, problem: null, about: null, token: '', names: {}, login: '', password: '', runs: null };
+  const state = { busy: null, problem: null, about: null, token: '', names: {}, login: '', password: '', runs: null, issuer: null };
   const act = async (name, sign) => {
     if (state.busy) return;
     Object.assign(state, { busy: name, problem: null, about: name });
     page.render();
     try {
       await sign();
-      goBack(page);
+      goBack(page.query.get('back'));
     } catch (problem) {
       state.problem = problem;
     }
     state.busy = null;
     page.render();
   };
-  get('/components').then(({ components }) => {
-    state.runs = new Set(components.map(({ name }) => name));
+  get('/components').then(async ({ components }) => {
+    const runs = new Set(components.map(({ name }) => name));
+    if (runs.has('issuer')) state.issuer = (await get('/console/sign-in/issuer')).issuer;
+    state.runs = runs;
   }).catch(() => {
     state.runs = new Set(['accounts', 'demo']);
   }).finally(() => page.render());
@@ -63,6 +65,21 @@ export function signIn(page) {
   h('div', { class: 'account-actions' },
     h('button', { type: 'submit', class: 'button primary', disabled: state.busy !== null }, state.busy === 'account' ? 'Signing in…' : 'Sign in'),
     h('a', { href: `#/sign-up${onward(page)}` }, 'No account yet? Sign up'))));
+  const leave = async () => {
+    if (state.busy) return;
+    Object.assign(state, { busy: 'issuer', problem: null, about: 'issuer' });
+    page.render();
+    try {
+      await beginAtIssuer(page.query.get('back'));
+    } catch (problem) {
+      Object.assign(state, { busy: null, problem });
+      page.render();
+    }
+  };
+  const elsewhere = () => section(`At ${new URL(state.issuer).host}`, h('div', { class: 'card stack-small account-form' },
+    refused('issuer'),
+    h('p', null, 'You sign in there and come back.'),
+    h('div', null, button(`Sign in at ${new URL(state.issuer).host}`, leave, { kind: 'primary', disabled: state.busy !== null }))));
   const token = () => section('With a token', h('form', {
     class: 'card stack-small',
     onsubmit: (event) => {
@@ -78,9 +95,27 @@ export function signIn(page) {
     heading({ title: whoami() ? 'Switch person' : 'Sign in', under: whoami() ? `Now ${whoami().name} (${whoami().roles.join(', ')})` : undefined }),
     !state.runs && loading(3),
     state.runs?.has('demo') && people(),
+    state.runs && state.issuer && elsewhere(),
     state.runs?.has('accounts') && account(),
     state.runs && token(),
   ];
+}
+
+/** Where an issuer sends people back to, with a code or a refusal. */
+export function signInEnd(page) {
+  page.title('Sign in');
+  const state = { problem: null };
+  page.view = () => [heading({ title: 'Sign in' }), state.problem
+    ? h('div', { class: 'card stack-small account-form' }, refusal(state.problem), h('a', { class: 'button primary', href: '#/sign-in' }, 'Sign in again'))
+    : loading(2)];
+  endAtIssuer(page.query).then((back) => {
+    // The way back of the browser does not lead here: a code is good once.
+    history.replaceState(null, '', '#/sign-in');
+    goBack(back);
+  }, (problem) => {
+    state.problem = problem;
+    page.render();
+  });
 }
 
 /** What a page that needs a role shows to somebody without it; null to those who have it. */

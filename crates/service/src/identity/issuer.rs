@@ -17,7 +17,7 @@ use serde_json::Value;
 use tessera_kernel::{Clock, Timestamp};
 use tokio::sync::Semaphore;
 
-use super::token::{self, Expected, Jwk, Names, PublicKey, Unverified};
+use super::token::{self, Claims, Expected, Jwk, Names, PublicKey, Unverified};
 use super::{Config, Identity, Origin};
 use crate::Error;
 
@@ -70,10 +70,19 @@ struct Fetched {
     fresh_until: Timestamp,
 }
 
-#[derive(Deserialize)]
-struct Discovery {
+/// What of an issuer's own document is read (OpenID Connect Discovery 1.0, 3; RFC 8414).
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Discovery {
     issuer: String,
     jwks_uri: String,
+    /// Where people sign in.
+    pub authorization_endpoint: Option<String>,
+    /// Where codes and refresh tokens are redeemed.
+    pub token_endpoint: Option<String>,
+    /// Where tokens are given back.
+    pub revocation_endpoint: Option<String>,
+    /// How a client shows its secret.
+    pub token_endpoint_auth_methods_supported: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -107,18 +116,35 @@ impl Issuer {
         &self.name[0]
     }
 
+    pub(super) fn client(&self) -> &reqwest::Client {
+        &self.client
+    }
+
     pub(super) async fn verify(&self, token: &str, unverified: &Unverified) -> Result<Identity, Error> {
         let key = self.key(unverified.kid.as_deref()).await?;
-        key.verify(
-            token,
-            &Expected {
-                names: Names::OneOf(&self.name),
-                audience: &self.config.audience,
-                roles_claim: &self.config.roles_claim,
-                origin: Origin::Issuer,
-                now: self.clock.now(),
-            },
-        )
+        key.verify(token, &self.expected(&self.config.audience))
+    }
+
+    /// What an id token says, which is for this client.
+    pub(super) async fn id_token(&self, token: &str, client: &str) -> Result<Claims, Error> {
+        let unverified = Unverified::read(token)?;
+        let key = self.key(unverified.kid.as_deref()).await?;
+        key.claims(token, &self.expected(client))
+    }
+
+    fn expected<'a>(&'a self, audience: &'a str) -> Expected<'a> {
+        Expected {
+            names: Names::OneOf(&self.name),
+            audience,
+            roles_claim: &self.config.roles_claim,
+            origin: Origin::Issuer,
+            now: self.clock.now(),
+        }
+    }
+
+    /// Its own document.
+    pub(super) async fn discover(&self) -> Result<Discovery, String> {
+        discover(&self.client, self.name()).await
     }
 
     async fn key(&self, kid: Option<&str>) -> Result<PublicKey, Error> {
@@ -228,18 +254,7 @@ async fn fetch(client: &reqwest::Client, config: &Config, clock: &dyn Clock) -> 
     let name = config.issuer.as_deref().unwrap_or_default();
     let url = match &config.jwks_url {
         Some(url) => url.clone(),
-        None => {
-            let address = format!("{}/.well-known/openid-configuration", name.trim_end_matches('/'));
-            let (discovery, _): (Discovery, _) = document(client, &address).await?;
-            // Otherwise one issuer could speak for another (OpenID Connect Discovery 1.0, 4.3).
-            if discovery.issuer != name {
-                return Err(format!("`{address}` is about another issuer, `{}`", discovery.issuer));
-            }
-            if name.starts_with("https:") && !discovery.jwks_uri.starts_with("https:") {
-                return Err(format!("`{}` is not https", discovery.jwks_uri));
-            }
-            discovery.jwks_uri
-        }
+        None => discover(client, name).await?.jwks_uri,
     };
     let (set, max_age): (JwkSet, Option<Duration>) = document(client, &url).await?;
     let jwks = set.keys.into_iter().take(MAX_KEYS).filter_map(|key| serde_json::from_value::<Jwk>(key).ok());
@@ -255,22 +270,45 @@ async fn fetch(client: &reqwest::Client, config: &Config, clock: &dyn Clock) -> 
     Ok(Fetched { by_kid, at, fresh_until: at.plus(fresh_for) })
 }
 
+async fn discover(client: &reqwest::Client, name: &str) -> Result<Discovery, String> {
+    let address = format!("{}/.well-known/openid-configuration", name.trim_end_matches('/'));
+    let (discovery, _): (Discovery, _) = document(client, &address).await?;
+    // Otherwise one issuer could speak for another (OpenID Connect Discovery 1.0, 4.3).
+    if discovery.issuer != name {
+        return Err(format!("`{address}` is about another issuer, `{}`", discovery.issuer));
+    }
+    let Discovery { authorization_endpoint, token_endpoint, revocation_endpoint, .. } = &discovery;
+    let others = [authorization_endpoint, token_endpoint, revocation_endpoint].into_iter().flatten();
+    for address in others.chain([&discovery.jwks_uri]) {
+        if name.starts_with("https:") && !address.starts_with("https:") {
+            return Err(format!("`{address}` is not https"));
+        }
+    }
+    Ok(discovery)
+}
+
 async fn document<T: DeserializeOwned>(client: &reqwest::Client, url: &str) -> Result<(T, Option<Duration>), String> {
     let failed = |error: &dyn std::fmt::Display| format!("`{url}`: {error}");
-    let mut response = client.get(url).send().await.map_err(|error| failed(&error))?;
+    let response = client.get(url).send().await.map_err(|error| failed(&error))?;
     if !response.status().is_success() {
         return Err(failed(&format_args!("it answers {}", response.status())));
     }
     let control = response.headers().get(CACHE_CONTROL).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let directives = control.split(',').map(str::trim);
     let max_age = directives.filter_map(|part| part.strip_prefix("max-age=")?.parse().ok()).next();
+    let body = body_of(response).await.map_err(|reason| failed(&reason))?;
+    let parsed = serde_json::from_slice(&body).map_err(|error| failed(&error))?;
+    Ok((parsed, max_age.map(Duration::from_secs)))
+}
+
+/// What was answered, up to a length.
+pub(super) async fn body_of(mut response: reqwest::Response) -> Result<Vec<u8>, String> {
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| failed(&error))? {
+    while let Some(chunk) = response.chunk().await.map_err(|error| error.without_url().to_string())? {
         if body.len() + chunk.len() > MAX_DOCUMENT_BYTES {
-            return Err(failed(&"it is too long"));
+            return Err("it is too long".to_owned());
         }
         body.extend_from_slice(&chunk);
     }
-    let parsed = serde_json::from_slice(&body).map_err(|error| failed(&error))?;
-    Ok((parsed, max_age.map(Duration::from_secs)))
+    Ok(body)
 }

@@ -451,7 +451,7 @@ impl StandIn {
 }
 
 /// A key with ES256: the JWK, and what signs.
-fn es256(kid: &str) -> (Value, EncodingKey) {
+pub(in crate::identity) fn es256(kid: &str) -> (Value, EncodingKey) {
     let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new()).unwrap();
     let random = SystemRandom::new();
     let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, document.as_ref(), &random).unwrap();

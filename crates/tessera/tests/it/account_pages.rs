@@ -1,10 +1,11 @@
 //! Accounts over the real binary: the command line, and the pages to sign up and in, in a real browser.
 
+use std::path::Path;
 use std::process::Stdio;
 
 use serde_json::{Value, json};
 use tessera_testkit::bin::{Process, tessera_command};
-use tessera_testkit::{Browser, ScratchDir};
+use tessera_testkit::{Browser, ScratchDir, free_port, rsa_key};
 
 use crate::tessera;
 
@@ -28,14 +29,23 @@ struct Desk {
     _process: Process,
 }
 
+/// `tessera up` with these settings, and its address.
+fn serve(listen: &str, data: &Path, settings: &[(&str, &str)]) -> (Process, String) {
+    let mut command = tessera_command(tessera());
+    command.args(["up", "--listen", listen, "--data"]).arg(data).envs(settings.iter().copied());
+    let process = Process::spawn(&mut command);
+    let line = process.wait_for("/metrics");
+    let base = line.split_whitespace().last().unwrap().trim_end_matches("/metrics").to_owned();
+    (process, base)
+}
+
 impl Desk {
     fn start() -> Self {
-        let scratch = ScratchDir::new();
-        let mut command = tessera_command(tessera());
-        command.args(["up", "--listen", "127.0.0.1:0", "--data"]).arg(scratch.file("data"));
-        let process = Process::spawn(&mut command);
-        let line = process.wait_for("/metrics");
-        let base = line.split_whitespace().last().unwrap().trim_end_matches("/metrics").to_owned();
+        Self::start_with(ScratchDir::new(), &[])
+    }
+
+    fn start_with(scratch: ScratchDir, settings: &[(&str, &str)]) -> Self {
+        let (process, base) = serve("127.0.0.1:0", &scratch.file("data"), settings);
         Self { browser: Browser::start(), base, scratch, _process: process }
     }
 
@@ -221,4 +231,94 @@ fn the_first_admin_is_made_at_the_command_line_and_grants_roles() {
     );
     let (code, _, complaint) = with_input(&["accounts", "keys", "revoke", &signs, "--data", data], "");
     assert!(code == Some(2) && complaint.contains("keys list"), "{complaint}");
+}
+
+/// Accounts of one installation are the issuer of another, which has none.
+#[test]
+fn somebody_signs_in_at_another_issuer() {
+    let scratch = ScratchDir::new();
+    let pem = scratch.file("token.pem");
+    std::fs::write(&pem, rsa_key().0).unwrap();
+    let mut desk = Desk::start_with(scratch, &[("TESSERA__ACCOUNTS__RS256_KEY", pem.to_str().unwrap())]);
+    let (home, there) = (desk.base.clone(), format!("127.0.0.1:{}", free_port()));
+    let data = desk.scratch.file("data");
+    let create = ["accounts", "create-admin", "root-ada", "--data", data.to_str().unwrap()];
+    assert_eq!(with_input(&create, &format!("{PASSWORD}\n")).0, Some(0));
+    let (_, keys, _) = with_input(&["accounts", "keys", "list", "--data", data.to_str().unwrap()], "");
+    assert!(keys.lines().nth(1).unwrap().contains(" RS256  signs "), "{keys}");
+    desk.open("sign-in");
+    desk.fill(&[("#login", "root-ada"), ("#password", PASSWORD)]);
+    desk.submit("#password");
+    desk.browser.wait_until("JSON.parse(localStorage.getItem('tessera.session'))?.account");
+    let grace = json!({ "login": "grace", "name": "Grace H", "password": PASSWORD });
+    assert_eq!(desk.ask("POST", "/accounts/sign-up", grace).0, 202);
+    let client =
+        json!({ "name": "The other one", "public": true, "redirect_uris": [format!("http://{there}/console/")] });
+    let (_, client) = desk.ask("POST", "/accounts/clients", client);
+    desk.open("account");
+    desk.browser.press("Sign out");
+    desk.browser.wait_until("localStorage.getItem('tessera.session') === null");
+
+    let settings = [
+        ("TESSERA__IDENTITY__ISSUER", home.as_str()),
+        ("TESSERA__IDENTITY__CLIENT_ID", client["id"].as_str().unwrap()),
+        ("TESSERA__ACCOUNTS__ENABLED", "false"),
+    ];
+    let (_other, base) = serve(&there, &desk.scratch.file("other"), &settings);
+    desk.base = base;
+    desk.browser.resize(PHONE.0, PHONE.1);
+    let host = home.trim_start_matches("http://");
+    let begin = || {
+        desk.open("sign-in?back=%23%2Faccount");
+        desk.says(&format!("At {host}"));
+        desk.fits();
+        let own = desk.browser.run("return document.body.innerText.includes('With an account')", &[]);
+        assert_eq!(own, json!(false), "there are no accounts here");
+        desk.browser.press(&format!("Sign in at {host}"));
+        desk.says("The other one asks who you are");
+    };
+    begin();
+    desk.says("Sign in first");
+    desk.browser.press("Sign in");
+    desk.fill(&[("#login", "grace"), ("#password", PASSWORD)]);
+    desk.submit("#password");
+    desk.says("Go on as Grace H");
+    desk.browser.press("Go on as Grace H");
+    desk.says(&format!("Signed in at {host}, where your account is"));
+    desk.fits();
+    let is_there = format!("return location.href === '{}/console/#/account'", desk.base);
+    assert_eq!(desk.browser.run(&is_there, &[]), json!(true));
+    desk.browser.wait_until("document.getElementById('person').textContent.includes('Grace H')");
+    let session = desk.browser.run("return JSON.parse(localStorage.getItem('tessera.session'))", &[]);
+    assert_eq!((&session["issuer"], &session["roles"]), (&json!(home), &json!(["fan", "rider"])));
+    assert_eq!(desk.ask("GET", "/orders", Value::Null).0, 200);
+    assert_eq!(desk.ask("GET", "/drivers", Value::Null).0, 403);
+    let seen = desk.browser.run("return document.cookie + Object.values(localStorage).join('')", &[]);
+    assert!(!seen.as_str().unwrap().contains("tsr_"), "no script sees the refresh token: {seen}");
+
+    // A token that is over is replaced, also after a restart of the page.
+    desk.browser.run(
+        "const session = JSON.parse(localStorage.getItem('tessera.session'));
+         localStorage.setItem('tessera.session', JSON.stringify({ ...session, token: 'over', until: 0 }))",
+        &[],
+    );
+    desk.browser.run("location.reload()", &[]);
+    desk.browser
+        .wait_until("!['over', undefined].includes(JSON.parse(localStorage.getItem('tessera.session'))?.token)");
+    desk.says("Grace H");
+    assert_eq!(desk.ask("GET", "/orders", Value::Null).0, 200);
+    desk.browser.press("Sign out");
+    desk.browser.wait_until("localStorage.getItem('tessera.session') === null");
+    let refresh = "return fetch('/console/sign-in/refresh', { method: 'POST' }).then((answer) => answer.json())";
+    assert_eq!(desk.browser.run(refresh, &[])["code"], "console.session_over");
+
+    // Who does not agree comes back without; what somebody else has begun is not gone on with.
+    begin();
+    desk.says("Go on as Grace H");
+    desk.browser.run("[...document.querySelectorAll('button')].find((one) => one.innerText === 'No').click()", &[]);
+    desk.says("access_denied");
+    desk.browser.open(&format!("{}/console/?code=theirs&state=theirs", desk.base));
+    desk.says("was not begun in this window");
+    let nobody = desk.browser.run("return localStorage.getItem('tessera.session')", &[]);
+    assert_eq!(nobody, Value::Null);
 }
