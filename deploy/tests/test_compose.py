@@ -53,7 +53,10 @@ def test_every_long_running_service_has_a_health_check_and_only_the_console_is_p
         if name in OURS:
             assert command[:3] == [BINARY, "health", "--url"]
         assert ("ports" in service) == (name == "tessera")
-    assert compose["services"]["tessera"]["ports"] == ["127.0.0.1:${TESSERA_PORT:-8080}:8080"]
+    assert compose["services"]["tessera"]["ports"] == [
+        "127.0.0.1:${TESSERA_PORT:-8080}:8080",
+        "127.0.0.1:${TESSERA_TLS_PORT:-8443}:8443",
+    ]
 
 
 def test_what_is_named_exists(compose):

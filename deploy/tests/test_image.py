@@ -59,7 +59,10 @@ def test_commands_need_no_shell():
     assert json.loads(one("CMD"))[0] == "up"
     health = json.loads(one("HEALTHCHECK").split("CMD", 1)[1])
     assert health[:3] == [BINARY, "health", "--url"]
-    assert f":{one('EXPOSE')}/" in health[3] and f":{one('EXPOSE')}" in " ".join(json.loads(one("CMD")))
+    plain, encrypted = one("EXPOSE").split()
+    assert f":{plain}/" in health[3] and f":{plain}" in " ".join(json.loads(one("CMD")))
+    # Where `up` speaks TLS where http.listen has 8080 and nothing else is said.
+    assert (plain, encrypted) == ("8080", "8443")
 
 
 def test_it_builds_what_the_workspace_has():
