@@ -21,7 +21,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tessera_kernel::{Clock, Ids, RandomIds};
-use tessera_service::run::reachable;
 use tessera_service::{Component, Deps, Keys, Task};
 use tessera_store::writer;
 
@@ -133,7 +132,7 @@ impl Made {
 /// The name that tokens are issued under: an address without a slash at its end.
 fn issuer(config: &config::Config, deps: &Deps) -> Result<String, BuildError> {
     let Some(issuer) = &config.issuer else {
-        return Ok(format!("http://{}", reachable(deps.address)));
+        return Ok(deps.base_url());
     };
     let fit = url::Url::parse(issuer).is_ok_and(|url| {
         matches!(url.scheme(), "http" | "https") && url.has_host() && url.query().is_none() && url.fragment().is_none()

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -177,4 +177,21 @@ pub struct Deps {
     pub address: SocketAddr,
     /// All that the process serves, once it does.
     pub inside: Inside,
+}
+
+impl Deps {
+    /// The address as a caller on this machine reaches it: `http://127.0.0.1:8080`, also where all addresses are listened on.
+    pub fn base_url(&self) -> String {
+        format!("http://{}", reachable(self.address))
+    }
+}
+
+/// An address for everyone is none to call.
+pub(crate) fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        ip if !ip.is_unspecified() => ip,
+        IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+    };
+    SocketAddr::new(ip, address.port())
 }

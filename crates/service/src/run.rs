@@ -67,16 +67,6 @@ pub struct Front {
     pub https: SocketAddr,
 }
 
-/// Where an address is reached from this machine: one for everyone is none to call.
-pub fn reachable(address: SocketAddr) -> SocketAddr {
-    let ip = match address.ip() {
-        ip if !ip.is_unspecified() => ip,
-        IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-    };
-    SocketAddr::new(ip, address.port())
-}
-
 /// Takes the address to listen on, or says which setting to change.
 pub async fn bind(address: &str) -> Result<TcpListener, Error> {
     bind_for(LISTEN_SETTING, LISTEN_REMEDY, address).await

@@ -1,7 +1,6 @@
 //! `POST /demo/sign-in` signs in the people of the demo without a password; `GET /demo/rides/{id}/code` is what a simulated rider says at
 //! the pickup to a visitor who drives. Served by `up --demo` only.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,8 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tessera_kernel::{Clock, Timestamp};
 use tessera_service::http::{Json, Path};
-use tessera_service::run::reachable;
-use tessera_service::{Component, Identity, Keys, Problem};
+use tessera_service::{Component, Deps, Identity, Keys, Problem};
 use tessera_sim::app::city::small;
 use tessera_sim::client::Client;
 
@@ -88,12 +86,13 @@ struct CodeBody {
     code: Option<String>,
 }
 
-/// The desk where one signs in, of the server at this address.
+/// The desk where one signs in.
 ///
 /// # Errors
-/// An address that cannot be asked.
-pub fn component(keys: Keys, clock: Arc<dyn Clock>, address: SocketAddr) -> anyhow::Result<Component> {
-    let client = Client::new(&format!("http://{}", reachable(address)), CONNECTIONS)?;
+/// An address of this server that cannot be asked.
+pub fn component(deps: &Deps) -> anyhow::Result<Component> {
+    let client = Client::new(&deps.base_url(), CONNECTIONS)?;
+    let (keys, clock) = (deps.keys.clone(), Arc::clone(&deps.clock));
     let router = Router::new()
         .route("/demo/sign-in", post(sign_in))
         .route("/demo/rides/{id}/code", get(code))
@@ -179,13 +178,6 @@ fn document() -> serde_json::Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_server_for_everyone_is_asked_on_this_machine() {
-        let reached = |address: &str| reachable(address.parse().unwrap()).to_string();
-        assert_eq!(reached("0.0.0.0:8080"), "127.0.0.1:8080");
-        assert_eq!((reached("[::]:80"), reached("10.1.2.3:80")), ("[::1]:80".into(), "10.1.2.3:80".into()));
-    }
 
     #[test]
     fn people_have_plain_subjects() {

@@ -152,7 +152,7 @@ pub fn gateway_by(file: &Path, config: &Config, deps: &Deps) -> anyhow::Result<V
 }
 
 fn demo<'a>(_: &'a Config, deps: &'a Deps) -> Building<'a> {
-    Box::pin(async { Ok(vec![crate::people::component(deps.keys.clone(), deps.clock.clone(), deps.address)?]) })
+    Box::pin(async { Ok(vec![crate::people::component(deps)?]) })
 }
 
 /// A setting that a product found wrong, with where it was written.

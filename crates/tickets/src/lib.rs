@@ -82,7 +82,7 @@ pub async fn build(config: &config::Config, deps: &Deps) -> Result<Vec<Component
     };
     let app = app::App::new(app::Parts {
         payments: payments.provider,
-        public_url: config.public_url.clone().unwrap_or_else(|| format!("http://{}", deps.address)),
+        public_url: config.public_url.clone().unwrap_or_else(|| deps.base_url()),
         live: seats::Live::new(store.clone(), Arc::clone(&deps.clock)),
         store: store.clone(),
         claims: redis.map(|redis| Arc::new(RedisClaims::new(redis, "tickets")) as Arc<dyn Claims>),

@@ -12,7 +12,8 @@ use http::StatusCode;
 use serde_json::{Map, Value, json};
 use tessera_kernel::Timestamp;
 
-use super::{Front, reachable};
+use super::Front;
+use crate::component::reachable;
 use crate::http::Json;
 use crate::{Metrics, Ready, ReadyFlag, VERSION};
 

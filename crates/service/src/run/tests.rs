@@ -30,6 +30,15 @@ async fn fetch(running: &Running, path: &str) -> (u16, Value) {
     (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
 }
 
+#[test]
+fn an_address_for_everyone_is_called_on_this_machine() {
+    for (listened, called) in
+        [("0.0.0.0:8080", "127.0.0.1:8080"), ("[::]:8080", "[::1]:8080"), ("192.0.2.7:80", "192.0.2.7:80")]
+    {
+        assert_eq!(crate::component::reachable(listened.parse().unwrap()), called.parse().unwrap());
+    }
+}
+
 #[tokio::test]
 async fn a_process_tells_what_runs_and_whether_it_is_ready() {
     let (flag, ready) = Ready::flag("reading the catalogue");
