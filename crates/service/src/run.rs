@@ -4,7 +4,7 @@
 //! drain requests → stop loops; each step has a deadline, and what is late is abandoned and named in the log.
 
 use std::io::ErrorKind;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;

@@ -301,7 +301,7 @@ async fn start_demo(config: &Config, roles: &[Role]) -> Result<(Running, demo::S
     let (opened_at, data) = opened;
     let base = running.base_url();
     let serving = demo.serve(opened_at, data, base.clone());
-    say(&format!("{}  demo API http://{address}\n", running.address_table()));
+    say(&format!("{}  demo API  http://{address}\n", running.address_table()));
     say(&format!("watch the demo pipeline: {base}/console/#/ingest/pipelines/shop\n"));
     say(&format!("buy a ticket while others do: {base}/console/#/tickets\n"));
     say(&format!("see a small city drive, and ride in it: {base}/console/#/rides\n"));
