@@ -16,6 +16,9 @@ use crate::app::run::commit_state;
 use crate::lake::{Cursor, Lake, ResourceState};
 use crate::spec::{Environment, Loaded, Pipeline, Resource, primary_key, write_mode};
 
+/// Somebody waits for the answer, so an API that is away is told of in seconds, not after all attempts of a run.
+const LOOKING_ATTEMPTS: u32 = 3;
+
 /// What `init` takes.
 #[derive(Debug, Args)]
 pub struct InitArgs {
@@ -195,8 +198,15 @@ pub fn validate(args: &PipelineArgs) -> Result<Exit, Error> {
     Ok(Exit::Done)
 }
 
+/// The same, given up on sooner.
+fn soon(mut loaded: Loaded) -> Loaded {
+    let source = &mut Arc::make_mut(&mut loaded.pipeline).source;
+    source.attempts = source.attempts.min(LOOKING_ATTEMPTS);
+    loaded
+}
+
 pub async fn check(args: &PipelineArgs, context: &Context) -> Result<Exit, Error> {
-    let loaded = args.load()?;
+    let loaded = soon(args.load()?);
     let pipeline = &loaded.pipeline;
     let mut failed = false;
     let mut say = |what: &str, outcome: Result<String, Error>| match outcome {
@@ -278,7 +288,7 @@ fn resource_named<'a>(loaded: &'a Loaded, name: Option<&str>) -> Result<&'a Reso
 }
 
 pub async fn preview(args: PreviewArgs, context: &Context) -> Result<Exit, Error> {
-    let loaded = PipelineArgs { pipeline: Some(args.pipeline) }.load()?;
+    let loaded = soon(PipelineArgs { pipeline: Some(args.pipeline) }.load()?);
     let resource = resource_named(&loaded, args.resource.as_deref())?;
     let page = first_page(&loaded, resource, Arc::clone(&context.clock)).await?;
     out(&render::rows(&page.batch, args.rows));

@@ -80,7 +80,14 @@ impl RunArgs {
             return Err(wrong("--limit or RUN_LIMIT", "0 rows are none; give 1 or more, or leave it out".to_owned()));
         }
         let cassette = match (&self.record, &self.replay) {
-            (Some(folder), _) => Some(Cassette::Record(Tape::new(folder))),
+            (Some(folder), _) => {
+                // Before anything is asked for: nobody should hear of it after minutes.
+                std::fs::create_dir_all(folder).map_err(|error| {
+                    let folder = folder.display();
+                    wrong("--record", format!("cannot write in {folder}: {error}; choose a folder that can be written"))
+                })?;
+                Some(Cassette::Record(Tape::new(folder)))
+            }
             (None, Some(folder)) if folder.is_dir() => Some(Cassette::Replay(Tape::new(folder))),
             (None, Some(folder)) => {
                 return Err(wrong(

@@ -16,7 +16,7 @@ use super::{DemoApi, Faults, Options, serve};
 #[derive(Args, Clone, Debug)]
 pub struct DemoApiArgs {
     /// Address to listen on; port 0 takes a free one
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8099")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8099", value_parser = address)]
     pub listen: SocketAddr,
     /// Another seed is another shop
     #[arg(long, default_value_t = 1)]
@@ -129,6 +129,10 @@ fn announce(out: &mut impl Write, address: SocketAddr, opened_at: i64, growth: u
     out.flush()
 }
 
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "write an IP address and a port, such as 127.0.0.1:8099".to_owned())
+}
+
 /// Done when the process is told to stop.
 #[cfg(unix)]
 fn stop_signal() -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
@@ -178,6 +182,8 @@ mod tests {
         assert!(error.to_string().starts_with("--faults: faults `fial_every=1`"), "{error}");
         assert_eq!(error.kind(), ErrorKind::Invalid);
         assert!(Cli::try_parse_from(["demo", "--opened-at", "soon"]).is_err());
+        let error = Cli::try_parse_from(["demo", "--listen", "here"]).err().unwrap().to_string();
+        assert!(error.contains("'here'") && error.contains("127.0.0.1:8099"), "{error}");
     }
 
     #[test]

@@ -26,6 +26,7 @@ pub fn check(pipeline: &Pipeline) -> Result<(), Fault> {
         return fault(&["version"], format!("version {} is not known; this release reads version 1", pipeline.version));
     }
     check_name(&["name"], &pipeline.name, "-")?;
+    check_destination(&pipeline.destination.url)?;
     if let Some(dataset) = &pipeline.destination.dataset {
         check_name(&["destination", "dataset"], dataset, "-")?;
     }
@@ -96,6 +97,19 @@ fn check_known(keys: &[&str], name: &str, known: &BTreeMap<&str, &Resource>) -> 
     }
     let names: Vec<&str> = known.keys().copied().collect();
     fault(keys, format!("there is no resource `{name}`; there are {}", names.join(", ")))
+}
+
+/// That the store opens it is another question; this is the one that needs nothing but the text.
+fn check_destination(url: &str) -> Result<(), Fault> {
+    let good = match url.split_once("://") {
+        Some(("s3", rest)) => !rest.is_empty() && !rest.starts_with('/'),
+        Some((scheme, rest)) => scheme == "file" && !rest.is_empty(),
+        None => !url.is_empty(),
+    };
+    if good {
+        return Ok(());
+    }
+    fault(&["destination", "url"], format!("cannot write into `{url}`; use a path, file:///path or s3://bucket/prefix"))
 }
 
 fn check_source(pipeline: &Pipeline) -> Result<(), Fault> {

@@ -221,6 +221,14 @@ async fn a_key_stands_for_one_run() {
     let missing = Request::post(path).header("content-type", "application/json").body(Body::from("{}")).unwrap();
     insta::assert_json_snapshot!("key_missing", stage.ask(missing).await);
     insta::assert_json_snapshot!("unknown_resource", stage.post(path, "a", &json!({"resources": ["ordres"]})).await);
+    for (body, said) in [
+        (json!({"from": "yesterday"}), "from: `yesterday` is not a time"),
+        (json!({"from": "2026-02-01", "to": "2026-01-01"}), "to: 2026-01-01 is not after from 2026-02-01"),
+    ] {
+        let (status, problem) = stage.post(path, "a", &body).await;
+        assert_eq!(status, 400, "{problem}");
+        assert!(problem["detail"].as_str().unwrap().contains(said), "{problem}");
+    }
     insta::assert_json_snapshot!("unknown_field", stage.post(path, "a", &json!({"run_tpye": "backfill"})).await);
 
     let body = json!({"run_type": "backfill", "resources": ["countries"]});

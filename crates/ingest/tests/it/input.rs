@@ -45,6 +45,12 @@ fn a_wrong_file_is_refused_by_line() {
         ("    path: /orders\n", "    path: /orders\n    write: merge\n", &["merge needs a primary_key"]),
         ("destination:", "destinations:", &["unknown key `destinations`", "`destination`"]),
         (
+            "/tmp/never-made-by-a-test",
+            "\"ftp://host/lake\"",
+            &["bad.yaml:8", "`ftp://host/lake`", "s3://bucket/prefix"],
+        ),
+        ("/tmp/never-made-by-a-test", "\"s3:///lake\"", &["bad.yaml:8", "`s3:///lake`", "s3://bucket/prefix"]),
+        (
             "    path: /orders\n",
             "    path: /orders\n    paginator:\n      param: p\n      type: pages\n",
             &["bad.yaml:10", "unknown value `pages`", "did you mean `page`?"],
@@ -131,6 +137,7 @@ fn a_wrong_command_line_names_the_flag() {
         (&["--from", "2024-02-01", "--to", "2024-01-01"], &["--to", "is not after --from"]),
         (&["--limit", "0"], &["--limit", "1 or more"]),
         (&["--replay", "/no/such/folder"], &["--replay", "/no/such/folder", "--record"]),
+        (&["--record", "/dev/null/tape"], &["--record", "/dev/null/tape", "choose a folder"]),
     ] {
         let ended = finish(&file, flags, &[]);
         assert_eq!(ended.code(), Some(2), "{flags:?}: {}", ended.stderr);

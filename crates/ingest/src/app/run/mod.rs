@@ -182,19 +182,30 @@ fn check_options(pipeline: &Pipeline, options: &RunOptions) -> Result<(), Error>
     if let Some(unknown) = options.resources.iter().find(|name| !names.contains(&name.as_str())) {
         return wrong("--resources", format!("there is no resource `{unknown}`; there are {}", names.join(", ")));
     }
-    for (flag, value) in [("--from or RUN_FROM", &options.from), ("--to or RUN_TO", &options.to)] {
+    check_range(pipeline, ("--from or RUN_FROM", options.from.as_ref()), ("--to or RUN_TO", options.to.as_ref()))
+}
+
+/// That both ends can be compared with the cursors, and are in order; each has the name under which it was given.
+pub(crate) fn check_range(
+    pipeline: &Pipeline,
+    from: (&str, Option<&String>),
+    to: (&str, Option<&String>),
+) -> Result<(), Error> {
+    let wrong = |place: &str, detail: String| Err(Error::Spec { place: place.to_owned(), detail });
+    for (name, value) in [from, to] {
         let cursors = pipeline.resources.iter().filter_map(|resource| resource.incremental.cursor());
         for cursor in cursors {
-            if let Some(Err(detail)) = value.as_ref().map(|value| Cursor::parse(value, cursor.format)) {
-                return wrong(flag, detail);
+            if let Some(Err(detail)) = value.map(|value| Cursor::parse(value, cursor.format)) {
+                return wrong(name, detail);
             }
         }
     }
-    if let (Some(from), Some(to)) = (&options.from, &options.to)
-        && let (Ok(a), Ok(b)) = (from.parse::<Timestamp>(), to.parse::<Timestamp>())
+    if let ((name, Some(begin)), (other, Some(end))) = (from, to)
+        && let (Ok(a), Ok(b)) = (begin.parse::<Timestamp>(), end.parse::<Timestamp>())
         && a >= b
     {
-        return wrong("--to or RUN_TO", format!("{to} is not after --from {from}"));
+        let name = name.split(' ').next().unwrap_or(name);
+        return wrong(other, format!("{end} is not after {name} {begin}"));
     }
     Ok(())
 }

@@ -307,7 +307,9 @@ fn run_id(minted: Uuid) -> String {
 /// What can be told without starting; the run looks at the rest.
 fn check(pipeline: &crate::spec::Pipeline, request: &Request) -> Result<(), Error> {
     let known: Vec<&str> = pipeline.resources.iter().map(|resource| resource.name.as_str()).collect();
-    let Some(unknown) = request.resources.iter().find(|name| !known.contains(&name.as_str())) else { return Ok(()) };
-    let detail = format!("`{}` has no resource `{unknown}`; it has {}", pipeline.name, known.join(", "));
-    Err(Error::Spec { place: "resources".into(), detail })
+    if let Some(unknown) = request.resources.iter().find(|name| !known.contains(&name.as_str())) {
+        let detail = format!("`{}` has no resource `{unknown}`; it has {}", pipeline.name, known.join(", "));
+        return Err(Error::Spec { place: "resources".into(), detail });
+    }
+    super::run::check_range(pipeline, ("from", request.from.as_ref()), ("to", request.to.as_ref()))
 }
