@@ -266,6 +266,9 @@ fn open_routes(config: &config::Config, deps: &Deps, client: &reqwest::Client, p
         value: format!("`{value}`"),
         reason,
     };
+    let timezone = config.timezone.parse().map_err(|_| {
+        refused(config::Config::TIMEZONE, &config.timezone, "write a name such as Europe/Lisbon".into())
+    })?;
     if let Some(routes) = &config.routes {
         let engine: Option<Arc<dyn Routes>> = match routes.split_once(':') {
             Some((_, base)) if !base.starts_with("http") => None,
@@ -280,9 +283,6 @@ fn open_routes(config: &config::Config, deps: &Deps, client: &reqwest::Client, p
         return Ok(Ways { routes, road: None, map });
     }
     let Some(network) = open_network(config, deps)? else { return Ok(Ways::none()) };
-    let timezone = config.timezone.parse().map_err(|_| {
-        refused(config::Config::TIMEZONE, &config.timezone, "write a name such as Europe/Lisbon".into())
-    })?;
     let profile = domain::traffic::Profile::default();
     let road = Arc::new(Road::new(Arc::clone(&network), profile, timezone, Arc::clone(&deps.clock)));
     Ok(Ways { routes: Arc::clone(&road) as Arc<dyn Routes>, road: Some(road), map: Some(network) })

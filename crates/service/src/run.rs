@@ -76,7 +76,14 @@ pub async fn bind(address: &str) -> Result<TcpListener, Error> {
 pub async fn bind_for(setting: &'static str, remedy: &'static str, address: &str) -> Result<TcpListener, Error> {
     TcpListener::bind(address).await.map_err(|error| match error.kind() {
         ErrorKind::AddrInUse => Error::PortTaken { setting, address: address.to_owned(), remedy },
-        _ => Error::BadAddress { setting, address: address.to_owned(), reason: error.to_string(), remedy },
+        kind => {
+            // What the library says of it is that the address is wrong.
+            let reason = match kind {
+                ErrorKind::InvalidInput => "it is not host and port, such as 127.0.0.1:8080".to_owned(),
+                _ => error.to_string(),
+            };
+            Error::BadAddress { setting, address: address.to_owned(), reason, remedy }
+        }
     })
 }
 

@@ -95,13 +95,29 @@ impl Filter {
 impl<'de> Deserialize<'de> for Filter {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        match EnvFilter::try_new(&text) {
-            Ok(_) => Ok(Self(text)),
-            Err(error) => {
-                Err(de::Error::custom(format!("{error}; give a level such as `info`, or `info,tessera_ingest=debug`")))
+        let wrong = match EnvFilter::try_new(&text) {
+            Ok(_) => misread(&text).map(|word| format!("`{word}` is no level")),
+            Err(error) => Some(error.to_string()),
+        };
+        match wrong {
+            None => Ok(Self(text)),
+            Some(wrong) => {
+                Err(de::Error::custom(format!("{wrong}; give a level such as `info`, or `info,tessera_ingest=debug`")))
             }
         }
     }
+}
+
+/// A word that would be taken for the name of a module, which nothing has: `infoo` would turn off every line.
+fn misread(filter: &str) -> Option<&str> {
+    let levels = ["trace", "debug", "info", "warn", "error", "off"];
+    let fit = |word: &str| {
+        let is_level = levels.iter().any(|level| level.eq_ignore_ascii_case(word)) || word.parse::<u8>().is_ok();
+        is_level || word.contains(['=', '_', ':'])
+    };
+    // Commas of spans and fields part no directives.
+    let mut words = filter.split(',').filter(|_| !filter.contains('[')).map(str::trim);
+    words.find(|word| !word.is_empty() && (!fit(word) || word.contains(' ')))
 }
 
 /// An `http://` or `https://` URL.

@@ -41,7 +41,7 @@ pub struct OnsaleArgs {
     #[arg(long)]
     standing: Option<u32>,
     /// How many fans come
-    #[arg(long, default_value_t = 500_000)]
+    #[arg(long, default_value_t = 500_000, value_parser = clap::value_parser!(u64).range(1..))]
     fans: u64,
     /// How many of them each second
     #[arg(long, value_name = "FANS_PER_SECOND", default_value_t = 2_000.0, value_parser = rate)]
@@ -68,7 +68,7 @@ pub struct OnsaleArgs {
     #[arg(long, value_name = "MILLISECONDS", default_value_t = 1_000)]
     hesitate_ms: u64,
     /// How long a hold lasts, 30 to 7200 seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(30..=7_200))]
     hold_ttl_s: u32,
     /// Leave out the test cards that do not answer for many seconds
     #[arg(long)]

@@ -22,7 +22,7 @@ pub struct Flags {
     /// The folder of pipeline files that ingest runs [default: DATA/pipelines]
     #[arg(long, value_name = "DIR")]
     pub pipelines: Option<PathBuf>,
-    /// The gateway's file of listeners, upstreams and routes; without one the gateway does not run
+    /// The gateway's file of listeners, upstreams and routes; `up` has one of its own
     #[arg(long, value_name = "FILE")]
     pub gateway: Option<PathBuf>,
 }

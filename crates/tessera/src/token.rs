@@ -22,7 +22,7 @@ pub struct TokenArgs {
     #[arg(long, required = true, value_delimiter = ',', value_parser = ROLES)]
     role: Vec<String>,
     /// Who its holder is: an account's name, up to 128 bytes
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = subject)]
     subject: String,
     /// How long it lasts, such as 30m, 12h or 7d
     #[arg(long, value_name = "SPAN", default_value = "12h", value_parser = ttl)]
@@ -43,6 +43,13 @@ impl TokenArgs {
         let store: Store = config.get()?;
         let keys = Keys::open(&store.data_dir, Arc::new(SystemClock))?;
         Ok(keys.sign_token(&self.subject, &self.role, self.ttl)?)
+    }
+}
+
+fn subject(text: &str) -> Result<String, String> {
+    match text.len() {
+        1..=128 => Ok(text.to_owned()),
+        length => Err(format!("it has {length} bytes: give 1 to 128, such as `ana`")),
     }
 }
 

@@ -104,7 +104,8 @@ fn imagine(url: &str, method: &str, headers: &[String]) -> Result<Imagined, Erro
     let parsed = Url::parse(url).ok().filter(Url::has_host);
     let parsed =
         parsed.ok_or_else(|| wrong("url", format!("`{url}` is not a URL; write it whole, with http://host")))?;
-    let method = Method::from_bytes(method.as_bytes());
+    let method = Method::from_bytes(method.as_bytes())
+        .map_err(|_| wrong("--method", format!("`{method}` is no method; write one such as GET")))?;
     let mut map = HeaderMap::new();
     for header in headers {
         let pair = header.split_once(':').and_then(|(name, value)| {
@@ -117,7 +118,7 @@ fn imagine(url: &str, method: &str, headers: &[String]) -> Result<Imagined, Erro
     let path = url.split_once("://").and_then(|(_, rest)| rest.find('/').map(|at| &rest[at..])).unwrap_or("/");
     let path = path.split(['?', '#']).next().unwrap_or("/").to_owned();
     Ok(Imagined {
-        method: method.map_err(|error| wrong("--method", error.to_string()))?,
+        method,
         host: parsed.host_str().unwrap_or_default().to_owned(),
         path,
         query: parsed.query().map(str::to_owned),

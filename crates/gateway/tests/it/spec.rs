@@ -175,6 +175,9 @@ fn the_verbs_say_what_a_config_means() {
     assert!(!good && text.contains("no route takes it"), "{text}");
     assert!(told(&["check", "nowhere.yaml"]).0.contains("there is no such file"));
     assert!(told(&["test-request", file, "orders"]).0.contains("is not a URL"));
+    assert!(
+        told(&["test-request", file, "http://a.example/", "-X", "GE T"]).0.contains("`GE T` is no method; write one")
+    );
     assert!(told(&["json-schema"]).0.contains("\"title\": \"Tessera gateway\""));
 }
 

@@ -43,13 +43,6 @@ pub(super) struct PositionBody {
     at: Option<Timestamp>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum OneOrMany {
-    Many(Vec<PositionBody>),
-    One(PositionBody),
-}
-
 /// When the next position is due.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct UpdatedBody {
@@ -135,15 +128,18 @@ fn outside(number: usize, reason: &str) -> Unread {
 }
 
 fn json(body: &[u8], own: DriverId, now: Timestamp) -> Result<Vec<Report>, Unread> {
-    let read = serde_json::from_slice(body).map_err(|error| {
+    // Which of both it is shows at its beginning, so what is wrong with it can be said.
+    let is_list = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
+    let read = if is_list {
+        serde_json::from_slice::<Vec<PositionBody>>(body)
+    } else {
+        serde_json::from_slice::<PositionBody>(body).map(|one| vec![one])
+    };
+    let positions = read.map_err(|error| {
         bad(format!(
             "the body is no position and no list of them: {error}; send {{\"lat\", \"lng\", \"heading\", \"at\"}}"
         ))
     })?;
-    let positions = match read {
-        OneOrMany::Many(many) => many,
-        OneOrMany::One(one) => vec![one],
-    };
     few(positions.len())?;
     let report = |(number, position): (usize, PositionBody)| {
         let place = Place::from_degrees(position.lat, position.lng).map_err(|reason| outside(number, &reason))?;
@@ -237,6 +233,14 @@ mod tests {
             bytes.extend(((report.at.micros() / 1_000) as u64).to_le_bytes());
         }
         bytes
+    }
+
+    #[test]
+    fn what_is_missing_in_a_position_is_named() {
+        for body in [&br#"{"lat":41.15}"#[..], br#" [{"lat":41.15}]"#] {
+            let said = json(body, own(), NOON).err().map(|unread| unread.reason).unwrap_or_default();
+            assert!(said.contains("missing field `lng`"), "{said}");
+        }
     }
 
     #[test]

@@ -163,4 +163,8 @@ async fn the_map_is_shown_whoever_answers_for_the_ways() {
     let config = Config { network: Some(elsewhere.display().to_string()), ..config };
     let refused = tessera_rides::build(&config, &deps, Part::Whole).await;
     assert!(refused.is_err_and(|error| error.to_string().contains("elsewhere.roads")));
+    // A setting that would matter with roads only is looked at without them, too.
+    let config = Config { timezone: "Mars".into(), ..Config::default() };
+    let refused = tessera_rides::build(&config, &deps, Part::Whole).await;
+    assert!(refused.is_err_and(|error| error.to_string().contains("`Mars`")));
 }

@@ -95,5 +95,28 @@ fn bad(place: &'static str, rejection: &dyn StdError) -> Problem {
         reason = inner.to_string();
         cause = inner.source();
     }
-    Error::BadRequest { place, reason: reason.lines().collect::<Vec<_>>().join(" ") }.into()
+    Error::BadRequest { place, reason: in_plain_words(&reason.lines().collect::<Vec<_>>().join(" ")) }.into()
+}
+
+/// What the parser says of Rust's types, in words for whoever sends JSON or a query.
+fn in_plain_words(reason: &str) -> String {
+    const TYPES: &[(&str, &str)] = &[
+        ("u8", "a whole number from 0 to 255"),
+        ("u16", "a whole number from 0 to 65535"),
+        ("u32", "a whole number from 0 to 4294967295"),
+        ("u64", "a whole number of 0 or more"),
+        ("usize", "a whole number of 0 or more"),
+        ("i32", "a whole number from -2147483648 to 2147483647"),
+        ("i64", "a whole number"),
+        ("f32", "a number"),
+        ("f64", "a number"),
+    ];
+    let Some((before, after)) = reason.split_once(", expected ") else {
+        return reason.replace("invalid digit found in string", "it is not a whole number of 0 or more");
+    };
+    let (word, rest) = after.split_at(after.find(' ').unwrap_or(after.len()));
+    match TYPES.iter().find(|(name, _)| *name == word) {
+        Some((_, plain)) => format!("{before}, expected {plain}{rest}"),
+        None => reason.to_owned(),
+    }
 }

@@ -260,7 +260,7 @@ pub(super) fn over(at: Timestamp) -> Error {
 }
 
 pub(super) fn unknown_key() -> Error {
-    Error::BadToken("the key that it names is not known here, or was taken back; sign in again".into())
+    Error::BadToken("the key that it names is not known here, or was taken back; sign in again, or give `tessera token` the data folder of this server".into())
 }
 
 /// The thumbprint of a public key (RFC 7638), of which this is the canonical form.

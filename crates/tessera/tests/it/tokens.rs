@@ -36,7 +36,7 @@ fn a_token_for_nobody_or_for_ever_is_refused() {
     let data = scratch.file("data");
     let data = data.to_str().unwrap();
     for (arguments, expected) in [
-        (["--role", "fan", "--subject", "", "--data", data], "subject"),
+        (["--role", "fan", "--subject", "", "--data", data], "'--subject <NAME>': it has 0 bytes: give 1 to 128"),
         (["--role", "king", "--subject", "ana", "--data", data], "organiser"),
         (["--role", "fan", "--subject", "ana", "--ttl", "9999d"], "366d"),
     ] {

@@ -104,6 +104,7 @@ fn a_broken_config_is_named() {
         ("[http]\nlisten = \n", "line 2 is not TOML"),
         ("[http]\nlitsen = 'x'\n", "there is no setting `http.litsen`; did you mean `http.listen`?"),
         ("[telemetry]\nlog = 'a=b=c'\n", "setting `telemetry.log` cannot be"),
+        ("[telemetry]\nlog = 'infoo,tessera_ingest=debug'\n", "`infoo` is no level; give a level such as `info`"),
     ] {
         let file = scratch.write("tessera.toml", text);
         let line = refusal(vec!["--config", file.to_str().unwrap()]);
@@ -112,7 +113,7 @@ fn a_broken_config_is_named() {
     let line = refusal(vec!["--config", "/nowhere/tessera.toml"]);
     assert!(line.contains("/nowhere/tessera.toml"), "{line}");
     let line = refusal(vec!["--listen", "here"]);
-    assert!(line.contains("cannot listen on `here`"), "{line}");
+    assert!(line.contains("cannot listen on `here`") && line.contains("such as 127.0.0.1:8080"), "{line}");
 }
 
 #[test]
@@ -157,7 +158,10 @@ fn two_processes_do_not_share_a_folder() {
     let first = up(&scratch, &[]);
     base(&first);
     let data = scratch.file("data");
+    let served_by = || std::fs::read_to_string(data.join("gateway/up.yaml")).unwrap();
+    let before = served_by();
     let line = refusal(vec!["--listen", "127.0.0.1:0", "--data", data.to_str().unwrap()]);
+    assert_eq!(served_by(), before, "the first one follows this file, and would move");
     assert!(line.contains("`ingest.store`") && line.contains("another process") && line.contains("--data"), "{line}");
     first.signal("TERM");
     assert_eq!(first.wait().code(), Some(0));

@@ -131,11 +131,15 @@ async fn refusals_name_the_field() {
     assert_eq!(post_order(r#"{"lines":[{"count":2},{"count":3}]}"#).await.1, json!({"count": 5}));
     let (status, body) = post_order(r#"{"lines":[{"count":2},{"count":"x"}]}"#).await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
-    assert!(body["detail"].as_str().unwrap().starts_with("body: lines[1].count: invalid type"), "{body}");
+    let detail = body["detail"].as_str().unwrap();
+    assert!(detail.starts_with("body: lines[1].count: invalid type"), "{body}");
+    assert!(detail.contains("expected a whole number from 0"), "{body}");
     let (_, body) = post_order(r#"{"lines":"#).await;
     assert!(body["detail"].as_str().unwrap().starts_with("body: "), "{body}");
     let (_, _, body) = get_path("/search?size=900").await;
     assert!(body["detail"].as_str().unwrap().starts_with("query: size: "), "{body}");
+    let (_, _, body) = get_path("/search?size=many").await;
+    assert_eq!(body["detail"], "query: size: it is not a whole number of 0 or more");
     let (status, _, body) = get_path("/orders/seven").await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
     assert!(body["detail"].as_str().unwrap().contains("seven"), "{body}");
