@@ -91,8 +91,9 @@ pub fn decode(segment: &str) -> Cow<'_, str> {
     let mut at = 0;
     while at < raw.len() {
         let escaped = (raw[at] == b'%')
-            .then(|| segment.get(at + 1..at + 3).and_then(|digits| u8::from_str_radix(digits, 16).ok()))
-            .flatten();
+            .then(|| segment.get(at + 1..at + 3).filter(|two| two.bytes().all(|digit| digit.is_ascii_hexdigit())))
+            .flatten()
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
         bytes.push(escaped.unwrap_or(raw[at]));
         at += if escaped.is_some() { 3 } else { 1 };
     }
@@ -141,6 +142,7 @@ mod tests {
             assert!(normalise(bad).is_err(), "{bad}");
         }
         assert_eq!(decode("caf%C3%A9%2F"), "café/");
+        assert_eq!(decode("50%+1 %4"), "50%+1 %4", "a sign is no digit");
         assert_eq!(encode_segment("café/"), "caf%C3%A9%2F");
     }
 

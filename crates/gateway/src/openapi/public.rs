@@ -6,6 +6,7 @@ use http::Method;
 use serde_json::Value;
 
 use crate::snapshot::{Action, Route, Snapshot};
+use crate::validate::METHODS;
 
 /// An operation of an upstream as callers see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,9 +22,6 @@ pub struct Place {
     /// Parameters of the path that the upstream's document does not have.
     pub added: Vec<String>,
 }
-
-/// The methods of OpenAPI.
-pub const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
 
 /// All operations of an upstream's document that callers can reach.
 pub fn places(snapshot: &Snapshot, upstream: &str, document: &Value) -> Vec<Place> {

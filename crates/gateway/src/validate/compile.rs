@@ -4,14 +4,13 @@ use http::Method;
 use jsonschema::{Draft, PatternOptions, Registry, Validator};
 use serde_json::{Value, json};
 
-use super::document::{Direction, Place, for_direction, version};
-use super::parameters::{Kinds, Parameter, Place as Where, Shape};
+use super::document::{Direction, METHODS, Place, for_direction, version};
+use super::parameters::{Kinds, Parameter, Place as Where, Shape, names_type};
 use super::{Content, Operation, Reading, Rules, Statuses};
 use crate::domain::path_tree::{PathTree, Pattern};
 
 /// The name of the document within itself; nothing is fetched from there.
 const DOCUMENT: &str = "urn:tessera:document";
-const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
 
 impl Rules {
     /// From an OpenAPI document; `base` is what stands before its paths.
@@ -180,18 +179,11 @@ fn parameter(schemas: &Schemas<'_>, place: &Place<'_>, names: &[String]) -> Resu
 
 fn shape_of(parameter: &Place<'_>, schema: &Place<'_>, at: Where) -> Result<Shape, String> {
     let style = parameter.text("style");
-    let is_list = |value: &Value| match value.get("type") {
-        Some(Value::String(name)) => name == "array",
-        Some(Value::Array(names)) => names.iter().any(|name| name == "array"),
-        _ => false,
-    };
     if style == Some("deepObject") {
         return Ok(Shape::Deep(properties(schema)?));
     }
-    if !is_list(schema.value) {
-        return Ok(Shape::Scalar(Kinds::of(schema.value)));
-    }
-    let items = schema.get("items")?.map(|items| Kinds::of(items.value)).unwrap_or_default();
+    let Some(items) = items_of(schema)? else { return Ok(Shape::Scalar(kinds_of(schema)?)) };
+    let items = kinds_of(&items)?;
     let explodes = parameter.value.get("explode").and_then(Value::as_bool);
     let parted_by = match (at, style, explodes) {
         (Where::Query, Some("spaceDelimited"), _) => Some(' '),
@@ -202,14 +194,35 @@ fn shape_of(parameter: &Place<'_>, schema: &Place<'_>, at: Where) -> Result<Shap
     Ok(Shape::List { parted_by, items })
 }
 
-/// The properties of an object and the types of each.
+/// The types of a schema and of those that it is put together of.
+fn kinds_of(schema: &Place<'_>) -> Result<Kinds, String> {
+    Ok(schema.parts()?.iter().map(|part| Kinds::of(part.value)).fold(Kinds::default(), Kinds::or))
+}
+
+/// What the items of a list are; `None` where it is none.
+fn items_of<'d>(schema: &Place<'d>) -> Result<Option<Place<'d>>, String> {
+    let Some(list) = schema.parts()?.into_iter().find(|part| names_type(part.value, "array")) else { return Ok(None) };
+    Ok(Some(list.get("items")?.unwrap_or(Place::ANYTHING)))
+}
+
+/// The properties of an object and how the texts of each are read.
 fn properties(schema: &Place<'_>) -> Result<Vec<(String, Kinds)>, String> {
-    let Some(properties) = schema.get("properties")? else { return Ok(Vec::new()) };
-    let kinds = properties.keys().into_iter().map(|name| {
-        let kinds = properties.get(&name)?.map(|property| Kinds::of(property.value)).unwrap_or_default();
-        Ok((name, kinds))
-    });
-    kinds.collect()
+    let mut found = Vec::new();
+    for part in schema.parts()? {
+        let Some(properties) = part.get("properties")? else { continue };
+        for name in properties.keys() {
+            let Some(property) = properties.get(&name)? else { continue };
+            let items = items_of(&property)?;
+            // What holds objects or lists is JSON in one text, and no list of texts.
+            let items = items.filter(|items| !["object", "array"].iter().any(|kind| names_type(items.value, kind)));
+            let kinds = match items {
+                Some(items) => Kinds { list: true, ..kinds_of(&items)? },
+                None => kinds_of(&property)?,
+            };
+            found.push((name, kinds));
+        }
+    }
+    Ok(found)
 }
 
 fn contents(schemas: &Schemas<'_>, body: &Place<'_>) -> Result<Vec<Content>, String> {

@@ -8,6 +8,11 @@ use serde_json::{Map, Value};
 const MAX_BYTES: u64 = 16 << 20;
 /// References that follow each other.
 const MAX_REFERENCES: usize = 16;
+/// Schemas that another one is put together of, all levels together.
+const MAX_PARTS: usize = 64;
+
+/// The methods of OpenAPI.
+pub const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
 
 /// Whose values a schema is used for: what only the other side sends is not asked of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,6 +141,9 @@ pub(super) struct Place<'d> {
 }
 
 impl<'d> Place<'d> {
+    /// A schema that says nothing.
+    pub(super) const ANYTHING: Self = Self { document: &Value::Null, pointer: String::new(), value: &Value::Null };
+
     /// The document itself.
     pub(super) fn root(document: &'d Value) -> Self {
         Self { document, pointer: String::new(), value: document }
@@ -178,6 +186,25 @@ impl<'d> Place<'d> {
             self = Self { document: self.document, pointer, value };
         }
         Err(format!("the references at `{}` follow each other without end", self.pointer))
+    }
+
+    /// A schema with those that it is put together of by `allOf`, `anyOf` and `oneOf`, on all levels.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub(super) fn parts(&self) -> Result<Vec<Self>, String> {
+        let mut parts = vec![self.clone().followed()?];
+        let mut at = 0;
+        while at < parts.len() && parts.len() < MAX_PARTS {
+            for key in ["allOf", "anyOf", "oneOf"] {
+                let Some(list) = parts[at].get(key)? else { continue };
+                for index in list.keys() {
+                    parts.extend(list.get(&index)?);
+                }
+            }
+            at += 1;
+        }
+        Ok(parts)
     }
 
     /// The names of its fields, or the numbers of its items.

@@ -11,7 +11,7 @@ use http::{HeaderMap, Method};
 use jsonschema::Validator;
 use serde_json::Value;
 
-pub use document::{parse, read, renewed, version};
+pub use document::{METHODS, parse, read, renewed, version};
 
 use crate::domain::path_tree::PathTree;
 use parameters::{Given, Kinds, Parameter};

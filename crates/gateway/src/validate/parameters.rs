@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::{Fault, Faults, In};
 use crate::domain::path::decode;
+use crate::mapping::fields_of;
 
 /// A parameter compiled for serving.
 #[derive(Debug)]
@@ -47,19 +48,31 @@ pub(super) struct Kinds {
     pub(super) number: bool,
     pub(super) boolean: bool,
     pub(super) null: bool,
+    /// Of a form's field: it is a list of these, of one item too.
+    pub(super) list: bool,
 }
 
 impl Kinds {
     pub(super) fn of(schema: &Value) -> Self {
-        let names: Vec<&str> = match schema.get("type") {
-            Some(Value::String(name)) => vec![name],
-            Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).collect(),
-            // What is not said may be anything that the text can be read as.
-            _ if schema.get("enum").is_none() && schema.get("const").is_none() => Vec::new(),
-            _ => Vec::new(),
-        };
-        let has = |name: &str| names.contains(&name);
-        Self { number: has("integer") || has("number"), boolean: has("boolean"), null: has("null") }
+        // Where the type is not said, it is that of the values that are.
+        let values = schema.get("enum").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        let values = || values.iter().chain(schema.get("const")).filter(|_| schema.get("type").is_none());
+        Self {
+            number: names_type(schema, "integer") || names_type(schema, "number") || values().any(Value::is_number),
+            boolean: names_type(schema, "boolean") || values().any(Value::is_boolean),
+            null: names_type(schema, "null") || values().any(Value::is_null),
+            list: false,
+        }
+    }
+
+    /// What either may be.
+    pub(super) fn or(self, other: Self) -> Self {
+        Self {
+            number: self.number || other.number,
+            boolean: self.boolean || other.boolean,
+            null: self.null || other.null,
+            list: self.list || other.list,
+        }
     }
 
     /// The value that a text stands for.
@@ -74,6 +87,15 @@ impl Kinds {
             },
             _ => Value::String(text.to_owned()),
         }
+    }
+}
+
+/// Whether a schema names this type, alone or among others.
+pub(super) fn names_type(schema: &Value, name: &str) -> bool {
+    match schema.get("type") {
+        Some(Value::String(kind)) => kind == name,
+        Some(Value::Array(kinds)) => kinds.iter().any(|kind| kind == name),
+        _ => false,
     }
 }
 
@@ -159,14 +181,11 @@ impl Parameter {
 
 /// A form's fields as an object.
 pub(super) fn form(body: &[u8], kinds: &[(String, Kinds)]) -> Value {
-    let mut fields = Map::new();
-    for (name, text) in url::form_urlencoded::parse(body) {
-        let kinds = kinds.iter().find(|(known, _)| *known == name).map(|(_, kinds)| *kinds).unwrap_or_default();
-        let value = kinds.read(&text);
-        match fields.get_mut(&*name) {
-            None => drop(fields.insert(name.into_owned(), value)),
-            Some(Value::Array(items)) => items.push(value),
-            Some(first) => *first = Value::Array(vec![first.take(), value]),
+    let of = |name: &str| kinds.iter().find(|(known, _)| known == name).map(|(_, kinds)| *kinds).unwrap_or_default();
+    let mut fields = fields_of(body, |name, text| of(name).read(text));
+    for (name, value) in &mut fields {
+        if of(name).list && !value.is_array() {
+            *value = Value::Array(vec![value.take()]);
         }
     }
     Value::Object(fields)

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use http::header::{ACCEPT, CONTENT_TYPE, LINK, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use crate::mapping::{Step, apply};
+use crate::mapping::{Step, apply, fields_of};
 use crate::spec::{self, Day, VersionKey, version_chain};
 use crate::upstream::Upstream;
 
@@ -178,16 +178,7 @@ impl Version {
 
     /// The query as the upstream knows it.
     pub fn renamed_query(&self, query: &str) -> String {
-        let mut fields = Map::new();
-        for (name, text) in url::form_urlencoded::parse(query.as_bytes()) {
-            let value = Value::from(&*text);
-            match fields.get_mut(&*name) {
-                None => drop(fields.insert(name.into_owned(), value)),
-                Some(Value::Array(items)) => items.push(value),
-                Some(first) => *first = Value::Array(vec![first.take(), value]),
-            }
-        }
-        let mut fields = Value::Object(fields);
+        let mut fields = Value::Object(fields_of(query.as_bytes(), |_, text| text.into()));
         apply(&self.query, &mut fields);
         let mut written = url::form_urlencoded::Serializer::new(String::new());
         for (name, value) in fields.as_object().into_iter().flatten() {
@@ -242,7 +233,8 @@ fn named_in(headers: &HeaderMap, name: HeaderName) -> Option<String> {
 /// A media type before its version, the version, and what is behind it.
 fn parts(kind: &str) -> Option<(&str, &str, &str)> {
     let lower = kind.to_ascii_lowercase();
-    if let Some(at) = lower.find("version=") {
+    let is_parameter = |at: &usize| kind[..*at].trim_end().ends_with(';');
+    if let Some(at) = lower.match_indices("version=").map(|(at, _)| at).find(is_parameter) {
         let start = at + "version=".len();
         let start = start + usize::from(kind[start..].starts_with('"'));
         let end = kind[start..].find(['"', ';', ' ']).map_or(kind.len(), |end| start + end);
@@ -283,6 +275,7 @@ mod tests {
             ("application/vnd.shop+json", None, "application/vnd.shop+json"),
             ("text/html, application/vnd.a.v1+json", Some("v1"), "text/html, application/vnd.a.v2+json"),
             ("*/*", None, "*/*"),
+            ("application/json;conversion=1", None, "application/json;conversion=1"),
         ] {
             let mut headers = HeaderMap::new();
             headers.insert(ACCEPT, kind.parse().unwrap());

@@ -31,8 +31,18 @@ paths:
           application/x-www-form-urlencoded: { schema: { $ref: "#/components/schemas/Order" } }
           application/octet-stream: {}
       responses: { default: { description: any } }
+  /labels:
+    post:
+      parameters:
+        - { name: page, in: query, schema: { anyOf: [{ type: integer, minimum: 1 }, { type: "null" }] } }
+        - { name: size, in: query, schema: { enum: [10, 20] } }
+        - { name: ids, in: query, schema: { oneOf: [{ $ref: "#/components/schemas/Ids" }, { type: "null" }] } }
+      requestBody: { content: { application/x-www-form-urlencoded: { schema: { $ref: "#/components/schemas/Labels" } } } }
+      responses: { default: { description: any } }
 components:
   schemas:
+    Ids: { type: array, items: { allOf: [{ type: integer }] } }
+    Labels: { allOf: [{ type: object, properties: { count: { allOf: [{ $ref: "#/components/schemas/Limit" }] }, labels: { type: array, items: { type: string } } } }] }
     Limit: { type: integer, maximum: 100 }
     Order:
       type: object
@@ -151,6 +161,25 @@ async fn bodies_are_checked_and_pass_unchanged() {
     let request = request.header("content-type", "application/json").body("x");
     let answer = Answer::of(request.send().await.unwrap()).await;
     assert_eq!((answer.status, faults(&answer)), (415, pairs(&[("header", "/content-encoding")])));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn types_that_are_put_together_or_told_by_values_are_read_as_such() {
+    let service = Service::named("{}").await;
+    let door = door(&service, "").await;
+    let post = async |query: &str, body: &'static str| {
+        let request = client().post(door.url(&format!("/api/labels?{query}"))).body(body);
+        let kind = "application/x-www-form-urlencoded";
+        Answer::of(request.header("content-type", kind).send().await.unwrap()).await
+    };
+    for query in ["page=2&size=20&ids=1&ids=2", "page=&ids=3", "page=null"] {
+        let answer = post(query, "count=7&labels=one").await;
+        assert_eq!(answer.status, 200, "{query}: {}", answer.body);
+    }
+    assert_eq!(post("", "labels=one&labels=two").await.status, 200);
+    let answer = post("page=0&size=15&ids=x", "count=many").await;
+    let wanted = pairs(&[("body", "/count"), ("query", "/ids"), ("query", "/page"), ("query", "/size")]);
+    assert_eq!((answer.status, faults(&answer)), (400, wanted), "{}", answer.body);
 }
 
 #[tokio::test(flavor = "multi_thread")]
