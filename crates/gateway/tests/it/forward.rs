@@ -6,7 +6,7 @@ use futures::StreamExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::support::{Answer, Door, Service, TIMEOUT, blunt, client, reply, until};
+use crate::support::{Answer, Door, Refusing, Service, TIMEOUT, blunt, client, reply, until};
 
 fn to(url: &str, more: &str) -> String {
     format!(
@@ -141,21 +141,20 @@ async fn an_http2_connection_that_is_dead_is_found_out() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_goes_wrong_behind_is_told_by_side_and_code() {
-    let gone = {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        listener.local_addr().unwrap()
-    };
+    let gone = Refusing::new();
     let (silent, _) = blunt(b"").await;
     let (nonsense, _) = blunt(b"NOT HTTP AT ALL\r\n\r\n").await;
     let hanging = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let hanging_address = hanging.local_addr().unwrap();
-    for (address, status, code) in [
-        (gone, 502, "gateway.upstream_unreachable"),
-        (silent, 502, "gateway.upstream_broke_off"),
-        (nonsense, 502, "gateway.bad_answer"),
-        (hanging_address, 504, "gateway.upstream_timeout"),
+    // What is to be found out in time has all the time that a slow machine may need.
+    for (address, timeout, status, code) in [
+        (gone.1, "1m", 502, "gateway.upstream_unreachable"),
+        (silent, "1m", 502, "gateway.upstream_broke_off"),
+        (nonsense, "1m", 502, "gateway.bad_answer"),
+        (hanging_address, "300ms", 504, "gateway.upstream_timeout"),
     ] {
-        let config = to(&format!("http://{address}"), "").replace("upstream: s }]", "upstream: s, timeout: 300ms }]");
+        let route = format!("upstream: s, timeout: {timeout} }}]");
+        let config = to(&format!("http://{address}"), "").replace("upstream: s }]", &route);
         let door = Door::open(&config).await;
         let answer = door.get("/", &[]).await;
         let problem = answer.json();
@@ -207,8 +206,8 @@ async fn a_body_goes_on_with_every_method() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_sent_once_may_not_be_sent_again_whatever_came_after() {
     let (broken, got) = blunt(b"").await;
-    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let config = to(&format!("http://{broken}\", \"http://{gone}"), "outliers: { failures: 0 }");
+    let gone = Refusing::new();
+    let config = to(&format!("http://{broken}\", \"{}", gone.url()), "outliers: { failures: 0 }");
     let door = Door::open(&format!("workers: 1\n{config}")).await;
     let problem = door.get("/", &[]).await.json();
     assert_eq!(got.lock().unwrap().len(), 1, "the first one was asked first");
@@ -219,7 +218,8 @@ async fn what_was_sent_once_may_not_be_sent_again_whatever_came_after() {
 async fn a_slow_upload_is_the_callers_fault() {
     let service = Service::named("behind").await;
     let config = to(&service.url(), "breaker: { failures: 1, pause: 10m }");
-    let door = Door::open(&config.replace("upstream: s }]", "upstream: s, timeout: 300ms }]")).await;
+    let slow = "upstream: s }, { name: slow, match: { path: /, methods: [POST] }, upstream: s, timeout: 300ms }]";
+    let door = Door::open(&config.replace("upstream: s }]", slow)).await;
     let head = "POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 10\r\n\r\n";
     let answer = door.raw(format!("{head}12345")).await;
     assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("gateway.slow_client"), "{answer}");

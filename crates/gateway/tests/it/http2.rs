@@ -126,7 +126,8 @@ fn to(url: &str, limits: &str, upstream: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_asks_nothing_is_closed() {
-    let door = Door::open(&hello("head_timeout: 100ms, write_timeout: 100ms")).await;
+    // Long enough for a slow machine to ask and be answered once.
+    let door = Door::open(&hello("head_timeout: 2s, write_timeout: 2s")).await;
     // Only the preface, without settings.
     let mut silent = TcpStream::connect(door.address()).await.unwrap();
     silent.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();

@@ -17,7 +17,7 @@ use tessera_kernel::{ManualClock, RandomIds, SystemClock};
 use tessera_service::run::Inside;
 use tessera_service::{Deps, Keys, Metrics};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 /// Beyond what the slowest machine takes: it ends tests that would never end.
 pub const TIMEOUT: Duration = Duration::from_secs(60);
@@ -263,6 +263,22 @@ pub async fn blunt(answer: &'static [u8]) -> (SocketAddr, Arc<Mutex<Vec<String>>
         }
     });
     (address, got)
+}
+
+/// An address that refuses connections for as long as this is kept: nobody listens there, and nobody else can have it.
+pub struct Refusing(#[expect(dead_code, reason = "it holds the port")] TcpSocket, pub SocketAddr);
+
+impl Refusing {
+    pub fn new() -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let address = socket.local_addr().unwrap();
+        Self(socket, address)
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.1)
+    }
 }
 
 /// Waits until something holds, looking again and again.
