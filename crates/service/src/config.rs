@@ -17,6 +17,8 @@ use crate::Error;
 mod names;
 mod print;
 
+pub use print::star_password;
+
 /// What an environment variable begins with to be a setting: `TESSERA__HTTP__LISTEN` is `http.listen`.
 pub const ENVIRONMENT_PREFIX: &str = "TESSERA__";
 /// A config file above this is refused: it is not one.

@@ -2,11 +2,14 @@
 
 use serde::Serialize;
 use serde_json::Value;
+use tessera_service::config::star_password;
 
 use crate::spec;
 
-/// Keys whose values are not shown.
-const SECRETS: [&str; 3] = ["secret", "password", "hashes"];
+/// What the keys of values that are not shown have in them: those of the config, and the names of headers and parameters that
+/// prove something.
+const SECRETS: [&str; 9] =
+    ["secret", "password", "hashes", "token", "authorization", "cookie", "credential", "api-key", "api_key"];
 const STARS: &str = "***";
 
 /// A key that has another value than before.
@@ -30,13 +33,19 @@ pub fn shown(config: &spec::Gateway) -> Value {
 
 fn star(value: &mut Value) {
     match value {
-        Value::Object(fields) => fields.iter_mut().for_each(|(key, value)| match SECRETS.contains(&key.as_str()) {
-            true => *value = STARS.into(),
-            false => star(value),
+        Value::Object(fields) => fields.iter_mut().for_each(|(key, value)| match value {
+            Value::String(_) | Value::Array(_) if is_secret(key) => *value = STARS.into(),
+            value => star(value),
         }),
         Value::Array(items) => items.iter_mut().for_each(star),
+        Value::String(text) => *text = star_password(text),
         _ => {}
     }
+}
+
+fn is_secret(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    SECRETS.iter().any(|part| key.contains(part))
 }
 
 /// What differs, in the order of the keys.
@@ -118,5 +127,33 @@ mod tests {
         let mut value = json!({ "auth": { "a": { "keys": [{ "secret": "s3cret", "algorithm": "HS256" }], "users": { "ann": { "password": "p" } } } } });
         star(&mut value);
         assert!(!value.to_string().contains("s3cret") && value["auth"]["a"]["users"]["ann"]["password"] == "***");
+    }
+
+    #[test]
+    fn passwords_in_urls_and_headers_that_prove_are_not_shown() {
+        let text = r#"
+version: 1
+listeners: [{ address: "127.0.0.1:0" }]
+shared_limits: { redis: "redis://gw:hunter2@127.0.0.1:6379" }
+auth:
+  people: { jwt: { jwks: "http://ann:hunter2@127.0.0.1:9/keys" } }
+  partners: { api_key: { consumers: { shop: { hashes: ["d0ddc66349f3b4f5e52d479167db0408480e105b7813f91ffc99be06f9c63ffb"] } } } }
+upstreams: { s: { endpoints: ["http://127.0.0.1:9"] } }
+routes:
+  - name: a
+    match: { path: /*, headers: { X-Api-Key: hunter2 }, query: { access_token: hunter2 } }
+    upstream: s
+    request_headers: { set: { authorization: "Bearer hunter2", x-stage: second } }
+"#;
+        let loaded = spec::load(text, "g.yaml", std::path::Path::new("."), &spec::Environment::default()).unwrap();
+        let shown = shown(&loaded.gateway);
+        assert!(!shown.to_string().contains("hunter2") && !shown.to_string().contains("d0ddc6"), "{shown}");
+        for (pointer, expected) in [
+            ("/shared_limits/redis", "redis://gw:***@127.0.0.1:6379"),
+            ("/routes/0/request_headers/set/x-stage", "second"),
+            ("/auth/partners/api_key/header", "x-api-key"),
+        ] {
+            assert_eq!(shown.pointer(pointer), Some(&expected.into()), "{pointer}: {shown}");
+        }
     }
 }

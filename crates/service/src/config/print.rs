@@ -61,7 +61,7 @@ impl Config {
 }
 
 /// `postgres://user:password@host` with the password starred; other texts as they are.
-fn star_password(text: &str) -> String {
+pub fn star_password(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
     let authority_end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let Some(at) = rest[..authority_end].rfind('@') else { return text.to_owned() };
