@@ -9,9 +9,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, SanType};
+use tessera_gateway::tls::read_pair;
 use tessera_kernel::Clock;
 use tessera_service::config::Config;
-use tessera_service::{http, run};
+use tessera_service::http;
+use tessera_service::run::{self, Front};
 use time::OffsetDateTime;
 use tokio::net::TcpListener;
 
@@ -23,55 +25,45 @@ const CERTIFICATE_DAYS: u32 = 397;
 /// A certificate is made anew at the first start after so many days.
 const RENEWED_AFTER: time::Duration = time::Duration::days(330);
 
-/// Where the gateway is reached.
-pub struct Doors {
-    /// The gateway's address without TLS.
-    pub http: SocketAddr,
-    /// That with TLS.
-    pub https: SocketAddr,
+/// Takes the addresses that the settings say, or says which setting to change. Gives the products' own port, and where the
+/// gateway is to listen; it opens these two itself.
+pub async fn open(config: &Config) -> Result<(TcpListener, Front), Failure> {
+    let (http, up): (http::Config, Up) = (config.get()?, config.get()?);
+    let plain = run::bind(&http.listen).await?;
+    let plain_at = plain.local_addr().context("the address of the bound port")?;
+    // With port 0 everything is on free ports.
+    let asked: Option<u16> = http.listen.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+    let beside = |host: IpAddr, ports: [(u16, u16); 2]| {
+        let port = ports.into_iter().find(|(plain, _)| Some(*plain) == asked).map_or(0, |(_, port)| port);
+        SocketAddr::new(host, port).to_string()
+    };
+    let https = up.https.unwrap_or_else(|| beside(plain_at.ip(), [(8080, 8443), (80, 443)]));
+    let https = run::bind_for(Up::HTTPS, Up::HTTPS_REMEDY, &https).await?;
+    let https_at = https.local_addr().context("the address of the bound port")?;
+    let direct = up.direct.unwrap_or_else(|| beside([127, 0, 0, 1].into(), [(8080, 8081), (80, 8081)]));
+    let direct = run::bind_for(Up::DIRECT, Up::DIRECT_REMEDY, &direct).await?;
+    Ok((direct, Front { http: plain_at, https: https_at }))
 }
 
-impl Doors {
-    /// Takes the addresses that the settings say, or says which setting to change. The gateway opens its own two itself.
-    /// Gives the products' own port, too.
-    pub async fn open(config: &Config) -> Result<(TcpListener, Self), Failure> {
-        let (http, up): (http::Config, Up) = (config.get()?, config.get()?);
-        let plain = run::bind(&http.listen).await?;
-        let plain_at = plain.local_addr().context("the address of the bound port")?;
-        // With port 0 everything is on free ports.
-        let asked: Option<u16> = http.listen.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
-        let beside = |host: IpAddr, ports: [(u16, u16); 2]| {
-            let port = ports.into_iter().find(|(plain, _)| Some(*plain) == asked).map_or(0, |(_, port)| port);
-            SocketAddr::new(host, port).to_string()
-        };
-        let https = up.https.unwrap_or_else(|| beside(plain_at.ip(), [(8080, 8443), (80, 443)]));
-        let https = run::bind_for(Up::HTTPS, Up::HTTPS_REMEDY, &https).await?;
-        let https_at = https.local_addr().context("the address of the bound port")?;
-        let direct = up.direct.unwrap_or_else(|| beside([127, 0, 0, 1].into(), [(8080, 8081), (80, 8081)]));
-        let direct = run::bind_for(Up::DIRECT, Up::DIRECT_REMEDY, &direct).await?;
-        Ok((direct, Self { http: plain_at, https: https_at }))
-    }
-
-    /// Writes the gateway's config and, where there is none, a certificate signed by itself. Gives the file.
-    pub fn prepare(&self, data: &Path, clock: &dyn Clock) -> anyhow::Result<PathBuf> {
-        let folder = data.join("gateway");
-        fs::create_dir_all(&folder).with_context(|| format!("the folder {}", folder.display()))?;
-        certify(&folder, clock)?;
-        let file = folder.join("up.yaml");
-        let text = include_str!("front.yaml")
-            .replace("HTTPS", &self.https.to_string())
-            .replace("HTTP", &self.http.to_string());
-        fs::write(&file, text).with_context(|| format!("the file {}", file.display()))?;
-        Ok(file)
-    }
+/// Writes the gateway's config and, where there is none, a certificate signed by itself. Gives the file.
+pub fn prepare(front: Front, data: &Path, clock: &dyn Clock) -> anyhow::Result<PathBuf> {
+    let folder = data.join("gateway");
+    fs::create_dir_all(&folder).with_context(|| format!("the folder {}", folder.display()))?;
+    certify(&folder, clock)?;
+    let file = folder.join("up.yaml");
+    let text =
+        include_str!("front.yaml").replace("HTTPS", &front.https.to_string()).replace("HTTP", &front.http.to_string());
+    fs::write(&file, text).with_context(|| format!("the file {}", file.display()))?;
+    Ok(file)
 }
 
-/// A certificate for this machine, made once and kept for as long as it is good.
+/// A certificate for this machine, made once and kept for as long as it is good. Where a start was cut short between the two
+/// files they do not go together, and the next one makes them anew.
 fn certify(folder: &Path, clock: &dyn Clock) -> anyhow::Result<()> {
     let now = OffsetDateTime::from_unix_timestamp(clock.now().micros().div_euclid(1_000_000))?;
     let (certificate, key) = (folder.join("certificate.pem"), folder.join("key.pem"));
     let made_at = fs::metadata(&certificate).and_then(|data| data.modified()).map(OffsetDateTime::from);
-    if key.exists() && made_at.is_ok_and(|at| now - at < RENEWED_AFTER) {
+    if made_at.is_ok_and(|at| now - at < RENEWED_AFTER) && read_pair(&certificate, &key).is_ok() {
         return Ok(());
     }
     let mut params = CertificateParams::new(vec!["localhost".to_owned()])?;
@@ -94,4 +86,38 @@ fn write_secret(path: &Path, text: &str) -> std::io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt;
     let _ = fs::remove_file(path);
     fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(text.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use tessera_kernel::SystemClock;
+
+    use super::*;
+
+    fn is_good(folder: &Path) -> bool {
+        read_pair(&folder.join("certificate.pem"), &folder.join("key.pem")).is_ok()
+    }
+
+    #[test]
+    fn a_start_that_was_cut_short_is_made_good_by_the_next_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        certify(folder, &SystemClock).unwrap();
+        let [certificate, key] = ["certificate.pem", "key.pem"].map(|name| folder.join(name));
+        let kept = fs::read(&certificate).unwrap();
+        certify(folder, &SystemClock).unwrap();
+        assert_eq!(fs::read(&certificate).unwrap(), kept, "a good one stays");
+        // Each state that a crash may leave: one of the two is not there, is half written, or is of another time.
+        for file in [&certificate, &key] {
+            let whole = fs::read(file).unwrap();
+            fs::remove_file(file).unwrap();
+            certify(folder, &SystemClock).unwrap();
+            assert!(is_good(folder), "{} was missing", file.display());
+            for left in [&[][..], &whole[..whole.len() / 2], &whole] {
+                fs::write(file, left).unwrap();
+                certify(folder, &SystemClock).unwrap();
+                assert!(is_good(folder), "{} was {} bytes of another", file.display(), left.len());
+            }
+        }
+    }
 }

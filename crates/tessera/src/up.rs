@@ -7,10 +7,10 @@ use anyhow::Context;
 use tessera_kernel::{Clock, RandomIds, SystemClock};
 use tessera_service::config::Config;
 use tessera_service::identity::Issuer;
-use tessera_service::run::{self, Front, Inside, Plan, Running};
+use tessera_service::run::{self, Inside, Plan, Running};
 use tessera_service::{Deps, Keys, Metrics, http};
 
-use crate::front::Doors;
+use crate::front;
 use crate::roles::{self, GATEWAY, Role};
 use crate::settings::Store;
 
@@ -55,15 +55,18 @@ pub async fn start_prepared(
     let has_front = roles.iter().any(|role| role.name == GATEWAY)
         && roles.len() > 1
         && config.get::<tessera_gateway::config::Config>()?.file.is_none();
-    let (listener, doors) = if has_front {
-        let (direct, doors) = Doors::open(config).await?;
-        (direct, Some(doors))
+    let (listener, front) = if has_front {
+        let (direct, front) = front::open(config).await?;
+        (direct, Some(front))
     } else {
         (run::bind(&http.listen).await?, None)
     };
     run::check_folder(Store::DATA_DIR, Store::DATA_DIR_REMEDY, &store.data_dir)?;
     prepare(&store.data_dir)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let front_file =
+        front.map(|front| front::prepare(front, &store.data_dir, &*clock)).transpose().map_err(Failure::Other)?;
+
     let keys = Keys::open(&store.data_dir, clock.clone())?;
     let deps = Deps {
         keys: match Issuer::new(&config.get()?, clock.clone())? {
@@ -74,8 +77,8 @@ pub async fn start_prepared(
         clock,
         ids: Arc::new(RandomIds),
         data_dir: store.data_dir,
-        address: match &doors {
-            Some(doors) => doors.http,
+        address: match front {
+            Some(front) => front.http,
             None => listener.local_addr().context("the address of the bound port")?,
         },
         inside: Inside::default(),
@@ -93,6 +96,5 @@ pub async fn start_prepared(
         built.push(run::Role { name: role.name, components });
     }
     let Deps { clock, ids, metrics, inside, .. } = deps;
-    let front = doors.map(|doors| Front { http: doors.http, https: doors.https });
     Ok(run::start(Plan { listener, roles: built, http, clock, ids, metrics, front, inside })?)
 }

@@ -48,6 +48,15 @@ pub fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
     PrivateKeyDer::from_pem_file(path).map_err(|error| wrong(format!("private key `{}`: {error}", path.display())))
 }
 
+/// A certificate and the key that goes with it.
+///
+/// # Errors
+/// [`Error::Config`] without a place, naming the file that cannot be used.
+pub fn read_pair(chain: &Path, key: &Path) -> Result<CertifiedKey, Error> {
+    CertifiedKey::from_der(read_chain(chain)?, read_key(key)?, &provider())
+        .map_err(|error| wrong(format!("private key `{}` does not go with its certificate: {error}", key.display())))
+}
+
 /// The files that a listener's TLS is made of.
 pub fn files(spec: &Tls, folder: &Path) -> Vec<PathBuf> {
     let own = spec.certificates.iter().flat_map(|certificate| [&certificate.chain, &certificate.key]);
@@ -84,14 +93,8 @@ pub fn server_config(spec: &Tls, folder: &Path, acme: &Arc<Acme>) -> Result<Serv
     };
     let mut certificates = Vec::new();
     for certificate in &spec.certificates {
-        let chain = read_chain(&folder.join(&certificate.chain))?;
-        let key_file = folder.join(&certificate.key);
-        let key = read_key(&key_file)?;
-        let named = names_of(&chain[0]);
-        let certified = CertifiedKey::from_der(chain, key, &provider).map_err(|error| {
-            wrong(format!("private key `{}` does not go with its certificate: {error}", key_file.display()))
-        })?;
-        certificates.push((named.dns, Arc::new(certified)));
+        let certified = read_pair(&folder.join(&certificate.chain), &folder.join(&certificate.key))?;
+        certificates.push((names_of(&certified.cert[0]).dns, Arc::new(certified)));
     }
     let issued = spec.acme.as_ref().map(|wanted| (acme.clone(), acme.slot(wanted, folder)));
     let mut config = builder.with_cert_resolver(Arc::new(ByName { certificates, issued }));
