@@ -60,7 +60,6 @@ impl Reloader {
         (now, changed)
     }
 
-    /// Reads the file again if it, a certificate or a key has changed. `None` where nothing has.
     /// Reads the file again if it, a certificate, an authority or a key has changed since it was last tried. `None` where
     /// nothing has.
     pub async fn look(&self) -> Option<Result<Reloaded, Error>> {

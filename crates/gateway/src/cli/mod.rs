@@ -70,10 +70,12 @@ impl Command {
         match self {
             Self::Check(file) => {
                 let snapshot = compile(&file.path, environment)?;
-                let counts = (snapshot.routes.len(), snapshot.upstreams.len(), snapshot.listeners.len());
-                let (routes, upstreams, listeners) = counts;
-                let path = file.path.display();
-                Ok(good(format!("{path}: good: {listeners} listeners, {routes} routes, {upstreams} upstreams\n")))
+                let counts = [
+                    counted(snapshot.listeners.len(), "listener"),
+                    counted(snapshot.routes.len(), "route"),
+                    counted(snapshot.upstreams.len(), "upstream"),
+                ];
+                Ok(good(format!("{}: good: {}\n", file.path.display(), counts.join(", "))))
             }
             Self::Routes(file) => Ok(good(routes(&compile(&file.path, environment)?))),
             Self::TestRequest { file, url, method, headers } => {
@@ -89,6 +91,11 @@ impl Command {
             Self::HashPassword => Ok(good(hash_password(&read_secret()?)? + "\n")),
         }
     }
+}
+
+/// A number and its noun: `1 route`, `2 routes`.
+fn counted(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
 fn compile(path: &Path, environment: &Environment) -> Result<Snapshot, Error> {

@@ -152,7 +152,7 @@ fn the_verbs_say_what_a_config_means() {
     std::fs::write(&file, whole(config)).unwrap();
     let file = file.to_str().unwrap();
     let (text, good) = told(&["check", file]);
-    assert!(good && text.ends_with("good: 1 listeners, 2 routes, 1 upstreams\n"), "{text}");
+    assert!(good && text.ends_with("good: 1 listener, 2 routes, 1 upstream\n"), "{text}");
     let (text, _) = told(&["routes", file]);
     assert_eq!(
         text,
