@@ -10,15 +10,19 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
-use tokio::time::{Instant, Sleep};
+use tokio::time::{Instant, Sleep, timeout};
 
 use super::{Record, Step, WebAnswer, WebText};
 use crate::Error;
+use crate::domain::framing::Malformed;
 use crate::transcode::Transcoded;
 use crate::upstream::{Ask, Entered, Lease};
 
 /// The most of an answer that is given at once: a client has the time of one piece to take it.
 const MOST_AT_ONCE: usize = 64 << 10;
+
+/// How long the rest of an answer nobody wants may take.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Why a body broke off.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
@@ -59,7 +63,6 @@ impl Body {
 #[derive(Debug)]
 pub struct Upload {
     incoming: Incoming,
-    limit_bytes: u64,
     progress: Rc<Progress>,
     /// How long the next bytes may take, where the connection's guard does not see to that: a request of many on one
     /// connection.
@@ -70,18 +73,13 @@ pub struct Upload {
 }
 
 /// How far an upload came; the pipeline looks at it when the upstream fails.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Progress {
+    /// How many bytes it may have.
+    pub limit_bytes: u64,
     /// Bytes so far.
     pub bytes: Cell<u64>,
-    /// Whether it went over its limit.
-    pub is_over: Cell<bool>,
-    /// Whether the client broke off or sent what is malformed.
-    pub is_broken: Cell<bool>,
-    /// Whether its coding is not what it says.
-    pub is_corrupt: Cell<bool>,
-    /// Whether it was to be Base64 and is not.
-    pub is_not_base64: Cell<bool>,
+    fault: Cell<Option<UploadFault>>,
     /// Whether the answer has begun: from then on both sides may talk and be silent as they like.
     pub is_answered: Cell<bool>,
     /// Since when the client has been waited for, where it is.
@@ -89,7 +87,61 @@ pub struct Progress {
     waited: Cell<Duration>,
 }
 
+/// Why an upload broke off, where that is its client's doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UploadFault {
+    /// It is larger than it may be.
+    TooLarge {
+        /// How large that is.
+        limit_bytes: u64,
+    },
+    /// Its coding is not what it says.
+    Coding,
+    /// It was to be Base64 and is not.
+    Base64,
+    /// The client broke off, was silent for too long or sent what is malformed.
+    Client,
+}
+
+impl From<UploadFault> for Error {
+    fn from(fault: UploadFault) -> Self {
+        match fault {
+            UploadFault::TooLarge { limit_bytes } => Self::BodyTooLarge { limit_bytes },
+            UploadFault::Coding => Self::BadCoding,
+            UploadFault::Base64 => Malformed::Base64.into(),
+            UploadFault::Client => Self::SlowClient,
+        }
+    }
+}
+
 impl Progress {
+    /// Of an upload that may have so many bytes.
+    pub fn of(limit_bytes: u64) -> Self {
+        Self {
+            limit_bytes,
+            bytes: Cell::default(),
+            fault: Cell::default(),
+            is_answered: Cell::default(),
+            waiting_since: Cell::default(),
+            waited: Cell::default(),
+        }
+    }
+
+    /// Why it broke off, where that is the client's doing.
+    pub fn fault(&self) -> Option<UploadFault> {
+        self.fault.get()
+    }
+
+    /// Notes why it breaks off; the first reason counts.
+    pub fn note(&self, fault: UploadFault) {
+        self.fault.set(self.fault.get().or(Some(fault)));
+    }
+
+    /// It is larger than it may be.
+    pub fn over(&self) -> UploadFault {
+        UploadFault::TooLarge { limit_bytes: self.limit_bytes }
+    }
+
     /// Whether the client is to send more and does not.
     pub fn is_waiting(&self) -> bool {
         self.waiting_since.get().is_some()
@@ -113,10 +165,9 @@ impl Progress {
 }
 
 impl Upload {
-    /// A body of a client that may have so many bytes. `patience` is how long the next ones may take until the answer
-    /// begins.
-    pub fn new(incoming: Incoming, limit_bytes: u64, progress: Rc<Progress>, patience: Option<Duration>) -> Self {
-        Self { incoming, limit_bytes, progress, patience, timer: None, text: None }
+    /// A body of a client. `patience` is how long the next bytes may take until the answer begins.
+    pub fn new(incoming: Incoming, progress: Rc<Progress>, patience: Option<Duration>) -> Self {
+        Self { incoming, progress, patience, timer: None, text: None }
     }
 
     /// It comes as the text of gRPC-Web, and goes on as bytes.
@@ -127,7 +178,7 @@ impl Upload {
     /// A frame as it goes on.
     fn decoded(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, BoxError> {
         let (Some(text), Some(data)) = (&mut self.text, frame.data_ref()) else { return Ok(frame) };
-        let decoded = text.read(data).inspect_err(|_| self.progress.is_not_base64.set(true))?;
+        let decoded = text.read(data).inspect_err(|_| self.progress.note(UploadFault::Base64))?;
         Ok(Frame::data(decoded))
     }
 
@@ -139,7 +190,7 @@ impl Upload {
         if self.progress.is_answered.get() {
             return Poll::Pending;
         }
-        self.progress.is_broken.set(true);
+        self.progress.note(UploadFault::Client);
         Poll::Ready("the body did not come in time".into())
     }
 
@@ -152,12 +203,12 @@ impl Upload {
         self.timer = None;
         let frame = match futures::ready!(polled) {
             None if self.text.as_ref().is_some_and(|text| !text.is_whole()) => {
-                self.progress.is_not_base64.set(true);
+                self.progress.note(UploadFault::Base64);
                 return Poll::Ready(Some(Err("the body ends within a group of Base64".into())));
             }
             None => return Poll::Ready(None),
             Some(Err(error)) => {
-                self.progress.is_broken.set(true);
+                self.progress.note(UploadFault::Client);
                 return Poll::Ready(Some(Err(error.into())));
             }
             // Trailers are the last frame, and are not passed on (RFC 9110, 6.5.2): a service that takes them for headers
@@ -168,8 +219,8 @@ impl Upload {
         let more = frame.data_ref().map_or(0, |data| data.len() as u64);
         let bytes = self.progress.bytes.get() + more;
         self.progress.bytes.set(bytes);
-        if bytes > self.limit_bytes {
-            self.progress.is_over.set(true);
+        if bytes > self.progress.limit_bytes {
+            self.progress.note(self.progress.over());
             return Poll::Ready(Some(Err("the body is over its limit".into())));
         }
         Poll::Ready(Some(self.decoded(frame)))
@@ -384,15 +435,19 @@ impl HttpBody for Body {
     }
 }
 
-/// Reads and drops what is left of an answer nobody wants, up to a few pages, so that its connection can be kept.
+/// Reads and drops what is left of an answer nobody wants, if that is little and comes soon, so that its connection can be
+/// kept. Gives whether it can.
 pub async fn discard(mut body: impl HttpBody<Data = Bytes> + Unpin, most_bytes: usize) -> bool {
-    let mut read = 0;
-    while let Some(frame) = body.frame().await {
-        let Ok(frame) = frame else { return false };
-        read += frame.data_ref().map_or(0, Bytes::len);
-        if read > most_bytes {
-            return false;
+    let reading = async {
+        let mut read = 0;
+        while let Some(frame) = body.frame().await {
+            let Ok(frame) = frame else { return false };
+            read += frame.data_ref().map_or(0, Bytes::len);
+            if read > most_bytes {
+                return false;
+            }
         }
-    }
-    true
+        true
+    };
+    timeout(DISCARD_TIMEOUT, reading).await.unwrap_or(false)
 }

@@ -19,7 +19,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::mpsc::{Sender, channel};
 use tokio_util::sync::CancellationToken;
 
-pub use body::{Answer, Body, BoxError, Flow, Held, Progress, Source, Upload, discard};
+pub use body::{Answer, Body, BoxError, Flow, Held, Progress, Source, Upload, UploadFault, discard};
 pub use executor::LocalExecutor;
 pub use grpc_web::{WebAnswer, WebText};
 pub use guard::{Fault, Signals, Step};

@@ -88,6 +88,26 @@ impl Record {
         request: &http::request::Parts,
     ) -> Self {
         signals.request_began();
+        let mut record = Self::of(worker, snapshot, signals, client_ip, request);
+        record.trace = Trace::begin(worker, &request.headers, &request.method, snapshot.spec.tracing.sample_percent);
+        record
+    }
+
+    /// Of what is fetched again in the background for a request: neither counted nor logged.
+    pub fn of_background(of: &Self, request: &http::request::Parts) -> Self {
+        let mut record = Self::of(&of.worker, &of.snapshot, &of.signals, of.client_ip, request);
+        record.request_id = of.request_id.clone();
+        record.is_over = true;
+        record
+    }
+
+    fn of(
+        worker: &Rc<Worker>,
+        snapshot: &Rc<Serving>,
+        signals: &Arc<Signals>,
+        client_ip: IpAddr,
+        request: &http::request::Parts,
+    ) -> Self {
         Self {
             worker: worker.clone(),
             snapshot: snapshot.clone(),
@@ -96,7 +116,7 @@ impl Record {
             began: Instant::now(),
             request_id: HeaderValue::from_static(""),
             client_ip,
-            trace: Trace::begin(worker, &request.headers, &request.method, snapshot.spec.tracing.sample_percent),
+            trace: Trace::default(),
             method: request.method.clone(),
             uri: request.uri.clone(),
             version: request.version,
@@ -119,34 +139,9 @@ impl Record {
         }
     }
 
-    /// Of what is fetched again in the background for a request: neither counted nor logged.
-    pub fn of_background(of: &Self) -> Self {
-        Self {
-            worker: of.worker.clone(),
-            snapshot: of.snapshot.clone(),
-            signals: of.signals.clone(),
-            at: of.at,
-            began: Instant::now(),
-            request_id: of.request_id.clone(),
-            client_ip: of.client_ip,
-            method: of.method.clone(),
-            uri: of.uri.clone(),
-            version: of.version,
-            host: of.host.clone(),
-            agent: None,
-            trace: Trace::default(),
-            route: None,
-            upstream: None,
-            endpoint: None,
-            attempts: 0,
-            was_sent: false,
-            cache: None,
-            status: 0,
-            progress: None,
-            bytes_out: 0,
-            error: None,
-            is_over: true,
-        }
+    /// Why the caller's body broke off, where that is the caller's doing.
+    pub fn upload_fault(&self) -> Option<Error> {
+        Some(self.progress.as_ref()?.fault()?.into())
     }
 
     /// Notes what went wrong; the first counts.

@@ -94,7 +94,7 @@ async fn fetch(
     let path = path.parse().map_err(|_| "its path cannot be asked for".to_owned())?;
     let outgoing = Outgoing { method: Method::GET, path, headers, host: None };
     let asked = Call { outgoing, body: Bytes::new(), key: None, deadline, peer: OURSELVES };
-    let called = call(worker, upstream, &asked, &Retry::default()).await.map_err(|error| error.to_string())?;
+    let called = call(worker, upstream, &asked, &Retry::default()).await.map_err(|failed| failed.error.to_string())?;
     let status = called.answer.status();
     if !status.is_success() {
         return Err(format!("it answered {}", status.as_u16()));

@@ -1,6 +1,5 @@
 //! Aggregate: several calls, in parallel or one after the other, and one answer.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -13,12 +12,11 @@ use hyper::body::Incoming;
 use serde_json::{Map, Value};
 use tessera_service::ProductError;
 
+use super::attempt::{Deadline, Outgoing};
 use super::call::{self, is_json};
-use super::forward::{Deadline, Outgoing};
 use super::{Exchange, Reply, headers, inside, limits, respond, upload};
 use crate::Error;
 use crate::aggregate::{Call, Failed, Plan};
-use crate::domain::balance::hash;
 use crate::domain::path::encode_segment;
 use crate::mapping::apply;
 use crate::snapshot::Route;
@@ -71,14 +69,18 @@ pub(super) async fn aggregate(
     let deadline = Deadline::of(route, &exchange.head.headers);
     let body = if plan.uses_body { upload::json(exchange, route, incoming).await? } else { Value::Null };
     let mut known = facts(exchange, route, plan, body);
+    let keys: Vec<Option<u64>> = plan.calls.iter().map(|call| limits::hash_of(exchange, &call.upstream)).collect();
     headers::for_upstream(exchange, route);
     let mut base = std::mem::take(&mut exchange.head.headers);
     OF_ONE_BODY.iter().for_each(|name| drop(base.remove(*name)));
     base.remove(http::header::HOST);
     base.remove(ACCEPT_ENCODING);
     base.insert(ACCEPT, JSON);
-    let (failed, attempts) = run(exchange, route, plan, &base, &mut known, deadline).await?;
-    exchange.record.attempts += attempts;
+    let (mut tries, common) = (Tries::default(), Common { base, keys, deadline });
+    let ran = run(exchange, route, plan, &common, &mut known, &mut tries).await;
+    exchange.record.attempts += tries.attempts;
+    exchange.record.was_sent |= tries.was_sent;
+    let failed = ran?;
     let answer = plan.answer(&known, &failed);
     let mut head = HeaderMap::new();
     head.insert(CONTENT_TYPE, JSON);
@@ -91,19 +93,36 @@ pub(super) async fn aggregate(
     Ok(Reply::Upstream(respond::whole(exchange, StatusCode::OK, head, Bytes::from(answer.to_string()))))
 }
 
+/// What all calls of a request have in common.
+struct Common {
+    /// Their headers.
+    base: HeaderMap,
+    /// What chooses the endpoint of each under `balance: hash`.
+    keys: Vec<Option<u64>>,
+    deadline: Deadline,
+}
+
+/// What was tried, all calls together.
+#[derive(Default)]
+struct Tries {
+    attempts: u32,
+    /// Whether a service may have begun to act.
+    was_sent: bool,
+}
+
 /// Starts each call when those it waits for are done, and gives those that failed.
 async fn run(
     exchange: &Exchange,
     route: &Route,
     plan: &Plan,
-    base: &HeaderMap,
+    common: &Common,
     known: &mut Value,
-    deadline: Deadline,
-) -> Result<(Vec<Failed>, u32), Error> {
+    tries: &mut Tries,
+) -> Result<Vec<Failed>, Error> {
     let mut is_done = vec![false; plan.calls.len()];
     let mut waiting: Vec<usize> = (0..plan.calls.len()).collect();
     let mut running = FuturesUnordered::new();
-    let (mut failed, mut attempts) = (Vec::new(), 0);
+    let mut failed = Vec::new();
     let count = |at: usize, outcome: &'static str| {
         let (route, call) = (route.name.to_string(), plan.calls[at].name.to_string());
         let tallies = &exchange.worker.shared.metrics.tallies;
@@ -115,18 +134,21 @@ async fn run(
         waiting = later;
         for at in ready {
             let call = &plan.calls[at];
-            let until = deadline.within(call.spec.timeout.map(|limit| limit.0));
-            let prepared = prepare(exchange, route, call, base, known, until);
+            let deadline = common.deadline.within(call.spec.timeout.map(|limit| limit.0));
+            let prepared = prepare(exchange, route, call, &common.base, known);
+            let (key, peer) = (common.keys[at], inside::peer_of(exchange));
+            let asked = prepared.map(|(outgoing, body)| call::Call { outgoing, body, key, deadline, peer });
             running.push(async move {
-                match prepared {
-                    Ok(prepared) => (at, one(exchange, route, call, &prepared).await),
-                    Err(missing) => (at, (Err(missing), 0)),
+                match asked {
+                    Ok(asked) => (at, one(exchange, route, call, &asked).await),
+                    Err(missing) => (at, (Err(missing), Tries::default())),
                 }
             });
         }
-        let Some((at, (outcome, tries))) = running.next().await else { return Ok((failed, attempts)) };
+        let Some((at, (outcome, own))) = running.next().await else { return Ok(failed) };
         is_done[at] = true;
-        attempts += tries;
+        tries.attempts += own.attempts;
+        tries.was_sent |= own.was_sent;
         let call = &plan.calls[at];
         let mut value = match outcome {
             Ok(value) => {
@@ -137,6 +159,8 @@ async fn run(
                 let is_skipped = matches!(why, Why::Missing(_));
                 count(at, if is_skipped { "skipped" } else { "failed" });
                 if !call.spec.may_fail() {
+                    // Those that are given up with it may have come to a service.
+                    tries.was_sent |= !running.is_empty();
                     return Err(why.error(call));
                 }
                 failed.push(why.failed(call));
@@ -177,14 +201,14 @@ fn facts(exchange: &Exchange, route: &Route, plan: &Plan, body: Value) -> Value 
     Value::Object(known)
 }
 
+/// The head and the body of a call.
 fn prepare(
     exchange: &Exchange,
     route: &Route,
     call: &Call,
     base: &HeaderMap,
     known: &Value,
-    deadline: Deadline,
-) -> Result<call::Call, Why> {
+) -> Result<(Outgoing, Bytes), Why> {
     let missing = |missing: crate::mapping::Missing| Why::Missing(missing.0);
     let path = call.spec.path.fill(known, |text, value| match text.contains('?') {
         true => text.extend(url::form_urlencoded::byte_serialize(value.as_bytes())),
@@ -215,19 +239,18 @@ fn prepare(
         }
         None => Bytes::new(),
     };
-    let key = call.upstream.spec.hash_key.as_ref().and_then(|key| limits::key_text(exchange, key));
-    let key = key.map(|text: Cow<'_, str>| hash(text.as_bytes()));
-    let outgoing = Outgoing { method: call.method.clone(), path, headers, host: None };
-    Ok(call::Call { outgoing, body, key, deadline, peer: inside::peer_of(exchange) })
+    Ok((Outgoing { method: call.method.clone(), path, headers, host: None }, body))
 }
 
-async fn one(exchange: &Exchange, route: &Route, call: &Call, prepared: &call::Call) -> (Result<Value, Why>, u32) {
-    let called = match call::call(&exchange.worker, &call.upstream, prepared, &route.spec.retry).await {
+async fn one(exchange: &Exchange, route: &Route, call: &Call, asked: &call::Call) -> (Result<Value, Why>, Tries) {
+    let called = match call::call(&exchange.worker, &call.upstream, asked, &route.spec.retry).await {
         Ok(called) => called,
-        Err(error) => return (Err(Why::Upstream(error)), 1),
+        Err(call::Failed { error, attempts, was_sent }) => {
+            return (Err(Why::Upstream(error)), Tries { attempts, was_sent });
+        }
     };
-    let attempts = called.attempts;
-    let whole = called.whole(&call.upstream, call.spec.size.0, prepared.deadline.at).await;
+    let tries = Tries { attempts: called.attempts, was_sent: true };
+    let whole = called.whole(&call.upstream, call.spec.size.0, asked.deadline.at).await;
     let value = whole.map_err(Why::Upstream).and_then(|(head, body)| {
         if !head.status.is_success() {
             return Err(Why::Status(head.status.as_u16()));
@@ -240,7 +263,7 @@ async fn one(exchange: &Exchange, route: &Route, call: &Call, prepared: &call::C
         }
         serde_json::from_slice(&body).map_err(|_| Why::NotJson)
     });
-    (value, attempts)
+    (value, tries)
 }
 
 impl Why {

@@ -6,22 +6,18 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use http::response::Parts;
-use http::{HeaderValue, Method, Response};
+use http::{HeaderValue, Response};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use tessera_service::http::Peer;
 use tokio::time::{Instant, timeout_at};
 
-use super::forward::{Deadline, Outgoing, build, is_unavailable, let_go};
-use super::inside;
+use super::attempt::{Deadline, Failure, Outgoing, Trying, is_unavailable, let_go};
+use super::{Exchange, inside};
 use crate::Error;
 use crate::engine::{Body, Held, Source, Worker};
 use crate::metrics::UpstreamLabels;
 use crate::spec::{Retry, RetryOn};
-use crate::upstream::{Ask, Lease, Sender, Tried, Upstream};
-
-/// Connections that turn out to be closed before one is opened anew.
-const MOST_STALE: usize = 3;
+use crate::upstream::{Tried, Upstream};
 
 /// What is asked.
 #[derive(Clone, Debug)]
@@ -46,6 +42,22 @@ pub(crate) struct Called {
     pub(crate) attempts: u32,
 }
 
+/// Why there is no answer.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    pub(crate) error: Error,
+    pub(crate) attempts: u32,
+    /// Whether a service may have begun to act on it.
+    pub(crate) was_sent: bool,
+}
+
+impl From<Error> for Failed {
+    /// Before anything was tried.
+    fn from(error: Error) -> Self {
+        Self { error, attempts: 0, was_sent: false }
+    }
+}
+
 /// Asks an upstream, again where that is safe.
 ///
 /// # Errors
@@ -55,7 +67,7 @@ pub(crate) async fn call(
     upstream: &Arc<Upstream>,
     call: &Call,
     retry: &Retry,
-) -> Result<Called, Error> {
+) -> Result<Called, Failed> {
     let entered = upstream.enter(worker.now_us())?;
     upstream.pay_in();
     if upstream.spec.in_process {
@@ -63,34 +75,36 @@ pub(crate) async fn call(
         let asked = inside::Asked { outgoing, body: Body::full(body), deadline, peer, client: None };
         let answer = inside::ask(worker, upstream, asked).await;
         inside::note(worker, upstream, deadline, &answer);
-        return Ok(Called { answer: answer?, held: Held { entered: Some(entered), ..Held::default() }, attempts: 1 });
+        let answer = answer.map_err(|error| Failed { error, attempts: 1, was_sent: true })?;
+        return Ok(Called { answer, held: Held { entered: Some(entered), ..Held::default() }, attempts: 1 });
     }
-    let is_idempotent =
-        matches!(call.outgoing.method, Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE);
+    let is_safe = call.outgoing.may_be_repeated(!call.body.is_empty());
     let mut tried = Tried::new();
-    let mut attempts = 0;
+    let (mut attempts, mut was_sent) = (0, false);
     loop {
+        let failed = |error, attempts, was_sent| Failed { error, attempts, was_sent };
+        let ask =
+            upstream.choose(call.key, &tried, worker.now_us()).map_err(|error| failed(error, attempts, was_sent))?;
         attempts += 1;
-        let ask = upstream.choose(call.key, &tried, worker.now_us())?;
-        let until = call.deadline.within(retry.attempt_timeout.map(|limit| limit.0));
+        let deadline = call.deadline.within(retry.attempt_timeout.map(|limit| limit.0));
         let may_retry = attempts < retry.attempts && Instant::now() < call.deadline.at;
-        let is_wanted = |reason| is_idempotent && retry.on.contains(&reason);
-        match attempt(worker, upstream, &ask, call, until).await {
+        let is_wanted = |reason: RetryOn| is_safe && retry.on.contains(&reason);
+        let trying = Trying { worker, upstream, outgoing: &call.outgoing, deadline, progress: None };
+        match trying.at(&ask, Body::full(call.body.clone())).await {
             Ok((answer, lease)) => {
-                let again = is_unavailable(answer.status())
-                    && may_retry
-                    && is_wanted(RetryOn::Unavailable)
-                    && upstream.take_retry();
-                if !again {
+                let again = is_unavailable(answer.status()) && may_retry && is_wanted(RetryOn::Unavailable);
+                if !(again && upstream.take_retry()) {
                     let held = Held { lease: Some(lease), ask: Some(ask), entered: Some(entered), ..Held::default() };
                     return Ok(Called { answer: answer.map(Source::Upstream), held, attempts });
                 }
+                was_sent = true;
                 let_go(worker, answer, lease);
             }
-            Err((error, reason)) => {
-                let again = may_retry && reason.is_none_or(is_wanted) && upstream.take_retry();
+            Err(Failure { error, unsent, reason }) => {
+                was_sent |= unsent.is_none();
+                let again = may_retry && (unsent.is_some() || reason.is_some_and(is_wanted)) && upstream.take_retry();
                 if !again {
-                    return Err(error);
+                    return Err(failed(error, attempts, was_sent));
                 }
             }
         }
@@ -100,81 +114,28 @@ pub(crate) async fn call(
     }
 }
 
-/// One attempt at one endpoint. An error comes with its reason where something may have been sent.
-async fn attempt(
-    worker: &Rc<Worker>,
+/// Asks an upstream for a request's answer, and notes in its exchange what became of it.
+///
+/// # Errors
+/// As [`call`].
+pub(super) async fn answer(
+    exchange: &mut Exchange,
     upstream: &Arc<Upstream>,
-    ask: &Ask,
-    call: &Call,
-    until: Deadline,
-) -> Result<(Response<Incoming>, Lease), (Error, Option<RetryOn>)> {
-    let began = Instant::now();
-    let note = |is_good: bool| {
-        let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-        let now_us = worker.now_us();
-        ask.endpoint.note(is_good, took_us, now_us, &upstream.spec.outliers);
-        upstream.note(is_good, now_us);
-    };
-    // Who asks for an answer within a millisecond says nothing about the service.
-    let note_late = || {
-        if !until.is_callers {
-            note(false);
-        }
-    };
-    let late = || Error::UpstreamTimeout {
-        upstream: upstream.name.to_string(),
-        after_ms: u64::try_from(until.at.saturating_duration_since(began).as_millis()).unwrap_or(u64::MAX),
-    };
-    for stale in 0.. {
-        let mut lease = match timeout_at(until.at, worker.pools.lease(upstream, &ask.endpoint)).await {
-            Ok(Ok(lease)) => lease,
-            Ok(Err(error)) => {
-                note(false);
-                return Err((error, None));
-            }
-            Err(_) => {
-                note_late();
-                return Err((late(), None));
-            }
-        };
-        let request = build(&call.outgoing, ask, &lease.sender, Body::full(call.body.clone()), until.at);
-        let request = request.map_err(|error| (error, Some(RetryOn::BrokenOff)))?;
-        let sending = async {
-            match &mut lease.sender {
-                Sender::Http1(sender) => sender.try_send_request(request).await,
-                Sender::Http2(sender) => sender.try_send_request(request).await,
-            }
-        };
-        let sent = timeout_at(until.at, sending).await;
-        match sent {
-            Err(_) => {
-                note_late();
-                return Err((late(), Some(RetryOn::Timeout)));
-            }
-            Ok(Ok(answer)) => {
-                note(!is_unavailable(answer.status()));
-                return Ok((answer, lease));
-            }
-            // A connection that had been idle was closed by the other side before it took the request.
-            Ok(Err(mut error)) => {
-                let is_unsent = error.take_message().is_some();
-                if is_unsent && lease.is_used && stale < MOST_STALE {
-                    continue;
-                }
-                note(false);
-                let error = error.into_error();
-                let (upstream, endpoint) = (upstream.name.to_string(), ask.endpoint.url.to_string());
-                let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
-                let reason = format!("{error}{cause}");
-                let told = match error.is_parse() {
-                    true => Error::BadAnswer { upstream, endpoint, reason },
-                    false => Error::BrokeOff { upstream, endpoint, reason },
-                };
-                return Err((told, (!is_unsent).then_some(RetryOn::BrokenOff)));
-            }
-        }
-    }
-    Err((late(), Some(RetryOn::Timeout)))
+    asked: &Call,
+    retry: &Retry,
+) -> Result<Response<Source>, Error> {
+    exchange.record.upstream = Some(upstream.name.clone());
+    let called = call(&exchange.worker, upstream, asked, retry).await;
+    let Called { answer, held, attempts } = called.map_err(|failed| {
+        exchange.record.attempts += failed.attempts;
+        exchange.record.was_sent |= failed.was_sent;
+        failed.error
+    })?;
+    exchange.record.attempts += attempts;
+    exchange.record.was_sent = true;
+    exchange.record.endpoint = held.ask.as_ref().map(|ask| ask.endpoint.clone());
+    (exchange.held.lease, exchange.held.ask, exchange.held.entered) = (held.lease, held.ask, held.entered);
+    Ok(answer)
 }
 
 impl Called {

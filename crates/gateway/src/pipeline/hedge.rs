@@ -7,7 +7,8 @@ use std::pin::pin;
 use http::Method;
 use tokio::time::sleep;
 
-use super::forward::{Plan, Sent, is_unavailable};
+use super::attempt::is_unavailable;
+use super::forward::{Plan, Sent};
 use crate::engine::Body;
 use crate::metrics::UpstreamLabels;
 use crate::spec::Retry;
@@ -42,12 +43,13 @@ pub(super) async fn attempt(plan: Plan<'_>, ask: Ask, key: Option<u64>, tried: &
 /// Another endpoint, where there is one and the budget has room.
 fn second(plan: Plan<'_>, first_id: u64, key: Option<u64>, tried: &Tried) -> Option<Ask> {
     let tried: Tried = tried.iter().copied().chain([first_id]).collect();
-    let ask = plan.upstream.choose(key, &tried, plan.exchange.worker.now_us()).ok()?;
-    if tried.contains(&ask.endpoint.id) || !plan.upstream.take_retry() {
+    let (worker, upstream) = (plan.trying.worker, plan.trying.upstream);
+    let ask = upstream.choose(key, &tried, worker.now_us()).ok()?;
+    if tried.contains(&ask.endpoint.id) || !upstream.take_retry() {
         return None;
     }
-    let labels = UpstreamLabels { upstream: plan.upstream.name.to_string() };
-    plan.exchange.worker.shared.metrics.hedges.get_or_create(&labels).inc();
+    let labels = UpstreamLabels { upstream: upstream.name.to_string() };
+    worker.shared.metrics.hedges.get_or_create(&labels).inc();
     Some(ask)
 }
 

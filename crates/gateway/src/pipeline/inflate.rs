@@ -16,7 +16,7 @@ use zstd::stream::raw::Operation;
 use super::Exchange;
 use crate::Error;
 use crate::domain::coding::Coding;
-use crate::engine::{Body, BoxError, Flow, Progress, Upload};
+use crate::engine::{Body, BoxError, Flow, Progress, Upload, UploadFault};
 use crate::snapshot::Route;
 
 /// So much is inflated at once.
@@ -55,13 +55,9 @@ pub(super) fn coding_of(exchange: &mut Exchange, route: &Route) -> Result<Option
 ///
 /// # Errors
 /// [`Error::Internal`] where there is no memory for it.
-pub(super) fn inflated(
-    upload: Upload,
-    coding: Coding,
-    limit_bytes: u64,
-    progress: Rc<Progress>,
-) -> Result<Body, Error> {
-    let sink = Sink(Rc::new(RefCell::new(Inflating { bytes: Vec::new(), left: limit_bytes, is_over: false })));
+pub(super) fn inflated(upload: Upload, coding: Coding, progress: Rc<Progress>) -> Result<Body, Error> {
+    let left = progress.limit_bytes;
+    let sink = Sink(Rc::new(RefCell::new(Inflating { bytes: Vec::new(), left, is_over: false })));
     let decoder = Decoder::new(coding, sink.clone()).map_err(|error| Error::Internal(error.to_string()))?;
     let inflated = Inflated { body: Body::Upload(upload), decoder: Some(decoder), sink, left: Bytes::new(), progress };
     Ok(Body::Flow(Flow(Box::pin(inflated))))
@@ -202,11 +198,8 @@ impl Inflated {
 
     fn broken(&mut self, error: IoError) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         self.decoder = None;
-        if self.sink.0.borrow().is_over {
-            self.progress.is_over.set(true);
-        } else {
-            self.progress.is_corrupt.set(true);
-        }
+        let is_over = self.sink.0.borrow().is_over;
+        self.progress.note(if is_over { self.progress.over() } else { UploadFault::Coding });
         Poll::Ready(Some(Err(error.into())))
     }
 }

@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Exchange;
-use super::forward::{self, Deadline, Outgoing, is_unavailable};
+use super::attempt::{Deadline, Outgoing, is_unavailable};
 use crate::Error;
 use crate::engine::{Body, Progress, Source, Worker};
 use crate::snapshot::Route;
@@ -65,7 +65,7 @@ pub(super) async fn forward(
     if !progress.is_some_and(Progress::is_waiting) {
         note(&exchange.worker, upstream, deadline, &answer);
     }
-    forward::uploads_fault(exchange, route).map_or(answer, Err)
+    exchange.record.upload_fault().map_or(answer, Err)
 }
 
 /// Who asks, as a component is told.
@@ -119,10 +119,7 @@ pub(super) async fn ask(worker: &Rc<Worker>, upstream: &Upstream, asked: Asked) 
             Err(Error::NoEndpoint { upstream: upstream.name.to_string(), reason: "the process is starting" })
         }
         Ok(Err(_)) => Err(Error::Internal("a component panicked".into())),
-        Err(_) => {
-            let after_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-            Err(Error::UpstreamTimeout { upstream: upstream.name.to_string(), after_ms })
-        }
+        Err(_) => Err(deadline.missed(upstream)),
     }
 }
 

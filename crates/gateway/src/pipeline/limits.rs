@@ -7,10 +7,12 @@ use http::header::{CONTENT_LENGTH, COOKIE};
 
 use super::Exchange;
 use crate::Error;
+use crate::domain::balance::hash;
 use crate::domain::cidr::caller_block;
 use crate::limit::Outcome;
 use crate::snapshot::Route;
 use crate::spec::{Importance, Key};
+use crate::upstream::Upstream;
 
 /// What no caller's key has in it: it parts the keys of one limit.
 const SEPARATOR: char = '\u{1f}';
@@ -120,6 +122,12 @@ fn caller_key(exchange: &Exchange, per: &[Key]) -> String {
         key.push(SEPARATOR);
     }
     key
+}
+
+/// What chooses the endpoint under `balance: hash`.
+pub(super) fn hash_of(exchange: &Exchange, upstream: &Upstream) -> Option<u64> {
+    let text = key_text(exchange, upstream.spec.hash_key.as_ref()?)?;
+    Some(hash(text.as_bytes()))
 }
 
 /// What a request has for a key.

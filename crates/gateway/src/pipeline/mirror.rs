@@ -4,12 +4,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout_at};
-
 use super::Exchange;
-use super::forward::{Outgoing, build, is_unavailable};
+use super::attempt::{Deadline, Outgoing, Trying};
 use crate::engine::{Body, Worker, discard};
-use crate::upstream::{Sender, Tried, Upstream};
+use crate::upstream::{Tried, Upstream};
 
 /// Copies under way to one upstream; what comes above is not copied.
 const MOST_AT_ONCE: u32 = 256;
@@ -22,37 +20,19 @@ pub(super) fn copy(exchange: &Exchange, outgoing: &Outgoing, upstream: &Arc<Upst
     exchange.worker.tracker.spawn_local(async move {
         let _permit = permit;
         tokio::select! {
-            () = send(&worker, &outgoing, &upstream, Instant::now() + patience) => {}
+            () = send(&worker, &outgoing, &upstream, Deadline::after(patience)) => {}
             () = worker.draining.cancelled() => {}
         }
     });
 }
 
-async fn send(worker: &Rc<Worker>, outgoing: &Outgoing, upstream: &Arc<Upstream>, until: Instant) {
-    let began = Instant::now();
+async fn send(worker: &Rc<Worker>, outgoing: &Outgoing, upstream: &Arc<Upstream>, deadline: Deadline) {
     let Ok(_entered) = upstream.enter(worker.now_us()) else { return };
     let Ok(ask) = upstream.choose(None, &Tried::new(), worker.now_us()) else { return };
-    let note = |is_good: bool| {
-        let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-        ask.endpoint.note(is_good, took_us, worker.now_us(), &upstream.spec.outliers);
-        upstream.note(is_good, worker.now_us());
-    };
-    let sending = async {
-        let mut lease = worker.pools.lease(upstream, &ask.endpoint).await.ok()?;
-        let request = build(outgoing, &ask, &lease.sender, Body::Empty, until).ok()?;
-        let answer = match &mut lease.sender {
-            Sender::Http1(sender) => sender.send_request(request).await,
-            Sender::Http2(sender) => sender.send_request(request).await,
-        };
-        Some((answer.ok()?, lease))
-    };
-    match timeout_at(until, sending).await {
-        Ok(Some((answer, lease))) => {
-            note(!is_unavailable(answer.status()));
-            if let Ok(true) = timeout_at(until, discard(answer.into_body(), MOST_DISCARDED)).await {
-                lease.give_back();
-            }
-        }
-        Ok(None) | Err(_) => note(false),
+    let trying = Trying { worker, upstream, outgoing, deadline, progress: None };
+    if let Ok((answer, lease)) = trying.at(&ask, Body::Empty).await
+        && discard(answer.into_body(), MOST_DISCARDED).await
+    {
+        lease.give_back();
     }
 }

@@ -7,6 +7,7 @@
 
 mod access;
 mod aggregate;
+mod attempt;
 mod cache;
 mod call;
 mod choose;
@@ -28,9 +29,9 @@ mod tunnel;
 mod upload;
 mod version;
 
+pub(crate) use attempt::{Deadline, Outgoing};
 pub(crate) use call::{Call, call};
 use forward::Toward;
-pub(crate) use forward::{Deadline, Outgoing};
 pub(crate) use inside::OURSELVES;
 
 use std::net::IpAddr;
@@ -106,6 +107,7 @@ impl Exchange {
         head.uri = self.head.uri.clone();
         head.version = self.head.version;
         head.headers = self.head.headers.clone();
+        let record = Record::of_background(&self.record, &head);
         Self {
             worker: self.worker.clone(),
             snapshot: self.snapshot.clone(),
@@ -124,7 +126,7 @@ impl Exchange {
             compresses: None,
             inflates: None,
             held: Held::default(),
-            record: Record::of_background(&self.record),
+            record,
         }
     }
 

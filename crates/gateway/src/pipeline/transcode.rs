@@ -2,29 +2,26 @@
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT, ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, TE,
+    ACCEPT, ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, TE,
 };
 use http::uri::PathAndQuery;
 use http::{Method, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
 use std::sync::Arc;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 
-use super::call::{self, Call, Called};
-use super::forward::{self, Deadline, Outgoing};
+use super::attempt::{Deadline, GRPC_TIME_LEFT, Outgoing};
+use super::call::{self, Call};
 use super::{Exchange, Reply, headers, inside, limits, respond, upload};
 use crate::Error;
-use crate::domain::balance::hash;
 use crate::engine::Source;
 use crate::snapshot::Route;
 use crate::transcode::{
     First, Form, Found, Frames, Meant, Status, Transcoded, Transcoder, answer_json, framed, request_messages,
-    timeout_text,
 };
 use crate::upstream::Upstream;
 
-const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const LINES: HeaderValue = HeaderValue::from_static("application/x-ndjson");
 const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
@@ -66,16 +63,13 @@ pub(super) async fn transcode(
         .headers
         .get(ACCEPT)
         .is_some_and(|accept| accept.to_str().is_ok_and(|accept| accept.contains("text/event-stream")));
-    let outgoing = prepare(exchange, route, upstream, &meant, deadline.at)?;
-    let key = upstream.spec.hash_key.as_ref().and_then(|key| limits::key_text(exchange, key));
-    let key = key.map(|text| hash(text.as_bytes()));
-    exchange.record.upstream = Some(upstream.name.clone());
+    // A stream may last; what is not one must be answered in the route's time.
+    let deadline = if meant.method.is_server_streaming() { deadline } else { deadline.of_whole_call() };
+    let key = limits::hash_of(exchange, upstream);
+    let outgoing = prepare(exchange, route, upstream, &meant, deadline)?;
     let asked = Call { outgoing, body: framed(&messages), key, deadline, peer: inside::peer_of(exchange) };
-    let Called { answer, held, attempts } = call::call(&exchange.worker, upstream, &asked, &route.spec.retry).await?;
-    exchange.record.attempts += attempts;
-    let endpoint = held.ask.as_ref().map(|ask| ask.endpoint.clone());
-    exchange.record.endpoint = endpoint.clone();
-    (exchange.held.lease, exchange.held.ask, exchange.held.entered) = (held.lease, held.ask, held.entered);
+    let answer = call::answer(exchange, upstream, &asked, &route.spec.retry).await?;
+    let endpoint = exchange.record.endpoint.clone();
     let bad = |reason: String| Error::BadAnswer {
         upstream: upstream.name.to_string(),
         endpoint: endpoint.as_ref().map(|endpoint| endpoint.url.to_string()).unwrap_or_default(),
@@ -102,7 +96,7 @@ pub(super) async fn transcode(
         let (output, all_fields) = (meant.method.output(), transcoder.spec.all_fields);
         let mut stream = Transcoded::new(incoming, frames, output, meant.answer.clone(), all_fields, form);
         match timeout_at(deadline.at, stream.begin()).await {
-            Err(_) => return Err(forward::late(exchange, upstream)),
+            Err(_) => return Err(deadline.missed(upstream)),
             Ok(Err(reason)) => return Err(bad(reason)),
             Ok(Ok(First::Failed(status))) => return Err(error_of(status)),
             Ok(Ok(First::Begun)) => {}
@@ -113,7 +107,7 @@ pub(super) async fn transcode(
         return Ok(Reply::Transcoded(head, Box::new(stream)));
     }
     let message = match timeout_at(deadline.at, unary(incoming, frames)).await {
-        Err(_) => return Err(forward::late(exchange, upstream)),
+        Err(_) => return Err(deadline.missed(upstream)),
         Ok(Err(reason)) => return Err(bad(reason)),
         Ok(Ok((_, status))) if status.code != 0 => return Err(error_of(status)),
         Ok(Ok((None, _))) => return Err(bad("it answered without a message".into())),
@@ -132,9 +126,8 @@ fn prepare(
     route: &Route,
     upstream: &Upstream,
     meant: &Meant,
-    deadline: Instant,
+    deadline: Deadline,
 ) -> Result<Outgoing, Error> {
-    let callers = exchange.head.headers.get(GRPC_TIMEOUT).cloned();
     headers::for_upstream(exchange, route);
     let mut map = std::mem::take(&mut exchange.head.headers);
     for name in [ACCEPT, ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_ENCODING, http::header::HOST, http::header::RANGE] {
@@ -142,17 +135,8 @@ fn prepare(
     }
     map.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     map.insert(TE, HeaderValue::from_static("trailers"));
-    // A stream may last; what is not one must be answered in the route's time.
-    if meant.method.is_server_streaming() {
-        map.remove(GRPC_TIMEOUT);
-        if let Some(left) = callers {
-            map.insert(GRPC_TIMEOUT, left);
-        }
-    } else {
-        let left = timeout_text(deadline.saturating_duration_since(Instant::now()));
-        if let Ok(left) = HeaderValue::try_from(left) {
-            map.insert(GRPC_TIMEOUT, left);
-        }
+    if let Some(left) = deadline.grpc_text().filter(|_| !meant.method.is_server_streaming()) {
+        map.insert(GRPC_TIME_LEFT, left);
     }
     headers::vouch(&mut map, exchange, upstream);
     if !route.request_headers.is_empty() {

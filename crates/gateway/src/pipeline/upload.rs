@@ -21,7 +21,7 @@ pub(super) async fn whole(exchange: &mut Exchange, route: &Route, incoming: Inco
     let mut bytes = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else {
-            return Err(forward::uploads_fault(exchange, route).unwrap_or(Error::SlowClient));
+            return Err(exchange.record.upload_fault().unwrap_or(Error::SlowClient));
         };
         if let Ok(data) = frame.into_data() {
             bytes.extend_from_slice(&data);

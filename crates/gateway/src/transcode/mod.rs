@@ -18,7 +18,7 @@ use prost_reflect::{DescriptorPool, MethodDescriptor};
 pub(crate) use frame::{Frames, framed};
 pub(crate) use message::{answer_json, request_messages};
 pub(crate) use reflect::follow;
-pub(crate) use status::{Status, http as http_status, name as status_name, timeout_text};
+pub(crate) use status::{Status, http as http_status, name as status_name};
 pub use stream::Transcoded;
 pub(crate) use stream::{First, Form};
 

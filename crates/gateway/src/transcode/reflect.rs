@@ -212,7 +212,7 @@ async fn ask(
     let path = path.parse().map_err(|_| "its path cannot be asked for".to_owned())?;
     let outgoing = Outgoing { method: Method::POST, path, headers, host: None };
     let asked = Call { outgoing, body: framed(&messages), key: None, deadline, peer: OURSELVES };
-    let called = call(worker, upstream, &asked, &Retry::default()).await.map_err(|error| error.to_string())?;
+    let called = call(worker, upstream, &asked, &Retry::default()).await.map_err(|failed| failed.error.to_string())?;
     let (head, mut incoming) = called.answer.into_parts();
     let _held = called.held;
     let mut status = Status::of(&head.headers);

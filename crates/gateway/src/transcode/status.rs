@@ -1,7 +1,5 @@
 //! Statuses of gRPC (google/rpc/code.proto) as statuses of HTTP, and times that are left.
 
-use std::time::Duration;
-
 use http::HeaderMap;
 
 use crate::domain::path::decode;
@@ -66,18 +64,12 @@ pub(crate) fn http(code: u8) -> u16 {
     STATUSES.get(usize::from(code)).map_or(500, |(_, status)| *status)
 }
 
-/// A time that is left, for `grpc-timeout`: at most eight digits and a unit.
-pub(crate) fn timeout_text(left: Duration) -> String {
-    let millis = left.as_millis();
-    if millis < 100_000_000 { format!("{millis}m") } else { format!("{}S", left.as_secs().min(99_999_999)) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn statuses_and_times_are_translated() {
+    fn statuses_are_translated() {
         let mut headers = HeaderMap::new();
         assert_eq!(Status::of(&headers), None);
         headers.insert("grpc-status", "5".parse().unwrap());
@@ -87,7 +79,5 @@ mod tests {
         headers.insert("grpc-status", "99".parse().unwrap());
         let status = Status::of(&headers).unwrap();
         assert_eq!((status.name(), http(status.code)), ("UNKNOWN", 500));
-        assert_eq!(timeout_text(Duration::from_millis(1_500)), "1500m");
-        assert_eq!(timeout_text(Duration::from_secs(1_000_000)), "1000000S");
     }
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tessera_gateway::spec::{Environment, load};
 use tokio::net::TcpListener;
 
-use crate::support::{Answer, Door, Got, Service, client, reply};
+use crate::support::{Answer, Door, Got, Service, blunt, client, reply};
 
 fn json_reply(value: Value) -> http::Response<Full<Bytes>> {
     let mut answer = reply(200, &value.to_string());
@@ -241,20 +241,77 @@ fn what_cannot_work_is_refused_with_its_line() {
     }
 }
 
+/// A route `/` that makes one answer of one call.
+fn one_call(endpoints: &[String], upstream: &str, call: &str, route: &str) -> String {
+    let endpoints: Vec<String> = endpoints.iter().map(|url| format!("\"{url}\"")).collect();
+    format!(
+        "workers: 1\nupstreams: {{ s: {{ endpoints: [{}]{upstream} }} }}\nroutes:\n  - name: one\n    match: {{ path: / }}\n    aggregate: {{ calls: {{ it: {{ upstream: s, path: /it{call} }} }}, answer: {{ it: \"{{it}}\" }} }}\n{route}",
+        endpoints.join(", ")
+    )
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_callers_deadline_holds_for_all_calls_and_blames_nobody() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let config = format!(
-        r#"
-upstreams: {{ s: {{ endpoints: ["http://{}"], breaker: {{ failures: 1, pause: 60s }} }} }}
-routes: [{{ name: r, match: {{ path: / }}, aggregate: {{ calls: {{ a: {{ upstream: s, path: / }} }} }} }}]
-"#,
-        listener.local_addr().unwrap(),
-    );
-    let door = Door::open(&config).await;
+async fn a_callers_deadline_holds_and_is_not_held_against_the_service() {
+    let hanging = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", hanging.local_addr().unwrap());
+    let door = Door::open(&one_call(&[url], ", breaker: { failures: 1, pause: 10m }", "", "")).await;
     for _ in 0..2 {
-        // Nobody takes the connection, and the route has half a minute.
         let answer = door.get("/", &[("x-request-timeout-ms", "50")]).await;
         assert_eq!((answer.status, answer.code().as_str()), (504, "gateway.upstream_timeout"));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_does_not_end_does_not_hold_up_the_next_try() {
+    let stuck = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", stuck.local_addr().unwrap());
+    tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Ok((mut stream, _)) = stuck.accept().await {
+            let mut head = [0; 4096];
+            let _ = tokio::io::AsyncReadExt::read(&mut stream, &mut head).await;
+            let answer = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 10\r\n\r\n";
+            let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, answer).await;
+            held.push(stream);
+        }
+    });
+    let good = Service::start(|_: &Got| json_reply(json!("good"))).await;
+    let route = "    retry: { attempts: 2, on: [unavailable] }\n";
+    let door = Door::open(&one_call(&[url, good.url()], "", "", route)).await;
+    for _ in 0..2 {
+        assert_eq!(door.get("/", &[]).await.json(), json!({ "it": "good" }));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_callers_headers_choose_the_endpoint_of_a_call() {
+    let named = |name: &'static str| Service::start(move |_: &Got| json_reply(json!(name)));
+    let services = [named("a").await, named("b").await, named("c").await];
+    let urls: Vec<String> = services.iter().map(Service::url).collect();
+    let door = Door::open(&one_call(&urls, ", balance: hash, hash_key: header:x-user", "", "")).await;
+    for user in ["ann", "bob", "eve"] {
+        let first = door.get("/", &[("x-user", user)]).await.body;
+        for _ in 0..4 {
+            assert_eq!(door.get("/", &[("x-user", user)]).await.body, first, "{user}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_call_may_have_done_is_told_whatever_came_after() {
+    let (broken, got) = blunt(b"").await;
+    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let urls = [format!("http://{broken}"), format!("http://{gone}")];
+    let door = Door::open(&one_call(&urls, ", outliers: { failures: 0 }", "", "")).await;
+    let problem = door.get("/", &[]).await.json();
+    assert_eq!(got.lock().unwrap().len(), 1, "the first one was asked first");
+    assert_eq!((&problem["code"], &problem["may_retry"]), (&"gateway.upstream_unreachable".into(), &false.into()));
+    // So is what an earlier call did.
+    let door = Door::open(&format!(
+        "workers: 1\nupstreams: {{ a: {{ endpoints: [\"{}\"] }}, b: {{ endpoints: [\"http://{gone}\"] }} }}\nroutes:\n  - name: two\n    match: {{ path: / }}\n    aggregate: {{ calls: {{ one: {{ upstream: a, path: /, method: POST }}, two: {{ upstream: b, path: \"/{{one.got}}\" }} }}, answer: {{ two: \"{{two}}\" }} }}\n",
+        Service::start(|_: &Got| json_reply(json!({ "got": "x" }))).await.url()
+    ))
+    .await;
+    let problem = door.get("/", &[]).await.json();
+    assert_eq!((&problem["code"], &problem["may_retry"]), (&"gateway.upstream_unreachable".into(), &false.into()));
 }

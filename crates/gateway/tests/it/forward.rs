@@ -249,6 +249,12 @@ async fn a_callers_deadline_holds_and_is_passed_on() {
     door.get("/", &[("grpc-timeout", "8S")]).await;
     assert!((3_000..=8_000).contains(&left("grpc-timeout", "grpc-timeout")));
     assert!((3_000..=8_000).contains(&left("grpc-timeout", "x-request-timeout-ms")));
+    // A call of gRPC may last longer than its answer may take to begin.
+    let config = to(&service.url(), "").replace("upstream: s }]", "upstream: s, timeout: 2s }]");
+    let door = Door::open(&config).await;
+    door.get("/", &[("grpc-timeout", "1H")]).await;
+    assert!((1_800_000..=3_600_000).contains(&left("grpc-timeout", "grpc-timeout")));
+    assert!(left("grpc-timeout", "x-request-timeout-ms") <= 2_000);
     // Who is in a hurry is told so, and that is not held against the service.
     let hanging = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", hanging.local_addr().unwrap());

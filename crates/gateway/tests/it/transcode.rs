@@ -222,7 +222,11 @@ async fn path_query_and_body_become_a_message_and_the_answer_json() {
     );
     assert_eq!(orders.header("content-type"), "application/grpc");
     let left = orders.header("grpc-timeout");
-    assert!(left.ends_with('m') && left[..left.len() - 1].parse::<u32>().unwrap() <= 2_000, "{left}");
+    let millis = |left: &str| left.strip_suffix('m').and_then(|millis| millis.parse::<u32>().ok());
+    assert!(millis(&left).is_some_and(|millis| millis <= 2_000), "{left}");
+    door.get("/api/v1/orders/a", &[("x-request-timeout-ms", "900")]).await;
+    let left = orders.header("grpc-timeout");
+    assert!(millis(&left).is_some_and(|millis| millis <= 900), "the caller's own: {left}");
     assert_eq!(asked(&door.get("/api/v1/shops/1/orders/2", &[]).await), json!({ "name": "shops/1/orders/2" }));
     let query = "/api/v1/orders?limit=5&state=CLOSED&tags=a&tags=b&filter.customerName=Ann&filter.least=3&archived=true&since=2026-01-31T00:00:00Z";
     let answer = door.get(query, &[]).await;
@@ -315,7 +319,9 @@ async fn streams_are_lines_or_events() {
         "{}",
         answer.body
     );
-    assert!(!orders.header("grpc-timeout").is_empty(), "the caller's own");
+    let left = orders.header("grpc-timeout");
+    let millis: u32 = left.trim_end_matches('m').parse().unwrap_or_else(|_| panic!("{left}"));
+    assert!((2_001..=9_000).contains(&millis), "the caller's own, though its answer must begin sooner: {left}");
     let answer = door.get("/api/v1/orders/midway/events", &[]).await;
     let last: Value = serde_json::from_str(answer.body.lines().last().unwrap()).unwrap();
     assert_eq!(

@@ -16,6 +16,7 @@ use crate::cache::{Flight, Key, Landing, Stored, Turn, kept_headers, vary_names}
 use crate::domain::conditions::is_not_modified;
 use crate::domain::freshness::{self, Asker, Wishes};
 use crate::engine::{Held, Source};
+use crate::pipeline::attempt::let_go;
 use crate::snapshot::{Caching, Outcome, Route};
 
 /// Asks the upstream, with what is kept where that may still hold.
@@ -176,7 +177,7 @@ fn revalidated(exchange: &mut Exchange, caching: &Caching, validated: Validated,
 /// Drops an answer of the upstream.
 fn give_up(exchange: &mut Exchange, answer: Response<Source>) {
     if let Some(lease) = exchange.held.lease.take() {
-        forward::let_go(&exchange.worker, answer, lease);
+        let_go(&exchange.worker, answer, lease);
     }
     exchange.held.ask = None;
     exchange.held.entered = None;
