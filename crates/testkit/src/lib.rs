@@ -7,6 +7,7 @@
 
 pub mod bin;
 mod browser;
+pub mod caller;
 pub mod history;
 pub mod postgres;
 pub mod push;

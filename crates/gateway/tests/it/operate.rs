@@ -8,9 +8,10 @@ use axum::body::Body;
 use http::Request;
 use http_body_util::BodyExt;
 use serde_json::Value;
+use tessera_testkit::caller::{Caller, Keeps};
 use tower::ServiceExt;
 
-use crate::support::{Answer, Door, Service, client, until, whole};
+use crate::support::{Door, Service, TIMEOUT, client, until, whole};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_config_is_swapped_in_without_a_lost_request() {
@@ -25,26 +26,32 @@ async fn a_new_config_is_swapped_in_without_a_lost_request() {
         }
         text
     };
-    let door = Arc::new(Door::open(&config(1_000, "old")).await);
+    const ROUTES: usize = 10_000;
+    let door = Arc::new(Door::open(&config(ROUTES, "old")).await);
     let (stop, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-    let asking: Vec<_> = (0..4)
-        .map(|_| {
-            let (url, stop, asked) = (door.url("/x"), stop.clone(), asked.clone());
+    let asking: Vec<_> = [Keeps::TheConnection, Keeps::Nothing, Keeps::TheConnection, Keeps::Nothing]
+        .map(|keeps| {
+            let (mut caller, stop, asked) = (Caller::new(door.address(), keeps), stop.clone(), asked.clone());
             tokio::spawn(async move {
-                let client = client();
                 while !stop.load(Ordering::SeqCst) {
-                    assert_eq!(Answer::of(client.get(&url).send().await.unwrap()).await.status, 200);
+                    let answered = caller.get("/x").await.unwrap_or_else(|error| panic!("{keeps:?}: {error}"));
+                    assert_eq!((answered.status, answered.body.as_str()), (200, "behind"));
                     asked.fetch_add(1, Ordering::SeqCst);
                 }
             })
         })
-        .collect();
+        .into();
     for round in 0..3 {
-        std::fs::write(door.file(), whole(&config(1_000, &format!("new {round}")))).unwrap();
+        std::fs::write(door.file(), whole(&config(ROUTES, &format!("new {round}")))).unwrap();
         door.gateway.reloader.reload().await.unwrap();
         let before = asked.load(Ordering::SeqCst);
         until("requests go on", || asked.load(Ordering::SeqCst) > before + 20).await;
-        assert_eq!(door.get("/which", &[]).await.body, format!("new {round}"));
+        let swapped = async {
+            while door.get("/which", &[]).await.body != format!("new {round}") {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(TIMEOUT, swapped).await.expect("the new config is served");
     }
     stop.store(true, Ordering::SeqCst);
     for asking in asking {
