@@ -55,6 +55,9 @@ use spec::{Environment, load_file};
 
 pub use error::{CODES, Error, Side};
 
+/// A gateway that begins is ready after so long, whatever it could not learn.
+const LONGEST_SETTLING: Duration = Duration::from_secs(30);
+
 /// A gateway that serves.
 #[derive(Clone, Debug)]
 pub struct Gateway {
@@ -99,10 +102,11 @@ impl Gateway {
     /// The admin API and the loops, which end the gateway when they are stopped.
     pub fn component(self, deps: &Deps) -> Component {
         let Self { engine, reloader, certificates } = self;
+        let settling = engine.clone();
         let admin = http::Admin { engine: engine.clone(), reloader: reloader.clone(), keys: deps.keys.clone() };
         Component::new("gateway", "/gateway")
             .router(http::router(admin))
-            .ready(Ready::always())
+            .ready(Ready::check(move || is_settled(&settling)))
             .task(Task::new("gateway-reload", move |stop| jobs::follow(reloader, stop)))
             .task(
                 Task::new("gateway-proxy", move |stop| async move {
@@ -113,6 +117,22 @@ impl Gateway {
                 .front(),
             )
             .task(Task::new("gateway-certificates", move |stop| jobs::renew(certificates, stop)))
+    }
+}
+
+/// A gateway that begins waits for what it learns of upstreams from others, but not for one that cannot be had.
+fn is_settled(engine: &Engine) -> Result<(), String> {
+    if engine.shared().began.elapsed() > LONGEST_SETTLING {
+        return Ok(());
+    }
+    let snapshot = engine.snapshot();
+    if let Some(upstream) = snapshot.upstreams.values().find(|upstream| !upstream.is_found()) {
+        return Err(format!("the endpoints of upstream `{}` are looked for", upstream.name));
+    }
+    let is_unknown = |route: &&snapshot::Route| route.transcoder.as_ref().is_some_and(|known| !known.is_described());
+    match snapshot.routes.iter().find(is_unknown) {
+        Some(route) => Err(format!("the service of route `{}` is asked to describe itself", route.name)),
+        None => Ok(()),
     }
 }
 

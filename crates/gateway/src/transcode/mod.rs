@@ -100,6 +100,11 @@ impl Transcoder {
         Ok(())
     }
 
+    /// Whether it is known what the service does.
+    pub fn is_described(&self) -> bool {
+        self.table.load().is_some()
+    }
+
     /// The method that a request means.
     pub fn find(&self, method: &Method, path: &str) -> Found {
         let Some(table) = self.table.load_full() else { return Found::NotYet };

@@ -71,7 +71,7 @@ impl Told {
         let was_failing = std::mem::replace(&mut self.is_failing, found.is_err());
         match found {
             Ok(endpoints) => {
-                if self.upstream.set_endpoints(&endpoints) {
+                if self.upstream.found(&endpoints) {
                     tracing::info!(upstream = name, count = endpoints.len(), "endpoints changed");
                 }
             }

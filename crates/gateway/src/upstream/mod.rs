@@ -10,7 +10,7 @@ mod names;
 mod pool;
 mod tls;
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -41,6 +41,7 @@ pub struct Upstream {
     /// TLS to endpoints with `https`.
     pub tls: Arc<ClientConfig>,
     endpoints: ArcSwap<Vec<Arc<Endpoint>>>,
+    is_found: AtomicBool,
     turn: AtomicU64,
     in_flight: AtomicU32,
     /// Copies of other upstreams' requests under way.
@@ -64,6 +65,7 @@ impl Upstream {
             name: name.into(),
             tls: Arc::new(tls),
             endpoints: ArcSwap::from_pointee(Vec::new()),
+            is_found: AtomicBool::new(spec.discover.is_none()),
             turn: AtomicU64::new(0),
             in_flight: AtomicU32::new(0),
             copies: Arc::default(),
@@ -80,6 +82,18 @@ impl Upstream {
     /// The endpoints as they are now.
     pub fn endpoints(&self) -> Arc<Vec<Arc<Endpoint>>> {
         self.endpoints.load_full()
+    }
+
+    /// Whether its endpoints are known: those that are discovered were found once.
+    pub fn is_found(&self) -> bool {
+        self.is_found.load(Ordering::Relaxed)
+    }
+
+    /// Takes endpoints that were found. Gives whether anything changed.
+    pub(super) fn found(&self, endpoints: &[spec::Endpoint]) -> bool {
+        let has_changed = self.set_endpoints(endpoints);
+        self.is_found.store(true, Ordering::Relaxed);
+        has_changed
     }
 
     /// Replaces the endpoints; those that stay keep what is known of them. Gives whether anything changed.
@@ -126,6 +140,7 @@ impl Upstream {
             self.endpoints.store(known.clone());
         }
         self.set_endpoints(&found);
+        self.is_found.fetch_or(before.is_found(), Ordering::Relaxed);
         for endpoint in self.endpoints().iter() {
             let is_drained = known.iter().any(|known| known.url == endpoint.url && known.is_drained());
             endpoint.drain(is_drained);

@@ -127,3 +127,18 @@ routes: [{ name: all, match: { path: /* }, upstream: s, access: { by: [main] } }
     std::fs::copy(path("ed.pem"), path("other.pem")).unwrap();
     reloader.look().await.expect("the file is there now").unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_ready_when_discovered_endpoints_were_found() {
+    let service = Service::named("found").await;
+    let door = Door::open(
+        "upstreams: { s: { discover: { file: { path: endpoints.txt } } } }\nroutes: [{ name: all, match: { path: /* }, upstream: s }]\n",
+    )
+    .await;
+    let component = door.gateway.clone().component(&door.deps);
+    let waits_for = component.ready.get().unwrap_err();
+    assert!(waits_for.contains("upstream `s`"), "{waits_for}");
+    std::fs::write(door.folder.path().join("endpoints.txt"), format!("{}\n", service.url())).unwrap();
+    until("it is ready", || component.ready.get().is_ok()).await;
+    assert_eq!(door.get("/", &[]).await.body, "found");
+}
