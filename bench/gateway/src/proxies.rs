@@ -154,6 +154,7 @@ pub fn run_gateway(file: &Path) -> anyhow::Result<()> {
             data_dir: std::env::temp_dir(),
             address: ([127, 0, 0, 1], 0).into(),
             inside: Inside::default(),
+            sockets: tessera_service::sockets::Sockets::default(),
         };
         let _gateway = Gateway::open(file, &deps, Environment::default())?;
         std::future::pending::<()>().await;

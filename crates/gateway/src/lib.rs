@@ -174,6 +174,7 @@ fn start(
         began: Instant::now(),
         tracer: engine::tracer().map(Arc::new),
         longest_drain,
+        sockets: deps.sockets.clone(),
     };
     Ok((Engine::start(shared, snapshot, workers)?, lasting))
 }

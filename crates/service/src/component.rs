@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::http::Quick;
 use crate::run::Inside;
+use crate::sockets::Sockets;
 use crate::{Keys, Metrics};
 
 /// A part of a role: what it serves, what it runs, whether it is ready.
@@ -177,6 +178,8 @@ pub struct Deps {
     pub address: SocketAddr,
     /// All that the process serves, once it does.
     pub inside: Inside,
+    /// The sockets that it listens on.
+    pub sockets: Sockets,
 }
 
 impl Deps {

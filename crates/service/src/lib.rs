@@ -12,6 +12,7 @@ pub mod identity;
 pub mod metrics;
 pub mod run;
 pub mod shutdown;
+pub mod sockets;
 pub mod telemetry;
 pub mod yaml;
 

@@ -11,11 +11,12 @@ use std::time::Duration;
 
 use axum::Router;
 use tessera_kernel::{Clock, Ids};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, lookup_host};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::http::{Config, edge};
+use crate::sockets::Sockets;
 use crate::{Component, Error, Metrics, Task};
 
 mod inside;
@@ -56,6 +57,8 @@ pub struct Plan {
     pub front: Option<Front>,
     /// Is given all that is served.
     pub inside: Inside,
+    /// The sockets that the process listens on.
+    pub sockets: Sockets,
 }
 
 /// Where people reach a process that has something in front.
@@ -70,6 +73,21 @@ pub struct Front {
 /// Takes the address to listen on, or says which setting to change.
 pub async fn bind(address: &str) -> Result<TcpListener, Error> {
     bind_for(LISTEN_SETTING, LISTEN_REMEDY, address).await
+}
+
+/// The same, with the socket that the process was started with where there is one of that address.
+pub async fn take_or_bind(sockets: &Sockets, address: &str) -> Result<TcpListener, Error> {
+    let known = lookup_host(address).await.ok();
+    let inherited = known.and_then(|mut addresses| addresses.find_map(|address| sockets.take(address).pop()));
+    match inherited {
+        Some(listener) => TcpListener::from_std(listener).map_err(|error| unusable(address, &error)),
+        None => bind(address).await,
+    }
+}
+
+fn unusable(address: &str, error: &std::io::Error) -> Error {
+    let (address, reason) = (address.to_owned(), error.to_string());
+    Error::BadAddress { setting: LISTEN_SETTING, address, reason, remedy: LISTEN_REMEDY }
 }
 
 /// The same for another setting.
@@ -112,12 +130,9 @@ pub struct Running {
 
 /// Starts the loops and serves the routes. It answers by the time this returns.
 pub fn start(plan: Plan) -> Result<Running, Error> {
-    let address = plan.listener.local_addr().map_err(|error| Error::BadAddress {
-        setting: LISTEN_SETTING,
-        address: plan.http.listen.clone(),
-        reason: error.to_string(),
-        remedy: LISTEN_REMEDY,
-    })?;
+    let unusable = |error: std::io::Error| unusable(&plan.http.listen, &error);
+    let address = plan.listener.local_addr().map_err(unusable)?;
+    let kept = plan.sockets.keep(&plan.listener).map_err(unusable)?;
     let (draining, stopping) = (CancellationToken::new(), CancellationToken::new());
     let mut status = Status::new(address, plan.front, plan.clock.now(), plan.metrics.clone());
     let mut router = Router::new();
@@ -139,7 +154,7 @@ pub fn start(plan: Plan) -> Result<Running, Error> {
     let router = router.merge(status::routes(status.clone()));
     let quicks = edge::Quicks::new(quicks, plan.ids.clone(), plan.metrics.clone());
     plan.inside.set(edge::wrap(router, &plan.http, plan.ids, plan.metrics, draining.clone()), quicks);
-    let server = tokio::spawn(serve::serve(plan.listener, plan.inside, draining.clone()));
+    let server = tokio::spawn(serve::serve((plan.listener, kept), plan.inside, draining.clone()));
     status.started.set();
     Ok(Running { address, status, draining, stopping, server, fronts, tasks, http: plan.http })
 }
@@ -166,6 +181,11 @@ impl Running {
     /// The address as a browser on this machine reaches what people are to see.
     pub fn base_url(&self) -> String {
         self.status.base_url()
+    }
+
+    /// What it waits for before it can do all of its work, by component; empty where it is ready.
+    pub fn waits_for(&self) -> Vec<(String, String)> {
+        self.status.waits_for()
     }
 
     /// What runs and where, for a person: one line a role.

@@ -10,15 +10,17 @@ use anyhow::Context;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Parser, Subcommand};
 use tessera_ingest::demo_api::{DemoApiArgs, Error as DemoApiError};
-use tessera_kernel::{SystemClock, Timestamp};
+use tessera_kernel::{RandomIds, SystemClock, Timestamp};
 use tessera_service::VERSION;
 use tessera_service::config::{Config, Origin};
 use tessera_service::run::Running;
-use tessera_service::shutdown::Signals;
+use tessera_service::shutdown::{Asked, Signals};
+use tessera_service::sockets::Sockets;
 use tessera_service::telemetry::{self, Telemetry};
 use tokio::runtime::Runtime;
 
 use crate::demo::{self, Demo};
+use crate::hand_over;
 use crate::health;
 use crate::roles::{self, ROLES, Role};
 use crate::settings::{self, Flags};
@@ -240,14 +242,16 @@ enum Show {
 
 /// Runs roles until SIGTERM or Ctrl-C.
 fn serve(flags: &Flags, roles: &[Role], show: Show) -> Result<(), Failure> {
+    // Before there are threads.
+    let sockets = Sockets::of_process().context("the sockets that LISTEN_FDS names")?;
     let config = load(flags)?;
     let runtime = Runtime::new().context("the async runtime")?;
-    let served = runtime.block_on(serve_until_signal(&config, roles, show));
+    let served = runtime.block_on(serve_until_signal(&config, roles, show, &sockets));
     runtime.shutdown_timeout(LAST_WAIT);
     served
 }
 
-async fn serve_until_signal(config: &Config, roles: &[Role], show: Show) -> Result<(), Failure> {
+async fn serve_until_signal(config: &Config, roles: &[Role], show: Show, sockets: &Sockets) -> Result<(), Failure> {
     let mut signals = Signals::listen().context("the handlers of SIGTERM and SIGINT")?;
     let mut telemetry: telemetry::Config = config.get()?;
     // The crowd of the demo asks many times a second; its address table should stay in sight.
@@ -256,7 +260,7 @@ async fn serve_until_signal(config: &Config, roles: &[Role], show: Show) -> Resu
     }
     let telemetry = Telemetry::start(&telemetry)?;
     let started = match show {
-        Show::Nothing => up::start(config, roles).await.map(|running| {
+        Show::Nothing => up::start_prepared(config, roles, sockets, |_| Ok(())).await.map(|running| {
             say(&running.address_table());
             (running, None)
         }),
@@ -270,20 +274,53 @@ async fn serve_until_signal(config: &Config, roles: &[Role], show: Show) -> Resu
         }
     };
     say("stop it with Ctrl-C\n");
-    let signal = signals.recv().await;
+    let signal = serve_on(&running, roles, sockets, &mut signals).await;
     tracing::info!(signal, "stopping");
     if let Some(demo) = &demo {
         demo.announce_stop();
     }
     tokio::select! {
         in_time = running.stop() => tracing::info!(in_time, "stopped"),
-        signal = signals.recv() => tracing::warn!(signal, "stopped at once"),
+        signal = signals.asked_to_stop() => tracing::warn!(signal, "stopped at once"),
     }
     if let Some(demo) = demo {
         demo.stop().await;
     }
     telemetry.flush().await;
     Ok(())
+}
+
+/// Until it is to stop, or another process has taken over; gives the signal.
+async fn serve_on(running: &Running, roles: &[Role], sockets: &Sockets, signals: &mut Signals) -> &'static str {
+    tokio::select! {
+        () = hand_over::say_ready(running) => {}
+        signal = signals.asked_to_stop() => return signal,
+    }
+    loop {
+        match signals.recv().await {
+            Asked::Stop(signal) => return signal,
+            Asked::HandOver if roles.iter().any(|role| role.name != roles::GATEWAY) => {
+                tracing::warn!(
+                    "SIGUSR2: only a gateway by itself is handed over, for embedded stores have one owner; stop this process and start another"
+                );
+                continue;
+            }
+            Asked::HandOver => {}
+        }
+        tracing::info!("hand-over: the program is started again");
+        let next = tokio::select! {
+            next = hand_over::begin(sockets, &RandomIds) => next,
+            signal = signals.asked_to_stop() => return signal,
+        };
+        match next {
+            Ok(next) => {
+                tracing::info!(from = std::process::id(), to = next, "handed over");
+                sockets.hand_on();
+                return "SIGUSR2";
+            }
+            Err(reason) => tracing::error!(reason, "not handed over; this process goes on serving"),
+        }
+    }
 }
 
 /// The roles, the people of the demo and their season of events, the demo API, and a first run of the pipeline that reads it.
@@ -293,7 +330,7 @@ async fn start_demo(config: &Config, roles: &[Role]) -> Result<(Running, demo::S
     let pipelines = config.get::<tessera_ingest::config::Config>()?.pipelines;
     let mut opened = (Timestamp::default(), PathBuf::new());
     let roles: Vec<Role> = roles.iter().copied().chain([roles::DEMO]).collect();
-    let running = up::start_prepared(config, &roles, |data| {
+    let running = up::start_prepared(config, &roles, &Sockets::default(), |data| {
         opened = (demo.prepare(data, pipelines).map_err(Failure::Other)?, data.to_owned());
         Ok(())
     })

@@ -45,7 +45,7 @@ async fn until_signal(command: Command) -> Result<Exit, Error> {
     tokio::pin!(work);
     let outcome = tokio::select! {
         outcome = &mut work => outcome,
-        signal = signals.recv() => {
+        signal = signals.asked_to_stop() => {
             eprintln!("{signal}: saving progress");
             stop.cancel();
             match tokio::time::timeout(GRACE, work).await {

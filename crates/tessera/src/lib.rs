@@ -8,6 +8,7 @@ pub mod cli;
 pub mod demo;
 mod front;
 mod gateway;
+mod hand_over;
 mod health;
 mod ingest;
 mod memory;

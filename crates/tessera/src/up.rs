@@ -8,6 +8,7 @@ use tessera_kernel::{Clock, RandomIds, SystemClock};
 use tessera_service::config::Config;
 use tessera_service::identity::Issuer;
 use tessera_service::run::{self, Inside, Plan, Running};
+use tessera_service::sockets::Sockets;
 use tessera_service::{Deps, Keys, Metrics, http};
 
 use crate::front;
@@ -40,13 +41,15 @@ impl From<anyhow::Error> for Failure {
 
 /// Starts these roles as one process on one port. Several can run beside each other: nothing here is shared.
 pub async fn start(config: &Config, roles: &[Role]) -> Result<Running, Failure> {
-    start_prepared(config, roles, |_| Ok(())).await
+    start_prepared(config, roles, &Sockets::default(), |_| Ok(())).await
 }
 
-/// The same, with something to be put into the data folder before the roles are built.
+/// The same, on the sockets that the process was started with where they fit, and with something to be put into the data
+/// folder before the roles are built.
 pub async fn start_prepared(
     config: &Config,
     roles: &[Role],
+    sockets: &Sockets,
     prepare: impl FnOnce(&Path) -> Result<(), Failure>,
 ) -> Result<Running, Failure> {
     let http: http::Config = config.get()?;
@@ -59,7 +62,7 @@ pub async fn start_prepared(
         let (direct, front) = front::open(config).await?;
         (direct, Some(front))
     } else {
-        (run::bind(&http.listen).await?, None)
+        (run::take_or_bind(sockets, &http.listen).await?, None)
     };
     run::check_folder(Store::DATA_DIR, Store::DATA_DIR_REMEDY, &store.data_dir)?;
     prepare(&store.data_dir)?;
@@ -82,6 +85,7 @@ pub async fn start_prepared(
             None => listener.local_addr().context("the address of the bound port")?,
         },
         inside: Inside::default(),
+        sockets: sockets.clone(),
     };
     let mut built = Vec::new();
     for role in roles {
@@ -95,6 +99,9 @@ pub async fn start_prepared(
         };
         built.push(run::Role { name: role.name, components });
     }
-    let Deps { clock, ids, metrics, inside, .. } = deps;
-    Ok(run::start(Plan { listener, roles: built, http, clock, ids, metrics, front, inside })?)
+    for address in sockets.close_rest() {
+        tracing::warn!(%address, "the process was started with a socket that nothing here listens on; it is closed");
+    }
+    let Deps { clock, ids, metrics, inside, sockets, .. } = deps;
+    Ok(run::start(Plan { listener, roles: built, http, clock, ids, metrics, front, inside, sockets })?)
 }

@@ -187,7 +187,8 @@ where
         _ = serving.as_mut() => return,
         () = signals.is_idle_for(idle) => {}
         () = signals.is_flooded() => return,
-        () = worker.draining.cancelled() => {}
+        // What comes before the client has read of it is answered all the same (RFC 9113, 6.8).
+        () = worker.leaving.cancelled() => {}
     }
     serving.as_mut().graceful_shutdown();
     // What is under way has deadlines of its own; the rest is what was answered and is not taken yet.

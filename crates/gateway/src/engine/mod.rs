@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use socket2::{Domain, Protocol, Socket, Type};
+use tessera_service::sockets::Sockets;
 use tokio::sync::mpsc::{Sender, channel};
 use tokio_util::sync::CancellationToken;
 
@@ -61,6 +62,7 @@ pub struct Engine {
     orders: Vec<Sender<Order>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     addresses: Vec<SocketAddr>,
+    leaving: CancellationToken,
     draining: CancellationToken,
 }
 
@@ -74,14 +76,14 @@ impl Engine {
         let mut opened: Vec<Vec<(String, TcpListener)>> = (0..workers).map(|_| Vec::new()).collect();
         let mut addresses = Vec::new();
         for (address, _) in &snapshot.listeners {
-            let sockets = open(address, workers)?;
+            let sockets = sockets_of(address, workers, &shared.sockets)?;
             addresses.extend(sockets.first().and_then(|socket| socket.local_addr().ok()));
-            sockets.into_iter().zip(&mut opened).for_each(|(socket, of)| of.push((address.clone(), socket)));
+            share_out(address, sockets, &mut opened);
         }
         if let Some(cache) = &snapshot.cache {
             cache.open_disk();
         }
-        let draining = CancellationToken::new();
+        let (leaving, draining) = (CancellationToken::new(), CancellationToken::new());
         let (mut senders, mut threads) = (Vec::new(), Vec::new());
         for (index, listeners) in opened.into_iter().enumerate() {
             let (orders, read) = channel(MOST_ORDERS);
@@ -91,6 +93,7 @@ impl Engine {
                 snapshot: snapshot.clone(),
                 listeners,
                 orders: read,
+                leaving: leaving.clone(),
                 draining: draining.clone(),
             };
             let spawned = std::thread::Builder::new().name(format!("gateway-{index}")).spawn(move || work(start));
@@ -98,7 +101,7 @@ impl Engine {
             senders.push(orders);
         }
         let threads = Mutex::new(threads);
-        Ok(Self { shared, snapshot: ArcSwap::new(snapshot), orders: senders, threads, addresses, draining })
+        Ok(Self { shared, snapshot: ArcSwap::new(snapshot), orders: senders, threads, addresses, leaving, draining })
     }
 
     /// Where it listens, in the order of the config it was started with.
@@ -126,8 +129,8 @@ impl Engine {
         let mut opened: Vec<Vec<(String, TcpListener)>> = self.orders.iter().map(|_| Vec::new()).collect();
         let is_new = |address: &String| !before.listeners.iter().any(|(known, _)| known == address);
         for (address, _) in snapshot.listeners.iter().filter(|(address, _)| is_new(address)) {
-            let sockets = open(address, self.orders.len())?;
-            sockets.into_iter().zip(&mut opened).for_each(|(socket, of)| of.push((address.clone(), socket)));
+            let sockets = sockets_of(address, self.orders.len(), &self.shared.sockets)?;
+            share_out(address, sockets, &mut opened);
         }
         if let Some(cache) = &snapshot.cache {
             cache.open_disk();
@@ -142,12 +145,13 @@ impl Engine {
     }
 
     /// Takes no more connections, lets requests end for as long as `limits.drain` allows, and waits for that and for the
-    /// last line of the log.
+    /// last line of the log. Where another process listens on the sockets now, callers who keep a connection have half of that
+    /// time, before all else, to ask once more and be told to go there.
     pub async fn stop(&self) {
-        self.draining.cancel();
+        self.leaving.cancel();
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         let log = self.snapshot().log.clone();
-        let stopping = tokio::task::spawn_blocking(move || {
+        let mut stopping = tokio::task::spawn_blocking(move || {
             if !threads.into_iter().all(|thread| thread.join().is_ok()) {
                 tracing::error!("a worker panicked");
             }
@@ -155,7 +159,18 @@ impl Engine {
                 tracing::error!("the access log could not be written to its end");
             }
         });
-        if let Err(error) = stopping.await {
+        let mut ended = None;
+        if self.shared.sockets.are_handed_on() {
+            let drain = self.snapshot().spec.limits.drain.0;
+            let longest = self.shared.longest_drain.map_or(drain, |longest| drain.min(longest));
+            ended = tokio::time::timeout(longest / 2, &mut stopping).await.ok();
+        }
+        self.draining.cancel();
+        let ended = match ended {
+            Some(ended) => ended,
+            None => stopping.await,
+        };
+        if let Err(error) = ended {
             tracing::error!(%error, "the workers could not be waited for");
         }
     }
@@ -163,6 +178,7 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
+        self.leaving.cancel();
         self.draining.cancel();
     }
 }
@@ -175,17 +191,39 @@ fn work(start: Start) {
     }
 }
 
-/// One socket for each worker on the same address; the system shares connections out among them.
-fn open(address: &str, count: usize) -> Result<Vec<TcpListener>, Error> {
+/// The sockets of an address, at least one for each worker: those that the process was started with, or new ones.
+fn sockets_of(address: &str, workers: usize, given: &Sockets) -> Result<Vec<TcpListener>, Error> {
     let refuse = |reason: String| Error::Listener { address: address.to_owned(), reason };
-    let mut wanted: SocketAddr = address.parse().map_err(|_| refuse("it is not an address".into()))?;
+    let wanted: SocketAddr = address.parse().map_err(|_| refuse("it is not an address".into()))?;
+    let mut sockets = given.take(wanted);
+    if sockets.is_empty() {
+        return open(wanted, workers).map_err(|error| refuse(error.to_string()));
+    }
+    // Where there are fewer than workers some share a queue.
+    for at in 0..workers.saturating_sub(sockets.len()) {
+        let copy = sockets[at].try_clone().map_err(|error| refuse(error.to_string()))?;
+        sockets.push(copy);
+    }
+    Ok(sockets)
+}
+
+/// Each queue needs somebody who takes from it.
+fn share_out(address: &str, sockets: Vec<TcpListener>, workers: &mut [Vec<(String, TcpListener)>]) {
+    let count = workers.len().max(1);
+    for (at, socket) in sockets.into_iter().enumerate() {
+        workers[at % count].push((address.to_owned(), socket));
+    }
+}
+
+/// One socket for each worker on the same address; the system shares connections out among them.
+fn open(mut address: SocketAddr, count: usize) -> std::io::Result<Vec<TcpListener>> {
     // Sockets of our own share the port; that of another process must not be shared unnoticed.
-    drop(bind(wanted, Port::Alone).map_err(|error| refuse(error.to_string()))?);
+    drop(bind(address, Port::Alone)?);
     let mut sockets = Vec::new();
     for _ in 0..count {
-        let socket = bind(wanted, Port::Shared).map_err(|error| refuse(error.to_string()))?;
+        let socket = bind(address, Port::Shared)?;
         // With port 0 the first socket's is everybody's.
-        wanted = socket.local_addr().map_err(|error| refuse(error.to_string()))?;
+        address = socket.local_addr()?;
         sockets.push(socket);
     }
     Ok(sockets)

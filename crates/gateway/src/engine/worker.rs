@@ -9,6 +9,7 @@ use std::time::Duration;
 use tessera_kernel::{Clock, Ids};
 use tessera_service::Keys;
 use tessera_service::run::Inside;
+use tessera_service::sockets::Sockets;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::Receiver;
@@ -57,6 +58,8 @@ pub struct Shared {
     pub tracer: Option<Arc<opentelemetry::global::BoxedTracer>>,
     /// The longest that a stop may take, whatever `limits.drain` says: then the process ends.
     pub longest_drain: Option<Duration>,
+    /// Those that are listened on, and those that the process was started with.
+    pub sockets: Sockets,
 }
 
 impl std::fmt::Debug for Shared {
@@ -97,11 +100,14 @@ pub struct Worker {
     pub remembered: Remembered,
     /// Tokens that say who asks.
     pub signed: SignedTokens,
+    /// Cancelled when no new connections are taken. Those there are may be used once more.
+    pub leaving: CancellationToken,
     /// Cancelled when no new requests are taken.
     pub draining: CancellationToken,
     /// Everything that is under way.
     pub tracker: TaskTracker,
     snapshot: RefCell<Rc<Serving>>,
+    is_leaving: Cell<bool>,
     page: RefCell<String>,
     second: RefCell<(i64, String)>,
     seed: Cell<u64>,
@@ -111,6 +117,11 @@ impl Worker {
     /// The config in use. A request keeps the one it began with.
     pub fn snapshot(&self) -> Rc<Serving> {
         self.snapshot.borrow().clone()
+    }
+
+    /// Whether callers are to come back on another connection. Asked with each answer, and cheaper than the token.
+    pub fn is_leaving(&self) -> bool {
+        self.is_leaving.get()
     }
 
     /// Microseconds on the workers' common clock.
@@ -164,12 +175,14 @@ pub(super) struct Start {
     pub(super) snapshot: Arc<Snapshot>,
     pub(super) listeners: Vec<(String, std::net::TcpListener)>,
     pub(super) orders: Receiver<Order>,
+    pub(super) leaving: CancellationToken,
     pub(super) draining: CancellationToken,
 }
 
-/// A worker's life: serves until `draining` is cancelled, then until all requests have ended or the drain is over.
+/// A worker's life: takes connections until `leaving` is cancelled, requests until `draining` is, and ends when all of them
+/// have or the drain is over.
 pub(super) async fn run(start: Start) {
-    let Start { index, shared, snapshot, listeners, mut orders, draining } = start;
+    let Start { index, shared, snapshot, listeners, mut orders, leaving, draining } = start;
     let seed = shared.ids.next().as_u64_pair().1;
     let worker = Rc::new(Worker {
         index,
@@ -177,9 +190,11 @@ pub(super) async fn run(start: Start) {
         pools: Rc::default(),
         remembered: Remembered::default(),
         signed: SignedTokens::default(),
+        leaving: leaving.clone(),
         draining: draining.clone(),
         tracker: TaskTracker::new(),
         snapshot: RefCell::new(Rc::new(Serving(snapshot.clone()))),
+        is_leaving: Cell::new(false),
         page: RefCell::default(),
         second: RefCell::default(),
         seed: Cell::new(seed),
@@ -193,7 +208,7 @@ pub(super) async fn run(start: Start) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            () = draining.cancelled() => break,
+            () = leaving.cancelled() => break,
             _ = ticks.tick() => tick(&worker),
             order = orders.recv() => {
                 let Some(Order::Swap(snapshot, opened)) = order else { break };
@@ -203,7 +218,7 @@ pub(super) async fn run(start: Start) {
                 accepting.retain(|address, accept| {
                     let stays = snapshot.listeners.iter().any(|(wanted, _)| wanted == address);
                     if !stays {
-                        accept.abort();
+                        accept.iter().for_each(AbortHandle::abort);
                     }
                     stays
                 });
@@ -212,9 +227,17 @@ pub(super) async fn run(start: Start) {
             }
         }
     }
-    accepting.values().for_each(AbortHandle::abort);
+    worker.is_leaving.set(true);
+    accepting.values().flatten().for_each(AbortHandle::abort);
     drop(documents);
     worker.tracker.close();
+    loop {
+        tokio::select! {
+            () = worker.tracker.wait() => break,
+            () = draining.cancelled() => break,
+            _ = ticks.tick() => tick(&worker),
+        }
+    }
     let drain = worker.snapshot().spec.limits.drain.0;
     let patience = worker.shared.longest_drain.map_or(drain, |longest| drain.min(longest));
     let ended = tokio::time::timeout(patience, worker.tracker.wait()).await;
@@ -227,13 +250,18 @@ pub(super) async fn run(start: Start) {
 fn listen(
     worker: &Rc<Worker>,
     listeners: Vec<(String, std::net::TcpListener)>,
-    accepting: &mut HashMap<String, AbortHandle>,
+    accepting: &mut HashMap<String, Vec<AbortHandle>>,
 ) {
     for (address, listener) in listeners {
-        match TcpListener::from_std(listener) {
-            Ok(listener) => {
-                let task = tokio::task::spawn_local(accept::accept(worker.clone(), address.clone(), listener));
-                accepting.insert(address, task.abort_handle());
+        let kept = worker.shared.sockets.keep(&listener);
+        match kept.and_then(|kept| Ok((TcpListener::from_std(listener)?, kept))) {
+            Ok((listener, kept)) => {
+                let accept = accept::accept(worker.clone(), address.clone(), listener);
+                let task = tokio::task::spawn_local(async move {
+                    let _kept = kept;
+                    accept.await;
+                });
+                accepting.entry(address).or_default().push(task.abort_handle());
             }
             Err(error) => tracing::error!(%error, address, "a listener cannot be used"),
         }

@@ -167,6 +167,7 @@ pub(crate) async fn handle(
         held: Held::default(),
         record,
     };
+    let (door, is_http1) = (exchange.worker.clone(), exchange.head.version < Version::HTTP_2);
     let fault = signals.fault_of(&exchange.head);
     let is_stand_in = fault.is_some();
     let asks_upgrade = exchange.head.headers.contains_key(UPGRADE) && exchange.head.version == Version::HTTP_11;
@@ -185,8 +186,10 @@ pub(crate) async fn handle(
             respond::refuse(exchange, error)
         }
     };
-    // Where another protocol was asked for and not agreed on, what the caller sends next may be either.
-    if asks_upgrade && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+    // Where another protocol was asked for and not agreed on, what the caller sends next may be either. From one who goes
+    // nothing more is to be asked.
+    let is_last = asks_upgrade || (is_http1 && door.is_leaving());
+    if is_last && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response

@@ -67,6 +67,7 @@ async fn served_with(door: &Door, more: Router) -> Running {
         metrics: Metrics::new(clock),
         front: Some(run::Front { http: door.address(), https: door.address() }),
         inside: door.deps.inside.clone(),
+        sockets: door.deps.sockets.clone(),
     })
     .unwrap()
 }

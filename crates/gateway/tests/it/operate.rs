@@ -9,6 +9,8 @@ use http::Request;
 use http_body_util::BodyExt;
 use serde_json::Value;
 use tessera_testkit::caller::{Caller, Keeps};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tower::ServiceExt;
 
 use crate::support::{Door, Service, TIMEOUT, client, until, whole};
@@ -264,4 +266,38 @@ async fn operators_see_and_steer_it_and_nobody_else() {
     let (status, body) = admin(&door, "POST", "/gateway/reload", &["operator"], "").await;
     assert_eq!((status, &body["config_number"]), (200, &2.into()));
     assert_eq!(door.get("/", &[]).await.body, "b", "drained through a reload");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_another_process_takes_over_callers_are_told_with_their_next_answer() {
+    let door =
+        Door::open("limits: { drain: 10m }\nroutes: [{ name: all, match: { path: /* }, respond: { body: here } }]\n")
+            .await;
+    let connections = &door.gateway.engine.shared().connections;
+    let connect = async || TcpStream::connect(door.address()).await.unwrap();
+    let (mut kept, mut silent) = (connect().await, connect().await);
+    let request = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+    kept.write_all(request).await.unwrap();
+    let mut answer = vec![0; 4096];
+    let count = kept.read(&mut answer).await.unwrap();
+    let text = String::from_utf8_lossy(&answer[..count]).into_owned();
+    assert!(text.starts_with("HTTP/1.1 200 ") && !text.contains("connection: close"), "{text}");
+    until("both are taken", || connections.count() == 2).await;
+    // The other process.
+    let sockets = door.deps.sockets.copies().unwrap();
+    assert_eq!(sockets.len(), 2, "one for each worker");
+    door.deps.sockets.hand_on();
+    let engine = door.gateway.engine.clone();
+    let stopping = tokio::spawn(async move { engine.stop().await });
+    until("nobody here listens", || door.deps.sockets.copies().unwrap().is_empty()).await;
+    let _queued = connect().await;
+    for connection in [&mut kept, &mut silent] {
+        connection.write_all(request).await.unwrap();
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("connection: close"), "{answer}");
+        assert!(answer.ends_with("here"), "{answer}");
+    }
+    tokio::time::timeout(TIMEOUT, stopping).await.expect("it ends with the last of them").unwrap();
+    assert_eq!(connections.count(), 0);
 }

@@ -46,6 +46,7 @@ impl Door {
             data_dir: folder.path().to_owned(),
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             inside: Inside::default(),
+            sockets: tessera_service::sockets::Sockets::default(),
         };
         let file = folder.path().join("gateway.yaml");
         std::fs::write(&file, whole(config)).unwrap();

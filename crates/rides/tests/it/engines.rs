@@ -143,6 +143,8 @@ async fn a_redis_that_is_not_there_is_named() {
 async fn the_map_is_shown_whoever_answers_for_the_ways() {
     let folder = tempfile::tempdir().unwrap();
     let deps = deps(&folder);
+        sockets: tessera_service::sockets::Sockets::default(),
+    };
     let map = async |config: &Config, part: Part| {
         let components = tessera_rides::build(config, &deps, part).await.unwrap();
         let request = ::http::Request::get("/map").body(axum::body::Body::empty()).unwrap();

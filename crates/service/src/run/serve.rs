@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Inside;
 use crate::http::Peer;
+use crate::sockets::Kept;
 
 /// Connections at a time; more wait in the system's queue.
 const MAX_CONNECTIONS: usize = 8192;
@@ -37,7 +38,7 @@ const FLUSH_TIMEOUT: Duration = Duration::from_millis(250);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves until the process drains, then until the last answer is sent.
-pub(super) async fn serve(listener: TcpListener, inside: Inside, draining: CancellationToken) {
+pub(super) async fn serve((listener, kept): (TcpListener, Kept), inside: Inside, draining: CancellationToken) {
     let limit = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {
@@ -61,7 +62,7 @@ pub(super) async fn serve(listener: TcpListener, inside: Inside, draining: Cance
             }
         }
     }
-    drop(listener);
+    drop((listener, kept));
     while connections.join_next().await.is_some() {}
 }
 

@@ -85,6 +85,13 @@ impl Status {
         flag
     }
 
+    /// Who is not ready, and why.
+    pub(super) fn waits_for(&self) -> Vec<(String, String)> {
+        let process = self.process.get().err().map(|reason| ("process", reason));
+        let components = self.entries.iter().filter_map(|entry| Some((entry.name, entry.get().err()?)));
+        process.into_iter().chain(components).map(|(name, reason)| (name.to_owned(), reason)).collect()
+    }
+
     /// The address as a browser on this machine reaches it.
     pub(super) fn base_url(&self) -> String {
         format!("http://{}", reachable(self.front.map_or(self.address, |front| front.http)))
@@ -124,10 +131,8 @@ pub(super) fn routes(status: Arc<Status>) -> Router {
 }
 
 async fn readyz(State(status): State<Arc<Status>>) -> (StatusCode, Json<Value>) {
-    let process = status.process.get().err().map(|reason| ("process", reason));
-    let components = status.entries.iter().filter_map(|entry| Some((entry.name, entry.get().err()?)));
     let waiting: Map<String, Value> =
-        process.into_iter().chain(components).map(|(name, reason)| (name.to_owned(), reason.into())).collect();
+        status.waits_for().into_iter().map(|(name, reason)| (name, reason.into())).collect();
     let code = if waiting.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (code, Json(json!({ "ready": waiting.is_empty(), "waiting_for": waiting })))
 }

@@ -19,6 +19,7 @@ async fn plan(components: Vec<Component>) -> Plan {
         clock,
         ids: Arc::new(FixedIds::default()),
         front: None,
+        sockets: crate::sockets::Sockets::default(),
         inside: Inside::default(),
     }
 }

@@ -4,6 +4,7 @@
 mod account_pages;
 mod config;
 mod demo;
+mod hand_over;
 mod histories;
 mod layering;
 mod pages;
