@@ -5,9 +5,11 @@
 
 mod load;
 mod proxies;
+mod reload;
 mod service;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
@@ -40,9 +42,33 @@ enum Command {
         #[arg(long, default_value_t = 2)]
         workers: usize,
     },
+    /// Measures the gateway while configs with many routes are swapped, and while they are not.
+    Reload {
+        /// Times that each is measured.
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+        /// Seconds of each measurement.
+        #[arg(long, default_value_t = 5)]
+        seconds: u64,
+        /// Connections that ask one request after the other.
+        #[arg(long, default_value_t = 64)]
+        connections: usize,
+        /// Requests a second of all connections.
+        #[arg(long, default_value_t = 1000)]
+        rate: u32,
+        /// Routes of each config.
+        #[arg(long, default_value_t = 10_000)]
+        routes: usize,
+        /// Milliseconds from a reload to the next.
+        #[arg(long, default_value_t = 500)]
+        pause_ms: u64,
+        /// Threads of the gateway.
+        #[arg(long, default_value_t = 2)]
+        workers: usize,
+    },
     /// Answers every request with 1 KiB of JSON; says its port first.
     Service,
-    /// Serves as a gateway by a config file until it is killed.
+    /// Serves as a gateway by a config file until it is killed; reads it again on SIGHUP, and says when it has.
     Gateway {
         /// The config file.
         file: std::path::PathBuf,
@@ -65,6 +91,10 @@ fn main() -> ExitCode {
         Command::Gateway { file } => proxies::run_gateway(&file),
         Command::Compare { rounds, seconds, connections, rate, workers } => {
             compare(rounds, workers, Load { connections, rate, seconds })
+        }
+        Command::Reload { rounds, seconds, connections, rate, routes, pause_ms, workers } => {
+            let load = Load { connections, rate: Some(rate), seconds };
+            reload::run(&reload::Plan { rounds, workers, routes, pause: Duration::from_millis(pause_ms), load })
         }
     };
     match outcome {
@@ -99,11 +129,6 @@ fn compare(rounds: usize, workers: usize, load: Load) -> anyhow::Result<()> {
     println!("1 KiB of JSON, {connections} connections{rate}, {workers} workers, medians of {rounds} × {seconds} s\n");
     println!("| proxy | CPU per request, µs | × nginx | requests/s | × nginx | p50, µs | p99, µs | memory, MB |");
     println!("|---|---|---|---|---|---|---|---|");
-    let median = |figures: &[Figures], part: fn(&Figures) -> f64| {
-        let mut values: Vec<f64> = figures.iter().map(part).collect();
-        values.sort_by(f64::total_cmp);
-        values.get(values.len() / 2).copied().unwrap_or_default()
-    };
     let nginx =
         all.iter().find(|(kind, _)| *kind == Kind::Nginx).map(|(_, figures)| figures.clone()).unwrap_or_default();
     let (base_cpu, base_rate) = (median(&nginx, |f| f.cpu_us), median(&nginx, |f| f.requests_per_s));
@@ -119,4 +144,10 @@ fn compare(rounds: usize, workers: usize, load: Load) -> anyhow::Result<()> {
         );
     }
     Ok(())
+}
+
+fn median(figures: &[Figures], part: fn(&Figures) -> f64) -> f64 {
+    let mut values: Vec<f64> = figures.iter().map(part).collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or_default()
 }

@@ -12,6 +12,7 @@ use tessera_gateway::spec::Environment;
 use tessera_kernel::{RandomIds, SystemClock};
 use tessera_service::run::Inside;
 use tessera_service::{Deps, Keys, Metrics};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::service::Running;
 
@@ -58,6 +59,11 @@ impl Proxy {
             Kind::Haproxy => haproxy(folder, port, service, workers)?,
             Kind::Plain | Kind::Full => gateway(kind, folder, port, service, workers)?,
         };
+        Self::of(child, port).with_context(|| format!("{} is not there; is it installed?", kind.name()))
+    }
+
+    /// A process, once it listens.
+    pub fn of(child: Child, port: u16) -> anyhow::Result<Self> {
         let proxy = Self { port, process: Some(Running(child)) };
         for _ in 0..500 {
             if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
@@ -65,7 +71,12 @@ impl Proxy {
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        bail!("{} does not listen on {port}; is it installed?", kind.name())
+        bail!("it does not listen on {port}")
+    }
+
+    /// The process's id.
+    pub fn id(&self) -> Option<u32> {
+        self.process.as_ref().map(|process| process.0.id())
     }
 
     /// CPU so far, in clock ticks of a hundredth of a second, and memory in MB, of the process and its children.
@@ -141,7 +152,7 @@ fn gateway(kind: Kind, folder: &Path, port: u16, service: u16, workers: usize) -
     spawn(Command::new(std::env::current_exe()?).arg("gateway").arg(&file))
 }
 
-/// Serves by a config file until it is killed.
+/// Serves by a config file until it is killed, and reads it again on SIGHUP.
 pub fn run_gateway(file: &Path) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
@@ -156,8 +167,11 @@ pub fn run_gateway(file: &Path) -> anyhow::Result<()> {
             inside: Inside::default(),
             sockets: tessera_service::sockets::Sockets::default(),
         };
-        let _gateway = Gateway::open(file, &deps, Environment::default())?;
-        std::future::pending::<()>().await;
+        let gateway = Gateway::open(file, &deps, Environment::default())?;
+        let mut hangups = signal(SignalKind::hangup())?;
+        while hangups.recv().await.is_some() {
+            println!("{}", gateway.reloader.reload().await?.number);
+        }
         Ok(())
     })
 }
