@@ -59,6 +59,8 @@ pub async fn start_prepared(
         && roles.len() > 1
         && config.get::<tessera_gateway::config::Config>()?.file.is_none();
     let (listener, front) = if has_front {
+        // It finds out by itself which addresses it has.
+        close_rest(sockets);
         let (direct, front) = front::open(config).await?;
         (direct, Some(front))
     } else {
@@ -99,9 +101,13 @@ pub async fn start_prepared(
         };
         built.push(run::Role { name: role.name, components });
     }
+    close_rest(sockets);
+    let Deps { clock, ids, metrics, inside, sockets, .. } = deps;
+    Ok(run::start(Plan { listener, roles: built, http, clock, ids, metrics, front, inside, sockets })?)
+}
+
+fn close_rest(sockets: &Sockets) {
     for address in sockets.close_rest() {
         tracing::warn!(%address, "the process was started with a socket that nothing here listens on; it is closed");
     }
-    let Deps { clock, ids, metrics, inside, sockets, .. } = deps;
-    Ok(run::start(Plan { listener, roles: built, http, clock, ids, metrics, front, inside, sockets })?)
 }
