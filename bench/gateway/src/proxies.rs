@@ -65,7 +65,8 @@ impl Proxy {
     /// A process, once it listens.
     pub fn of(child: Child, port: u16) -> anyhow::Result<Self> {
         let proxy = Self { port, process: Some(Running(child)) };
-        for _ in 0..500 {
+        // Many routes take a while in a build that is not optimised.
+        for _ in 0..3_000 {
             if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
                 return Ok(proxy);
             }

@@ -60,7 +60,7 @@ pub fn run(plan: &Plan) -> anyhow::Result<()> {
         );
     }
     println!(
-        "\np99 with reloads is {:.2} of that without. {} reloads, {:.0} ms each (median).",
+        "\np99 with reloads is {:.2} of that without. Reloads: {}, of {:.0} ms each (median).",
         median(&busy, |f| f.p99_us) / median(&quiet, |f| f.p99_us),
         took_ms.len(),
         took_ms.get(took_ms.len() / 2).copied().unwrap_or_default()
