@@ -121,6 +121,7 @@ fn deps(folder: &tempfile::TempDir) -> Deps {
         data_dir: folder.path().to_owned(),
         address: ([127, 0, 0, 1], 0).into(),
         inside: Inside::default(),
+        sockets: tessera_service::sockets::Sockets::default(),
     }
 }
 
@@ -143,8 +144,6 @@ async fn a_redis_that_is_not_there_is_named() {
 async fn the_map_is_shown_whoever_answers_for_the_ways() {
     let folder = tempfile::tempdir().unwrap();
     let deps = deps(&folder);
-        sockets: tessera_service::sockets::Sockets::default(),
-    };
     let map = async |config: &Config, part: Part| {
         let components = tessera_rides::build(config, &deps, part).await.unwrap();
         let request = ::http::Request::get("/map").body(axum::body::Body::empty()).unwrap();
