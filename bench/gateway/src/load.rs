@@ -6,6 +6,7 @@ use anyhow::{Context, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::hmac;
+use tessera_bench::sorted::Sorted;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -37,17 +38,17 @@ pub fn measure(proxy: &Proxy, load: Load) -> anyhow::Result<Figures> {
         ask(proxy.port, load, Instant::now() + Duration::from_millis(300)).await?;
         let (before, _) = proxy.used()?;
         let began = Instant::now();
-        let mut took = ask(proxy.port, load, began + Duration::from_secs(load.seconds)).await?;
+        let took = ask(proxy.port, load, began + Duration::from_secs(load.seconds)).await?;
         let elapsed = began.elapsed().as_secs_f64();
         let (after, rss_mb) = proxy.used()?;
         ensure!(!took.is_empty(), "nothing was answered");
-        took.sort_unstable();
-        let at = |share: f64| f64::from(took[((took.len() - 1) as f64 * share) as usize]);
+        let requests = took.len() as f64;
+        let took: Sorted = took.into_iter().map(f64::from).collect();
         Ok(Figures {
-            requests_per_s: took.len() as f64 / elapsed,
-            cpu_us: (after - before) as f64 / TICKS_PER_S * 1e6 / took.len() as f64,
-            p50_us: at(0.5),
-            p99_us: at(0.99),
+            requests_per_s: requests / elapsed,
+            cpu_us: (after - before) as f64 / TICKS_PER_S * 1e6 / requests,
+            p50_us: took.at(0.5),
+            p99_us: took.at(0.99),
             rss_mb,
         })
     })
