@@ -6,6 +6,7 @@ mod bench;
 mod ci;
 mod deploy;
 mod packages;
+mod python;
 mod step;
 mod test;
 

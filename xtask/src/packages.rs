@@ -2,21 +2,38 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::step;
+use crate::{python, step};
 
-/// A Debian package, and the programs of which one shows that it is there.
+/// A Debian package, and what shows that it is there.
 struct Package {
     name: &'static str,
-    programs: &'static [&'static str],
+    programs: Programs,
     needed_for: &'static str,
 }
 
+/// What shows that a package is there.
+enum Programs {
+    /// One of these programs.
+    One(&'static [&'static str]),
+    /// A Python that can make virtual environments.
+    PythonWithVenv,
+}
+
 const NEEDED: &[Package] = &[
-    Package { name: "postgresql", programs: &["postgres"], needed_for: "the stores, and loading" },
-    Package { name: "redis-server", programs: &["redis-server"], needed_for: "claims and lines in Redis" },
-    Package { name: "faketime", programs: &["faketime"], needed_for: "processes whose clocks differ" },
-    Package { name: "chromium", programs: &["chromium", "chromium-browser", "google-chrome"], needed_for: "the pages" },
-    Package { name: "chromium-driver", programs: &["chromedriver"], needed_for: "the pages" },
+    Package { name: "postgresql", programs: Programs::One(&["postgres"]), needed_for: "the stores, and loading" },
+    Package {
+        name: "redis-server",
+        programs: Programs::One(&["redis-server"]),
+        needed_for: "claims and lines in Redis",
+    },
+    Package { name: "faketime", programs: Programs::One(&["faketime"]), needed_for: "processes whose clocks differ" },
+    Package {
+        name: "chromium",
+        programs: Programs::One(&["chromium", "chromium-browser", "google-chrome"]),
+        needed_for: "the pages",
+    },
+    Package { name: "chromium-driver", programs: Programs::One(&["chromedriver"]), needed_for: "the pages" },
+    Package { name: "python3-venv", programs: Programs::PythonWithVenv, needed_for: "gRPC from another hand" },
 ];
 
 /// Installs what is missing where it may (Debian, as root); otherwise says what to run.
@@ -42,7 +59,10 @@ pub(crate) fn install_missing() -> Result<(), String> {
 }
 
 fn is_here(package: &Package) -> bool {
-    package.programs.iter().any(|program| find(program).is_some())
+    match package.programs {
+        Programs::One(programs) => programs.iter().any(|program| find(program).is_some()),
+        Programs::PythonWithVenv => python::can_prepare(),
+    }
 }
 
 /// A program in `PATH`, or where Debian keeps PostgreSQL's servers.

@@ -1,4 +1,4 @@
-//! For tests: a real PostgreSQL, a real Redis, a real S3 server, stand-ins for Stripe and the push services, a real browser, the real binary,
+//! For tests: a real PostgreSQL, a real Redis, a real S3 server, Python's gRPC, stand-ins for Stripe and the push services, a real browser, the real binary,
 //! a scratch folder; and a judge of what rivals for the same seats were told.
 //!
 //! Everything listens on a free port of this machine, lives in a temporary folder, and goes away when its handle is
@@ -8,6 +8,7 @@
 pub mod bin;
 mod browser;
 pub mod caller;
+pub mod greeter;
 pub mod history;
 pub mod postgres;
 pub mod push;

@@ -10,6 +10,7 @@ mod compress;
 mod docs;
 mod forward;
 mod framing;
+mod grpcio;
 mod http2;
 mod inside;
 mod limits;
