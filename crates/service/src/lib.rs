@@ -10,6 +10,7 @@ mod error;
 pub mod http;
 pub mod identity;
 pub mod metrics;
+pub mod openapi;
 pub mod run;
 pub mod shutdown;
 pub mod sockets;

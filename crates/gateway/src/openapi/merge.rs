@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
+use tessera_service::openapi::{Components, Renames, with_maker};
 
 use super::public::Place;
 use crate::spec;
@@ -20,9 +21,6 @@ pub struct Source {
     pub places: Vec<Place>,
 }
 
-/// A component: its section and its name.
-type Name = (String, String);
-
 /// Merges all documents into one of OpenAPI 3.1.
 pub fn merge(spec: &spec::Documents, sources: &[Source]) -> Value {
     let mut merged = Merged::default();
@@ -37,8 +35,9 @@ pub fn merge(spec: &spec::Documents, sources: &[Source]) -> Value {
     if !merged.tags.is_empty() {
         document["tags"] = merged.tags.into_iter().map(|(_, tag)| tag).collect();
     }
-    if !merged.components.is_empty() {
-        document["components"] = Value::Object(merged.components);
+    let components = merged.components.into_map();
+    if !components.is_empty() {
+        document["components"] = Value::Object(components);
     }
     document
 }
@@ -46,7 +45,7 @@ pub fn merge(spec: &spec::Documents, sources: &[Source]) -> Value {
 #[derive(Default)]
 struct Merged {
     paths: BTreeMap<String, Map<String, Value>>,
-    components: Map<String, Value>,
+    components: Components,
     tags: Vec<(String, Value)>,
     ids: BTreeSet<String>,
 }
@@ -54,19 +53,7 @@ struct Merged {
 impl Merged {
     fn add(&mut self, source: &Source) {
         let document = renewed(&source.document);
-        let renames = self.renames(&document, &source.upstream);
-        for (section, components) in document.get("components").and_then(Value::as_object).into_iter().flatten() {
-            for (name, component) in components.as_object().into_iter().flatten() {
-                let mut component = component.clone();
-                rename(&mut component, &renames);
-                let key = (section.clone(), name.clone());
-                let name = renames.get(&key).unwrap_or(name);
-                let known = self.components.entry(section.clone()).or_insert_with(|| Value::Object(Map::new()));
-                if let Value::Object(known) = known {
-                    known.entry(name.clone()).or_insert(component);
-                }
-            }
-        }
+        let renames = self.components.add(&document, &source.upstream);
         for tag in document.get("tags").and_then(Value::as_array).into_iter().flatten() {
             let name = tag.get("name").and_then(Value::as_str).unwrap_or_default();
             if !self.tags.iter().any(|(known, _)| known == name) {
@@ -78,7 +65,7 @@ impl Merged {
         }
     }
 
-    fn add_operation(&mut self, source: &Source, document: &Value, place: &Place, renames: &BTreeMap<Name, String>) {
+    fn add_operation(&mut self, source: &Source, document: &Value, place: &Place, renames: &Renames) {
         let item = &document["paths"][place.path.as_str()];
         let Some(Value::Object(mut operation)) = item.get(place.method).cloned() else { return };
         if self.paths.get(&place.public).is_some_and(|known| known.contains_key(place.method)) {
@@ -119,115 +106,14 @@ impl Merged {
             self.ids.insert(id);
         }
         let mut operation = Value::Object(operation);
-        rename(&mut operation, renames);
-        rename_security(&mut operation, renames);
+        renames.apply_to_operation(&mut operation);
         self.paths.entry(place.public.clone()).or_default().insert(place.method.to_owned(), operation);
-    }
-
-    /// Components of a document that cannot keep their names: another one has it, or they refer to one that loses its own.
-    fn renames(&self, document: &Value, upstream: &str) -> BTreeMap<Name, String> {
-        let mut renames: BTreeMap<Name, String> = BTreeMap::new();
-        let known = |section: &str, name: &str| self.components.get(section).and_then(|known| known.get(name));
-        loop {
-            let mut found: Vec<Name> = Vec::new();
-            for (section, components) in document.get("components").and_then(Value::as_object).into_iter().flatten() {
-                for (name, component) in components.as_object().into_iter().flatten() {
-                    let key = (section.clone(), name.clone());
-                    let Some(known) = known(section, name) else { continue };
-                    if !renames.contains_key(&key) && (known != component || refers(component, &renames)) {
-                        found.push(key);
-                    }
-                }
-            }
-            if found.is_empty() {
-                return renames;
-            }
-            for (section, name) in found {
-                let components = document.pointer("/components").and_then(|all| all.get(&section));
-                let is_free = |wanted: &str| {
-                    known(&section, wanted).is_none() && components.and_then(|own| own.get(wanted)).is_none()
-                };
-                let new = free_always(&name, upstream, is_free);
-                renames.insert((section, name), new);
-            }
-        }
     }
 }
 
 /// The name itself, or with the upstream's before it.
 fn free(name: &str, upstream: &str, is_free: impl Fn(&str) -> bool) -> String {
-    if is_free(name) { name.to_owned() } else { free_always(name, upstream, is_free) }
-}
-
-fn free_always(name: &str, upstream: &str, is_free: impl Fn(&str) -> bool) -> String {
-    let first = format!("{upstream}_{name}");
-    let numbered = (2..).map(|number| format!("{upstream}_{name}_{number}"));
-    [first].into_iter().chain(numbered).find(|wanted| is_free(wanted)).unwrap_or_default()
-}
-
-/// The component that a reference names, and what is behind it.
-fn component_of(reference: &str) -> Option<(Name, &str)> {
-    let rest = reference.strip_prefix("#/components/")?;
-    let (section, rest) = rest.split_once('/')?;
-    let (name, behind) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
-    Some(((section.to_owned(), name.replace("~1", "/").replace("~0", "~")), behind))
-}
-
-fn refers(value: &Value, renames: &BTreeMap<Name, String>) -> bool {
-    match value {
-        Value::Object(fields) => fields.values().any(|value| refers(value, renames)),
-        Value::Array(items) => items.iter().any(|item| refers(item, renames)),
-        Value::String(text) => component_of(text).is_some_and(|(name, _)| renames.contains_key(&name)),
-        _ => false,
-    }
-}
-
-/// Gives references their new names: in `$ref`, and in the `mapping` of a discriminator.
-fn rename(value: &mut Value, renames: &BTreeMap<Name, String>) {
-    match value {
-        Value::Object(fields) => {
-            for (key, value) in fields.iter_mut() {
-                match value {
-                    Value::String(text) if key == "$ref" => {
-                        if let Some(new) = renamed_reference(text, renames) {
-                            *text = new;
-                        }
-                    }
-                    Value::Object(mapping) if key == "mapping" => {
-                        for target in mapping.values_mut() {
-                            let new = target.as_str().and_then(|text| renamed_reference(text, renames));
-                            match new {
-                                Some(new) => *target = new.into(),
-                                None => rename(target, renames),
-                            }
-                        }
-                    }
-                    value => rename(value, renames),
-                }
-            }
-        }
-        Value::Array(items) => items.iter_mut().for_each(|item| rename(item, renames)),
-        _ => {}
-    }
-}
-
-fn renamed_reference(text: &str, renames: &BTreeMap<Name, String>) -> Option<String> {
-    let (name, behind) = component_of(text)?;
-    let new = renames.get(&name)?.replace('~', "~0").replace('/', "~1");
-    Some(format!("#/components/{}/{new}{behind}", name.0))
-}
-
-/// Security requirements name their schemes without a reference.
-fn rename_security(operation: &mut Value, renames: &BTreeMap<Name, String>) {
-    let Some(Value::Array(requirements)) = operation.get_mut("security") else { return };
-    for requirement in requirements.iter_mut().filter_map(Value::as_object_mut) {
-        let named = std::mem::take(requirement);
-        let new = named.into_iter().map(|(name, scopes)| {
-            let new = renames.get(&("securitySchemes".to_owned(), name.clone())).cloned();
-            (new.unwrap_or(name), scopes)
-        });
-        *requirement = new.collect();
-    }
+    if is_free(name) { name.to_owned() } else { with_maker(name, upstream, is_free) }
 }
 
 #[cfg(test)]

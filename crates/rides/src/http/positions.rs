@@ -49,14 +49,16 @@ pub(super) struct UpdatedBody {
     /// The soonest of all, milliseconds; null where every position was refused.
     next_update_ms: Option<u32>,
     /// For each position milliseconds, or why it was refused: `off_duty`, `stale`, `past`, `future`, `jump`.
-    #[schema(value_type = Vec<Object>)]
     updates: Vec<UpdateBody>,
 }
 
-#[derive(Debug, Serialize)]
+/// What came of a position.
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
 enum UpdateBody {
+    /// When the next one is due, milliseconds.
     Next(u32),
+    /// Why it was refused.
     Refused(&'static str),
 }
 

@@ -1,5 +1,6 @@
 //! What a process says about itself: `/healthz`, `/readyz`, `/components`, `/metrics`, `/openapi.json`.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use tessera_kernel::Timestamp;
 use super::Front;
 use crate::component::reachable;
 use crate::http::Json;
+use crate::openapi::{Components, problem, refusal, with_maker};
 use crate::{Metrics, Ready, ReadyFlag, VERSION};
 
 /// The components of a process and how they are.
@@ -27,7 +29,10 @@ pub(super) struct Status {
     started_at: Timestamp,
     metrics: Metrics,
     entries: Vec<Entry>,
-    openapi: Value,
+    /// Of `/openapi.json`.
+    paths: Map<String, Value>,
+    operation_ids: BTreeSet<String>,
+    components: Components,
 }
 
 struct Entry {
@@ -54,13 +59,10 @@ impl std::fmt::Debug for Status {
 impl Status {
     pub(super) fn new(address: SocketAddr, front: Option<Front>, started_at: Timestamp, metrics: Metrics) -> Self {
         let (started, process) = Ready::flag("starting");
-        let openapi = json!({
-            "openapi": "3.1.0",
-            "info": { "title": "Tessera", "version": VERSION },
-            "paths": {},
-            "components": { "schemas": {} },
-        });
-        Self { started, process, address, front, started_at, metrics, entries: Vec::new(), openapi }
+        let mut components = Components::default();
+        components.add(&json!({ "components": { "schemas": { "Problem": problem() } } }), "tessera");
+        let (entries, paths, operation_ids) = (Vec::new(), Map::new(), BTreeSet::new());
+        Self { started, process, address, front, started_at, metrics, entries, paths, operation_ids, components }
     }
 
     /// Adds a component; the flag is for its loops to unset.
@@ -75,12 +77,8 @@ impl Status {
         let (flag, loops) = Ready::flag("");
         flag.set();
         self.entries.push(Entry { role, name, path, ready, loops });
-        for place in ["/paths", "/components/schemas"] {
-            let part = openapi.as_ref().and_then(|document| document.pointer(place)).and_then(Value::as_object);
-            let whole = self.openapi.pointer_mut(place).and_then(Value::as_object_mut);
-            if let (Some(part), Some(whole)) = (part, whole) {
-                whole.extend(part.clone());
-            }
+        if let Some(document) = openapi {
+            self.describe(&document, role);
         }
         flag
     }
@@ -90,6 +88,40 @@ impl Status {
         let process = self.process.get().err().map(|reason| ("process", reason));
         let components = self.entries.iter().filter_map(|entry| Some((entry.name, entry.get().err()?)));
         process.into_iter().chain(components).map(|(name, reason)| (name.to_owned(), reason)).collect()
+    /// Adds what a role says of its paths.
+    fn describe(&mut self, document: &Value, role: &str) {
+        let renames = self.components.add(document, role);
+        let Some(paths) = document.get("paths").and_then(Value::as_object) else { return };
+        for (path, item) in paths {
+            let mut item = item.clone();
+            for operation in item.as_object_mut().into_iter().flat_map(Map::values_mut) {
+                renames.apply_to_operation(operation);
+                self.name_operation(operation, role);
+                if let Some(answers) = operation.get_mut("responses").and_then(Value::as_object_mut) {
+                    answers.entry("default").or_insert_with(refusal);
+                }
+            }
+            self.paths.insert(path.clone(), item);
+        }
+    }
+
+    /// An operation's id is its own among those of all roles.
+    fn name_operation(&mut self, operation: &mut Value, role: &str) {
+        let Some(Value::String(id)) = operation.get_mut("operationId") else { return };
+        if self.operation_ids.contains(id) {
+            *id = with_maker(id, role, |wanted| !self.operation_ids.contains(wanted));
+        }
+        self.operation_ids.insert(id.clone());
+    }
+
+    /// What all roles say of their paths, as one document.
+    fn openapi(&self) -> Value {
+        json!({
+            "openapi": "3.1.0",
+            "info": { "title": "Tessera", "version": VERSION },
+            "paths": self.paths,
+            "components": self.components,
+        })
     }
 
     /// The address as a browser on this machine reaches it.
@@ -126,7 +158,7 @@ pub(super) fn routes(status: Arc<Status>) -> Router {
         .route("/readyz", get(readyz))
         .route("/components", get(components))
         .route("/metrics", get(async |State(status): State<Arc<Status>>| -> Response { status.metrics.response() }))
-        .route("/openapi.json", get(async |State(status): State<Arc<Status>>| Json(status.openapi.clone())))
+        .route("/openapi.json", get(async |State(status): State<Arc<Status>>| Json(status.openapi())))
         .with_state(status)
 }
 

@@ -68,6 +68,32 @@ async fn a_process_tells_what_runs_and_whether_it_is_ready() {
 }
 
 #[tokio::test]
+async fn what_components_say_of_themselves_stays_apart_in_one_document() {
+    let said = |path: &str, kind: &str| {
+        let item = json!({ "schema": { "$ref": "#/components/schemas/Item" } });
+        json!({
+            "paths": { path: { "get": { "responses": { "200": { "content": { "application/json": item } } } } } },
+            "components": { "schemas": { "Item": { "type": kind } } },
+        })
+    };
+    let component = |name, path, kind| Component::new(name, path).openapi(said(path, kind));
+    let running =
+        start(plan(vec![component("numbers", "/one", "integer"), component("words", "/two", "string")]).await).unwrap();
+    let (_, openapi) = fetch(&running, "/openapi.json").await;
+    for (path, kind) in [("/one", "integer"), ("/two", "string")] {
+        let answers = &openapi["paths"][path]["get"]["responses"];
+        let schema = |answer: &str, kind: &str| {
+            let place = answers[answer]["content"][kind]["schema"]["$ref"].as_str().unwrap();
+            openapi.pointer(place.trim_start_matches('#')).unwrap()
+        };
+        assert_eq!(schema("200", "application/json"), &json!({ "type": kind }));
+        // Each may refuse what does not fit, and says so in one form.
+        assert_eq!(schema("default", "application/problem+json")["required"][3], "code");
+    }
+    assert!(running.stop().await);
+}
+
+#[tokio::test]
 async fn what_is_in_memory_is_answered_at_once() {
     use axum::response::IntoResponse;
     let router = Router::new().route("/shop/{id}", get(async || "asked"));

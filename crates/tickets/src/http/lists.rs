@@ -9,6 +9,7 @@ use tessera_service::http::{Json, List, Page, Query, Since};
 use tessera_service::{Identity, Problem};
 use utoipa::ToSchema;
 
+use super::wire::ListBody;
 use crate::app::App;
 use crate::domain::catalogue::{Performer, Venue};
 use crate::domain::event::Status;
@@ -152,7 +153,7 @@ pub(super) async fn list_performers(
         ("updated_since" = Option<String>, Query, description = "what changed then or later, deleted things too"),
         ("limit" = Option<u32>, Query), ("cursor" = Option<String>, Query)
     ),
-    responses((status = 200, body = Vec<ListedEventBody>))
+    responses((status = 200, body = ListBody<ListedEventBody>))
 )]
 pub(super) async fn events(
     State(app): State<App>,
@@ -176,7 +177,7 @@ pub(super) async fn events(
         ("updated_since" = Option<String>, Query, description = "what changed then or later, deleted things too"),
         ("limit" = Option<u32>, Query), ("cursor" = Option<String>, Query)
     ),
-    responses((status = 200, body = Vec<Venue>))
+    responses((status = 200, body = ListBody<Venue>))
 )]
 pub(super) async fn venues(
     State(app): State<App>,
@@ -194,7 +195,7 @@ pub(super) async fn venues(
         ("updated_since" = Option<String>, Query, description = "what changed then or later, deleted things too"),
         ("limit" = Option<u32>, Query), ("cursor" = Option<String>, Query)
     ),
-    responses((status = 200, body = Vec<Performer>))
+    responses((status = 200, body = ListBody<Performer>))
 )]
 pub(super) async fn performers(
     State(app): State<App>,

@@ -172,6 +172,10 @@ pub fn openapi() -> Value {
     // A document of plain structs always serialises.
     let mut document = serde_json::to_value(Document::openapi()).unwrap_or_default();
     ask_for_keys(&mut document);
+    // An event is sent with its fields beside these, so these alone do not say what there may be.
+    if let Some(details) = document.pointer_mut("/components/schemas/Details").and_then(Value::as_object_mut) {
+        details.shift_remove("additionalProperties");
+    }
     document
 }
 

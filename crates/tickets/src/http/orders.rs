@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 
 use super::lists::part;
 use super::tickets::OwnedTicketBody;
-use super::wire::TicketBody;
+use super::wire::{ListBody, TicketBody};
 use crate::Error;
 use crate::app::App;
 use crate::app::confirm::Payable;
@@ -239,7 +239,7 @@ pub(super) async fn show(
         ("limit" = Option<u32>, Query),
         ("cursor" = Option<String>, Query)
     ),
-    responses((status = 200, description = "`items` and `next_cursor`", body = Vec<OrderBody>))
+    responses((status = 200, description = "`items` and `next_cursor`", body = ListBody<OrderBody>))
 )]
 pub(super) async fn list(
     State(app): State<App>,

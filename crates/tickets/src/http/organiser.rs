@@ -18,6 +18,7 @@ use utoipa::ToSchema;
 
 use super::lists::{self, ListedEventBody, part};
 use super::report;
+use super::wire::ListBody;
 use crate::Error;
 use crate::app::App;
 use crate::app::catalogue::{Change, Editor, Rights};
@@ -152,7 +153,7 @@ pub(super) async fn new_venue(
         ("updated_since" = Option<String>, Query, description = "what changed then or later, deleted things too"),
         ("limit" = Option<u32>, Query), ("cursor" = Option<String>, Query)
     ),
-    responses((status = 200, body = Vec<Venue>))
+    responses((status = 200, body = ListBody<Venue>))
 )]
 pub(super) async fn venues(
     State(app): State<App>,
@@ -217,7 +218,7 @@ pub(super) async fn new_performer(
         ("updated_since" = Option<String>, Query, description = "what changed then or later, deleted things too"),
         ("limit" = Option<u32>, Query), ("cursor" = Option<String>, Query)
     ),
-    responses((status = 200, body = Vec<Performer>))
+    responses((status = 200, body = ListBody<Performer>))
 )]
 pub(super) async fn performers(
     State(app): State<App>,
@@ -299,7 +300,7 @@ pub(super) async fn new_plan(State(app): State<App>, Editing(by): Editing, body:
         ("updated_since" = Option<String>, Query, description = "what changed then or later, deleted things too"),
         ("limit" = Option<u32>, Query), ("cursor" = Option<String>, Query)
     ),
-    responses((status = 200, body = Vec<PlanInfo>))
+    responses((status = 200, body = ListBody<PlanInfo>))
 )]
 pub(super) async fn plans(
     State(app): State<App>,
@@ -357,7 +358,7 @@ pub(super) async fn new_event(
         ("updated_since" = Option<String>, Query, description = "what changed then or later, deleted things too"),
         ("limit" = Option<u32>, Query), ("cursor" = Option<String>, Query)
     ),
-    responses((status = 200, body = Vec<ListedEventBody>))
+    responses((status = 200, body = ListBody<ListedEventBody>))
 )]
 pub(super) async fn events(
     State(app): State<App>,
@@ -519,7 +520,7 @@ pub(super) async fn new_promo(
         ("updated_since" = Option<String>, Query, description = "what changed then or later, deleted things too"),
         ("limit" = Option<u32>, Query), ("cursor" = Option<String>, Query)
     ),
-    responses((status = 200, body = Vec<Promo>))
+    responses((status = 200, body = ListBody<Promo>))
 )]
 pub(super) async fn promos(
     State(app): State<App>,

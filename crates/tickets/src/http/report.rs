@@ -28,7 +28,7 @@ pub(super) struct ReportBody {
     #[schema(value_type = String)]
     event: EventId,
     tickets: TicketsBody,
-    levels: Vec<LevelBody>,
+    levels: Vec<SoldLevelBody>,
     /// Hours with sales, by their beginning.
     hours: Vec<HourBody>,
     revenue: RevenueBody,
@@ -59,7 +59,7 @@ pub(super) struct TicketsBody {
 }
 
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct LevelBody {
+pub(super) struct SoldLevelBody {
     key: String,
     name: String,
     #[schema(value_type = Object)]
@@ -103,7 +103,7 @@ impl From<Report> for ReportBody {
         let money = |amount| Money::new(amount, event.currency);
         let level =
             |(level, (counts, revenue)): (&crate::domain::event::PriceLevel, (crate::seats::states::Counts, i64))| {
-                LevelBody {
+                SoldLevelBody {
                     key: level.key.clone(),
                     name: level.name.clone(),
                     price: money(level.price),

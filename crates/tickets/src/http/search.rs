@@ -163,7 +163,7 @@ struct ItemBody {
     kind: String,
     #[schema(value_type = String, format = DateTime)]
     starts_at: Timestamp,
-    venue: VenueBody,
+    venue: FoundVenueBody,
     /// Names, in the order of the bill.
     performers: Vec<String>,
     #[schema(value_type = Option<Object>)]
@@ -178,7 +178,7 @@ struct ItemBody {
 
 /// Where it is.
 #[derive(Debug, Serialize, ToSchema)]
-struct VenueBody {
+struct FoundVenueBody {
     #[schema(value_type = String)]
     id: VenueId,
     name: String,
@@ -282,7 +282,7 @@ impl From<Hit> for ItemBody {
             available: document.available,
             name: document.name,
             kind: document.kind,
-            venue: VenueBody {
+            venue: FoundVenueBody {
                 id: document.venue.id,
                 name: document.venue.name,
                 city: document.venue.city,

@@ -46,7 +46,7 @@ pub(super) struct PlanBody {
     /// Width and height of the drawing; zero where there is none.
     size: (f64, f64),
     price_levels: Vec<PriceLevel>,
-    sections: Vec<SectionBody>,
+    sections: Vec<PlanSectionBody>,
     /// Labels of the numbered seats, in their order.
     labels: Vec<String>,
     /// Their places.
@@ -54,7 +54,7 @@ pub(super) struct PlanBody {
     y: Vec<f64>,
     /// For each number the index of its price level, -1 where it is not sold.
     level: Vec<i32>,
-    areas: Vec<AreaBody>,
+    areas: Vec<PlanAreaBody>,
     /// What is drawn beside the seats, the lowest first.
     shapes: Vec<ShapeBody>,
 }
@@ -76,7 +76,7 @@ struct ShapeBody {
 }
 
 #[derive(Debug, Serialize, utoipa::ToSchema)]
-struct SectionBody {
+struct PlanSectionBody {
     name: String,
     rows: Vec<RowBody>,
 }
@@ -89,7 +89,7 @@ struct RowBody {
 }
 
 #[derive(Debug, Serialize, utoipa::ToSchema)]
-struct AreaBody {
+struct PlanAreaBody {
     key: String,
     name: String,
     /// Its place numbers, as first and count.
@@ -112,7 +112,7 @@ fn plan_body(event: &Event, plan: Option<&SeatPlan>, inventory: &Inventory) -> P
             .iter()
             // A zone that only draws something is no section.
             .filter(|section| !section.rows.is_empty())
-            .map(|section| SectionBody {
+            .map(|section| PlanSectionBody {
                 name: section.name.clone(),
                 rows: inventory.rows()[section.rows.clone()].iter().map(row).collect(),
             })
@@ -128,7 +128,7 @@ fn plan_body(event: &Event, plan: Option<&SeatPlan>, inventory: &Inventory) -> P
         areas: inventory
             .areas()
             .iter()
-            .map(|area| AreaBody {
+            .map(|area| PlanAreaBody {
                 key: area.key.clone(),
                 name: area.name.clone(),
                 blocks: area.blocks.clone(),

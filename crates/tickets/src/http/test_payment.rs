@@ -14,6 +14,7 @@ use tessera_service::http::{Json, List, Page, Path, Query};
 use tessera_service::{Identity, Keys, Problem};
 use utoipa::ToSchema;
 
+use super::wire::ListBody;
 use crate::Error;
 use crate::app::App;
 use crate::domain::ids::{AttemptId, OrderId};
@@ -85,7 +86,7 @@ impl From<Payment> for LedgerBody {
     get,
     path = "/payments/test",
     params(("limit" = Option<u32>, Query), ("cursor" = Option<String>, Query)),
-    responses((status = 200, description = "`items` and `next_cursor`", body = Vec<LedgerBody>), (status = 403))
+    responses((status = 200, description = "`items` and `next_cursor`", body = ListBody<LedgerBody>), (status = 403))
 )]
 pub(super) async fn ledger(
     State(bank): State<Bank>,

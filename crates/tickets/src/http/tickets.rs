@@ -14,7 +14,7 @@ use tessera_service::http::{IdempotencyKey, Json, List, Page, Path, Query};
 use tessera_service::{Identity, Problem};
 use utoipa::ToSchema;
 
-use super::wire::TicketBody;
+use super::wire::{ListBody, TicketBody};
 use crate::Error;
 use crate::app::App;
 use crate::app::request::Request;
@@ -132,7 +132,7 @@ pub(super) struct TicketsQuery {
         ("limit" = Option<u32>, Query),
         ("cursor" = Option<String>, Query)
     ),
-    responses((status = 200, description = "`items` and `next_cursor`", body = Vec<OwnedTicketBody>))
+    responses((status = 200, description = "`items` and `next_cursor`", body = ListBody<OwnedTicketBody>))
 )]
 pub(super) async fn list(
     State(app): State<App>,

@@ -8,6 +8,17 @@ use crate::Error;
 use crate::app::reserve::{HoldView, TicketView, Wish};
 use crate::domain::ids::{EventId, HoldId, TicketId};
 
+/// One page of a list, as it is described: it is sent as a [`List`](tessera_service::http::List).
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "only its schema is used")]
+pub(super) struct ListBody<T: ToSchema> {
+    /// The items of this page.
+    items: Vec<T>,
+    /// What to send as `cursor` for the next page; null on the last.
+    #[schema(required)]
+    next_cursor: Option<String>,
+}
+
 /// `POST /booking/reserve`: tickets by id, or the best of a price level, or places of areas; mixed in one hold.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
