@@ -130,9 +130,9 @@ async fn an_http2_connection_that_is_dead_is_found_out() {
             });
         }
     });
-    let config = to(&format!("http://{address}"), "protocol: http2, ping_every: 50ms, connect_timeout: 500ms");
+    let config = to(&format!("http://{address}"), "protocol: http2, ping_every: 50ms, connect_timeout: 3s");
     let door =
-        Door::open(&format!("workers: 1\n{}", config.replace("upstream: s }]", "upstream: s, timeout: 1s }]"))).await;
+        Door::open(&format!("workers: 1\n{}", config.replace("upstream: s }]", "upstream: s, timeout: 10s }]"))).await;
     assert_eq!(door.get("/", &[]).await.body, "behind");
     silence.send(true).unwrap();
     let again = async { while door.get("/", &[]).await.status != 200 {} };
