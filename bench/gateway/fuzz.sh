@@ -14,7 +14,7 @@ if [ -z "${TESSERA:-}" ]; then
   cargo build -p tessera-tessera
   TESSERA=target/debug/tessera
 fi
-fuzzer=target/fuzz-venv
+fuzzer=$PWD/target/fuzz-venv
 if ! "$fuzzer/bin/schemathesis" --version 2>/dev/null | grep -qF "$release"; then
   rm -rf "$fuzzer" && python3 -m venv "$fuzzer"
   "$fuzzer/bin/python" -m pip install --quiet --disable-pip-version-check "schemathesis==$release"
@@ -41,13 +41,13 @@ for _ in $(seq 600); do
 done
 token=$("$TESSERA" token --data "$work/data" --subject fuzzer --role fan,organiser,door,rider,driver,operator,admin)
 
-# Streams do not end, so there is nothing of them to compare; what signs out or replaces the fuzzer itself is its own affair.
+# Streams do not end, so there is nothing of them to compare. The fuzzer leaves a folder where it runs.
 run() {
-  "$fuzzer/bin/schemathesis" run "$base/openapi.json" --header "Authorization: Bearer $token" \
+  (cd "$work" && "$fuzzer/bin/schemathesis" run "$base/openapi.json" --header "Authorization: Bearer $token" \
     --exclude-path-regex '/stream$' --max-examples "$examples" --seed 1 --request-timeout 20 --continue-on-failure --no-color --no-shrink \
     --suppress-health-check all --generation-database none --warnings off --report json --report-json-path "$work/$1.json" \
     --checks not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,response_schema_conformance \
-    --phases "$2" >"$work/$1.out" 2>&1 || true
+    --phases "$2" >"$work/$1.out" 2>&1) || true
   sed -n '/FAILURES/,/SUMMARY/p' "$work/$1.out"
   sed -n '/SUMMARY/,$p' "$work/$1.out"
 }
