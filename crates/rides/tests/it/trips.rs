@@ -286,8 +286,9 @@ async fn a_ride_and_its_history_agree() {
     let databases = Databases::postgres();
     let town = Arc::new(Town::live(&databases.fresh(), Config::default()).await);
     let mut matcher = Matcher::new(town.app.clone());
-    town.driver("dora", place(0.0, 0.001)).await;
-    for _ in 0..10 {
+    for n in 0..10 {
+        // Who has not been heard for a while is not asked.
+        town.driver(&format!("driver {n}"), place(0.0, 0.001)).await;
         let ride = town.request("rider-1", place(0.0, 0.0)).await;
         let path = format!("/rides/{}", ride.id);
         let (watched, at) = (Arc::clone(&town), path.clone());
