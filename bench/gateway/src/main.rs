@@ -130,7 +130,6 @@ fn compare(rounds: usize, workers: usize, load: Load) -> anyhow::Result<()> {
     println!("1 KiB of JSON, {connections} connections{rate}, {workers} workers, medians of {rounds} × {seconds} s\n");
     println!("| proxy | CPU per request, µs | × nginx | requests/s | × nginx | p50, µs | p99, µs | memory, MB |");
     println!("|---|---|---|---|---|---|---|---|");
-    let median = |figures: &[Figures], part: fn(&Figures) -> f64| figures.iter().map(part).collect::<Sorted>().at(0.5);
     let nginx =
         all.iter().find(|(kind, _)| *kind == Kind::Nginx).map(|(_, figures)| figures.clone()).unwrap_or_default();
     let (base_cpu, base_rate) = (median(&nginx, |f| f.cpu_us), median(&nginx, |f| f.requests_per_s));
@@ -149,7 +148,5 @@ fn compare(rounds: usize, workers: usize, load: Load) -> anyhow::Result<()> {
 }
 
 fn median(figures: &[Figures], part: fn(&Figures) -> f64) -> f64 {
-    let mut values: Vec<f64> = figures.iter().map(part).collect();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or_default()
+    figures.iter().map(part).collect::<Sorted>().at(0.5)
 }

@@ -235,6 +235,8 @@ pub enum Error {
         code: u8,
         /// What it says of it.
         message: String,
+        /// What it says beyond that, as JSON.
+        details: Vec<serde_json::Value>,
     },
     /// There is no such thing for the admin API to act on.
     #[error("{0}")]
@@ -454,7 +456,11 @@ impl ProductError for Error {
                 .map(|fault| json!({ "in": fault.place.name(), "pointer": fault.pointer, "detail": fault.detail }));
             members.insert("errors".into(), errors.collect());
         }
-        if let Self::Grpc { code, .. } = self {
+        if let Self::Grpc { code, details, .. } = self {
+            // What a service says of its own failures is for the log.
+            if !details.is_empty() && http_status(*code) < 500 {
+                members.insert("grpc_details".into(), details.clone().into());
+            }
             members.insert("grpc_status".into(), status_name(*code).into());
             members.insert("grpc_code".into(), (*code).into());
         }

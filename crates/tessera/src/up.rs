@@ -69,9 +69,6 @@ pub async fn start_prepared(
     run::check_folder(Store::DATA_DIR, Store::DATA_DIR_REMEDY, &store.data_dir)?;
     prepare(&store.data_dir)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let front_file =
-        front.map(|front| front::prepare(front, &store.data_dir, &*clock)).transpose().map_err(Failure::Other)?;
-
     let keys = Keys::open(&store.data_dir, clock.clone())?;
     let deps = Deps {
         keys: match Issuer::new(&config.get()?, clock.clone())? {
@@ -91,10 +88,10 @@ pub async fn start_prepared(
     };
     let mut built = Vec::new();
     for role in roles {
-        let components = match &doors {
+        let components = match front {
             // The last of the roles: by now the stores have refused the folder of another process, which follows that file.
-            Some(doors) if role.name == GATEWAY => {
-                let file = doors.prepare(&deps.data_dir, &*deps.clock)?;
+            Some(front) if role.name == GATEWAY => {
+                let file = front::prepare(front, &deps.data_dir, &*deps.clock).map_err(Failure::Other)?;
                 roles::gateway_by(&file, config, &deps)?
             }
             _ => (role.build)(config, &deps).await?,

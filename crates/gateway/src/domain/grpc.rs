@@ -92,6 +92,7 @@ mod tests {
         for left in [Duration::ZERO, Duration::from_millis(250), Duration::from_secs(99_999_999)] {
             assert_eq!(timeout(&timeout_text(left)), Some(left));
         }
+        assert_eq!(timeout_text(Duration::from_secs(1_000_000)), "1000000S");
         assert_eq!(timeout_text(Duration::MAX), "99999999S");
     }
 

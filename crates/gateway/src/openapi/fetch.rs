@@ -32,46 +32,56 @@ pub struct Following(#[expect(dead_code, reason = "what it holds is stopped by i
 pub fn follow(worker: &Rc<Worker>, snapshot: &Arc<Snapshot>) -> Following {
     let mut loops = JoinSet::new();
     for upstream in snapshot.upstreams.values() {
-        if let Some(path) = &upstream.spec.openapi {
-            loops.spawn_local(follow_one(worker.clone(), snapshot.clone(), upstream.clone(), path.clone()));
-        }
+        let Some(path) = upstream.spec.openapi.clone() else { continue };
+        let (asker, of, snapshot) = (worker.clone(), upstream.clone(), snapshot.clone());
+        let every = snapshot.spec.documents.every.0;
+        let renew = async move || fetch(&asker, &snapshot, &of, &path).await.map_err(|why| format!("`{path}`: {why}"));
+        loops.spawn_local(keep_up(worker.clone(), upstream.clone(), "OpenAPI document", every, renew));
     }
     for route in &snapshot.routes {
-        let asked = route.transcoder.as_ref().filter(|transcoder| transcoder.spec.reflection);
+        let asked = route.transcoder.clone().filter(|transcoder| transcoder.spec.reflection);
         let upstream = route.spec.upstream.as_ref().and_then(|name| snapshot.upstreams.get(name));
-        if let (Some(transcoder), Some(upstream)) = (asked, upstream) {
-            loops.spawn_local(transcode::follow(worker.clone(), upstream.clone(), transcoder.clone()));
-        }
+        let (Some(transcoder), Some(upstream)) = (asked, upstream) else { continue };
+        let (asker, of) = (worker.clone(), upstream.clone());
+        let every = transcoder.spec.every.0;
+        let mut known = Vec::new();
+        let renew = async move || transcode::renew(&asker, &of, &transcoder, &mut known).await;
+        loops.spawn_local(keep_up(worker.clone(), upstream.clone(), "gRPC description", every, renew));
     }
     Following(loops)
 }
 
-async fn follow_one(worker: Rc<Worker>, snapshot: Arc<Snapshot>, upstream: Arc<Upstream>, path: String) {
-    let spec = &snapshot.spec.documents;
+/// Renews what is known of an upstream again and again; where that fails the last good state stays.
+async fn keep_up(
+    worker: Rc<Worker>,
+    upstream: Arc<Upstream>,
+    what: &'static str,
+    every: Duration,
+    mut renew: impl AsyncFnMut() -> Result<(), String>,
+) {
     let mut pause = FIRST_PAUSE;
     let mut was_good = true;
     loop {
-        let fetched = fetch(&worker, &snapshot, &upstream, &path).await;
-        let outcome = if fetched.is_ok() { "fetched" } else { "failed" };
+        let renewed = renew().await;
+        let outcome = if renewed.is_ok() { "fetched" } else { "failed" };
         let labels = FetchLabels { upstream: upstream.name.to_string(), outcome };
         worker.shared.metrics.tallies.fetches.get_or_create(&labels).inc();
-        match fetched {
+        match renewed {
             Ok(()) => {
                 (pause, was_good) = (FIRST_PAUSE, true);
-                sleep(spec.every.0).await;
+                sleep(every).await;
             }
             Err(reason) => {
                 // Once, and not with every try.
                 if was_good {
                     tracing::warn!(
                         upstream = &*upstream.name,
-                        path,
                         reason,
-                        "its OpenAPI document cannot be had; the last good one stays"
+                        "its {what} cannot be had; the last good one stays"
                     );
                 }
                 was_good = false;
-                sleep(pause.min(spec.every.0)).await;
+                sleep(pause.min(every)).await;
                 pause = pause.saturating_mul(2);
             }
         }

@@ -1,6 +1,9 @@
 //! Match: which route takes the request, and which upstream of it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+
+use http::Method;
 
 use super::{Exchange, access, limits};
 use crate::Error;
@@ -15,7 +18,7 @@ use crate::upstream::Upstream;
 pub(super) async fn find_route(exchange: &mut Exchange) -> Result<(), Error> {
     let snapshot = exchange.snapshot.clone();
     let mut by_identity: Vec<(usize, Vec<String>)> = Vec::new();
-    let mut allowed: Vec<String> = Vec::new();
+    let mut allowed: Vec<Method> = Vec::new();
     let found = {
         let Exchange { head, host, path, .. } = &*exchange;
         let facts = Facts { method: &head.method, headers: &head.headers, query: head.uri.query() };
@@ -23,7 +26,7 @@ pub(super) async fn find_route(exchange: &mut Exchange) -> Result<(), Error> {
         snapshot.hosts.find(host, path, |at, captures| {
             let route = &snapshot.routes[at];
             match route.mismatch(facts) {
-                Some(Mismatch::Method) => allowed.extend(route.allowed().iter().map(ToString::to_string)),
+                Some(Mismatch::Method) => allowed.extend_from_slice(route.allowed()),
                 Some(_) => {}
                 None if route.asks_who() => by_identity.push((at, owned(captures))),
                 None => return Some((at, owned(captures))),
@@ -47,14 +50,16 @@ pub(super) async fn find_route(exchange: &mut Exchange) -> Result<(), Error> {
             (exchange.route, exchange.captures) = (Some(at), captures);
             Ok(())
         }
-        None if !allowed.is_empty() => {
-            allowed.sort();
-            allowed.dedup();
-            let method = exchange.head.method.to_string();
-            Err(Error::MethodNotAllowed { method, allowed: allowed.join(", ") })
-        }
+        None if !allowed.is_empty() => Err(not_allowed(exchange, &allowed)),
         None => Err(Error::NoRoute(exchange.path.chars().take(200).collect())),
     }
+}
+
+/// The path takes these methods, and not this one.
+pub(super) fn not_allowed<'m>(exchange: &Exchange, methods: impl IntoIterator<Item = &'m Method>) -> Error {
+    let allowed: BTreeSet<&str> = methods.into_iter().map(Method::as_str).collect();
+    let allowed: Vec<&str> = allowed.into_iter().collect();
+    Error::MethodNotAllowed { method: exchange.head.method.to_string(), allowed: allowed.join(", ") }
 }
 
 /// The upstream: the only one, or a share drawn at random or by the caller's key.

@@ -3,11 +3,12 @@
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH, REFERRER_POLICY,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, REFERRER_POLICY,
     X_CONTENT_TYPE_OPTIONS,
 };
 
 use super::{Exchange, Reply, headers};
+use crate::domain::conditions::is_not_modified;
 use crate::openapi::Page;
 use crate::snapshot::Route;
 
@@ -17,12 +18,8 @@ pub(super) fn document(exchange: &Exchange, route: &Route) -> Reply {
     let mut head = HeaderMap::new();
     head.insert(ETAG, served.etag.clone());
     head.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    let etag = served.etag.to_str().unwrap_or_default();
-    let known = exchange.head.headers.get_all(IF_NONE_MATCH).iter().filter_map(|line| line.to_str().ok());
-    let is_known = known.flat_map(|line| line.split(',')).any(|one| {
-        let one = one.trim();
-        one == "*" || one.trim_start_matches("W/") == etag
-    });
+    // It has no date, so that only its tag can be known.
+    let is_known = is_not_modified(&exchange.head.headers, &head, i64::MAX);
     if !is_known {
         head.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }

@@ -85,7 +85,7 @@ pub(super) async fn forward(
         mirror::copy(exchange, &outgoing, mirror, route.spec.timeout.0);
     }
     if upstream.spec.in_process {
-        return inside::forward(exchange, route, upstream, outgoing, body, deadline).await;
+        return inside::forward(exchange, upstream, outgoing, body, deadline).await;
     }
     let mut answer = attempts(exchange, route, upstream, Asked { outgoing, body, key, deadline }).await?;
     if let Some(dialect) = web

@@ -14,14 +14,13 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::upgrade::OnUpgrade;
 use tessera_service::http::Peer;
 use tessera_service::{Identity, Keys};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Exchange;
 use super::attempt::{Deadline, Outgoing, is_unavailable};
 use crate::Error;
 use crate::engine::{Body, Progress, Source, Worker};
-use crate::snapshot::Route;
 use crate::upstream::Upstream;
 
 /// Pieces of a body that the component has not read yet.
@@ -47,7 +46,6 @@ pub(super) struct Asked {
 /// Those of [`ask`], and [`Error::BodyTooLarge`].
 pub(super) async fn forward(
     exchange: &mut Exchange,
-    route: &Route,
     upstream: &Upstream,
     outgoing: Outgoing,
     body: Body,
@@ -90,7 +88,6 @@ pub(super) fn note(worker: &Worker, upstream: &Upstream, deadline: Deadline, ans
 /// # Errors
 /// [`Error::NoEndpoint`] while the process starts, [`Error::UpstreamTimeout`].
 pub(super) async fn ask(worker: &Rc<Worker>, upstream: &Upstream, asked: Asked) -> Result<Response<Source>, Error> {
-    let began = Instant::now();
     let Asked { outgoing, body, deadline, peer, client } = asked;
     let (mut head, ()) = Request::new(()).into_parts();
     head.method = outgoing.method;

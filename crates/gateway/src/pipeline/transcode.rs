@@ -6,19 +6,18 @@ use http::header::{
 };
 use http::uri::PathAndQuery;
 use http::{Method, StatusCode};
-use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
 use std::sync::Arc;
 use tokio::time::timeout_at;
 
 use super::attempt::{Deadline, GRPC_TIME_LEFT, Outgoing};
 use super::call::{self, Call};
+use super::choose::not_allowed;
 use super::{Exchange, Reply, headers, inside, limits, respond, upload};
 use crate::Error;
-use crate::engine::Source;
 use crate::snapshot::Route;
 use crate::transcode::{
-    First, Form, Found, Frames, Meant, Status, Transcoded, Transcoder, answer_json, framed, request_messages,
+    First, Form, Found, Meant, Messages, Next, Status, Transcoded, Transcoder, answer_json, framed, request_messages,
 };
 use crate::upstream::Upstream;
 
@@ -42,13 +41,7 @@ pub(super) async fn transcode(
     let meant = match transcoder.find(&exchange.head.method, &path) {
         Found::Meant(meant) => meant,
         Found::NoPath => return Err(Error::NoRoute(exchange.path.chars().take(200).collect())),
-        Found::OtherMethods(methods) => {
-            let mut allowed: Vec<&str> = methods.iter().map(Method::as_str).collect();
-            allowed.sort_unstable();
-            allowed.dedup();
-            let method = exchange.head.method.to_string();
-            return Err(Error::MethodNotAllowed { method, allowed: allowed.join(", ") });
-        }
+        Found::OtherMethods(methods) => return Err(not_allowed(exchange, &methods)),
         Found::NotYet => {
             let reason = "it has not described itself yet";
             return Err(Error::NoEndpoint { upstream: upstream.name.to_string(), reason });
@@ -80,7 +73,7 @@ pub(super) async fn transcode(
         return Err(bad(format!("it answered {} and no gRPC", head.status.as_u16())));
     }
     if let Some(status) = Status::of(&head.headers).filter(|status| status.code != 0) {
-        return Err(error_of(status));
+        return Err(error_of(&meant, &status));
     }
     headers::strip_hops(&mut head.headers);
     for name in [CONTENT_LENGTH, CONTENT_TYPE, CONTENT_ENCODING] {
@@ -90,15 +83,15 @@ pub(super) async fn transcode(
         head.headers.remove(name);
     }
     let mut head = head.headers;
-    let frames = Frames::new(transcoder.spec.size.0);
+    let messages = Messages::new(incoming, transcoder.spec.size.0);
     if meant.method.is_server_streaming() {
         let form = if wants_events { Form::Events } else { Form::Lines };
         let (output, all_fields) = (meant.method.output(), transcoder.spec.all_fields);
-        let mut stream = Transcoded::new(incoming, frames, output, meant.answer.clone(), all_fields, form);
+        let mut stream = Transcoded::new(messages, output, meant.answer.clone(), all_fields, form);
         match timeout_at(deadline.at, stream.begin()).await {
             Err(_) => return Err(deadline.missed(upstream)),
             Ok(Err(reason)) => return Err(bad(reason)),
-            Ok(Ok(First::Failed(status))) => return Err(error_of(status)),
+            Ok(Ok(First::Failed(status))) => return Err(error_of(&meant, &status)),
             Ok(Ok(First::Begun)) => {}
         }
         head.insert(CONTENT_TYPE, if wants_events { EVENTS } else { LINES });
@@ -106,10 +99,10 @@ pub(super) async fn transcode(
         headers::edit(&mut head, &route.response_headers, exchange);
         return Ok(Reply::Transcoded(head, Box::new(stream)));
     }
-    let message = match timeout_at(deadline.at, unary(incoming, frames)).await {
+    let message = match timeout_at(deadline.at, unary(messages)).await {
         Err(_) => return Err(deadline.missed(upstream)),
         Ok(Err(reason)) => return Err(bad(reason)),
-        Ok(Ok((_, status))) if status.code != 0 => return Err(error_of(status)),
+        Ok(Ok((_, status))) if status.code != 0 => return Err(error_of(&meant, &status)),
         Ok(Ok((None, _))) => return Err(bad("it answered without a message".into())),
         Ok(Ok((Some(message), _))) => message,
     };
@@ -148,23 +141,21 @@ fn prepare(
 }
 
 /// The message of an answer that has one, and how it ended.
-async fn unary(mut incoming: Source, mut frames: Frames) -> Result<(Option<Bytes>, Status), String> {
+async fn unary(mut messages: Messages) -> Result<(Option<Bytes>, Status), String> {
     let mut message = None;
-    let mut status = None;
-    while let Some(frame) = incoming.frame().await {
-        match frame.map_err(|error| error.to_string())?.into_data() {
-            Ok(data) => frames.add(&data),
-            Err(frame) => status = frame.trailers_ref().and_then(Status::of),
-        }
-        while let Some(next) = frames.next()? {
-            if message.replace(next).is_some() {
-                return Err("it answered with more than one message".into());
+    loop {
+        match messages.next().await? {
+            Next::End(status) => return Ok((message, status)),
+            Next::Message(next) => {
+                if message.replace(next).is_some() {
+                    return Err("it answered with more than one message".into());
+                }
             }
         }
     }
-    Ok((message, status.unwrap_or_else(Status::missing)))
 }
 
-fn error_of(status: Status) -> Error {
-    Error::Grpc { code: status.code, message: status.message.chars().take(1_000).collect() }
+fn error_of(meant: &Meant, status: &Status) -> Error {
+    let details = status.details(meant.method.parent_pool());
+    Error::Grpc { code: status.code, message: status.message.chars().take(1_000).collect(), details }
 }

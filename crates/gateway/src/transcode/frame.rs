@@ -1,6 +1,14 @@
 //! Messages on the wire: a byte that says whether it is packed, four for its length, and itself.
 
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use hyper::body::Body as _;
+
+use super::status::Status;
+use crate::engine::Source;
 
 const HEAD_BYTES: usize = 5;
 
@@ -15,26 +23,83 @@ pub(crate) fn framed(messages: &[Vec<u8>]) -> Bytes {
     bytes.freeze()
 }
 
-/// Messages as they come, in pieces of any size.
+/// The messages of an answer as they come, and how it ended.
 #[derive(Debug)]
-pub(crate) struct Frames {
+pub(crate) struct Messages {
+    incoming: Source,
+    frames: Frames,
+}
+
+/// What an answer says next.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// A message.
+    Message(Bytes),
+    /// That there are no more.
+    End(Status),
+}
+
+impl Messages {
+    /// Of an answer that has begun, each up to a size.
+    pub(crate) fn new(incoming: Source, most_bytes: u64) -> Self {
+        Self { incoming, frames: Frames::new(most_bytes) }
+    }
+
+    /// The next message, or the end.
+    ///
+    /// # Errors
+    /// A message that is packed, too large or cut off, and an answer that breaks off.
+    pub(crate) async fn next(&mut self) -> Result<Next, String> {
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// As [`Self::next`].
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Next, String>> {
+        loop {
+            if let Some(message) = self.frames.next()? {
+                return Poll::Ready(Ok(Next::Message(message)));
+            }
+            let status = match ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
+                None => None,
+                Some(Err(error)) => return Poll::Ready(Err(error.to_string())),
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => {
+                        self.frames.add(&data);
+                        continue;
+                    }
+                    Err(frame) => frame.trailers_ref().and_then(Status::of),
+                },
+            };
+            // A service that failed says why, whatever it broke off in.
+            let failed = status.as_ref().is_some_and(|status| status.code != 0);
+            return Poll::Ready(match failed || self.frames.is_empty() {
+                true => Ok(Next::End(status.unwrap_or_else(Status::missing))),
+                false => Err("it ended within a message".into()),
+            });
+        }
+    }
+}
+
+/// Messages in pieces of any size.
+#[derive(Debug)]
+struct Frames {
     buffer: BytesMut,
     most_bytes: u64,
 }
 
 impl Frames {
     /// For messages up to a size.
-    pub(crate) fn new(most_bytes: u64) -> Self {
+    fn new(most_bytes: u64) -> Self {
         Self { buffer: BytesMut::new(), most_bytes }
     }
 
     /// Adds what came.
-    pub(crate) fn add(&mut self, bytes: &[u8]) {
+    fn add(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
     }
 
     /// Whether nothing is left of a message that has begun.
-    pub(crate) fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.buffer.is_empty()
     }
 
@@ -42,7 +107,7 @@ impl Frames {
     ///
     /// # Errors
     /// One that is packed or too large.
-    pub(crate) fn next(&mut self) -> Result<Option<Bytes>, String> {
+    fn next(&mut self) -> Result<Option<Bytes>, String> {
         let Some(head) = self.buffer.get(..HEAD_BYTES) else { return Ok(None) };
         if head[0] != 0 {
             return Err("a message is packed, which was not asked for".into());

@@ -15,9 +15,9 @@ use arc_swap::ArcSwapOption;
 use http::Method;
 use prost_reflect::{DescriptorPool, MethodDescriptor};
 
-pub(crate) use frame::{Frames, framed};
+pub(crate) use frame::{Messages, Next, framed};
 pub(crate) use message::{answer_json, request_messages};
-pub(crate) use reflect::follow;
+pub(crate) use reflect::renew;
 pub(crate) use status::{Status, http as http_status, name as status_name};
 pub use stream::Transcoded;
 pub(crate) use stream::{First, Form};

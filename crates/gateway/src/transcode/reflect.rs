@@ -5,20 +5,17 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::header::{CONTENT_TYPE, TE};
-use http::{HeaderMap, HeaderValue, Method};
-use http_body_util::BodyExt;
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use prost::Message;
 use prost_reflect::DescriptorPool;
 use prost_reflect::prost_types::FileDescriptorProto;
-use tokio::time::{sleep, timeout_at};
+use tokio::time::timeout_at;
 
-use super::{Frames, MOST_DESCRIPTION_BYTES, Status, Transcoder, framed};
+use super::{MOST_DESCRIPTION_BYTES, Messages, Next, Status, Transcoder, framed};
 use crate::engine::Worker;
 use crate::pipeline::{Call, Deadline, OURSELVES, Outgoing, call};
 use crate::spec::Retry;
-use crate::tallies::FetchLabels;
 use crate::upstream::Upstream;
 
 const VERSIONS: [&str; 2] = ["v1", "v1alpha"];
@@ -28,8 +25,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const MOST_FILES: usize = 2_000;
 /// Rounds of asking for files that others need.
 const MOST_ROUNDS: usize = 20;
-/// After a failure it is tried again after so long, then after twice that, up to the usual time.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
 #[derive(Clone, PartialEq, Message)]
 struct Question {
@@ -96,57 +91,36 @@ struct FileSet {
     files: Vec<Vec<u8>>,
 }
 
-/// Asks again and again; where that fails the last good description stays.
-pub(crate) async fn follow(worker: Rc<Worker>, upstream: Arc<Upstream>, transcoder: Arc<Transcoder>) {
-    let every = transcoder.spec.every.0;
-    let mut pause = FIRST_PAUSE;
-    let mut was_good = true;
-    let mut known = Vec::new();
-    loop {
-        let described = describe(&worker, &upstream, &transcoder.spec.services).await;
-        let taken = described.and_then(|described| {
-            if described != known {
-                let pool = DescriptorPool::decode(described.as_slice()).map_err(|error| error.to_string())?;
-                transcoder.take(&pool)?;
-                tracing::info!(upstream = &*upstream.name, "its gRPC description was taken");
-                known = described;
-            }
-            Ok(())
-        });
-        let outcome = if taken.is_ok() { "fetched" } else { "failed" };
-        let labels = FetchLabels { upstream: upstream.name.to_string(), outcome };
-        worker.shared.metrics.tallies.fetches.get_or_create(&labels).inc();
-        match taken {
-            Ok(()) => {
-                (pause, was_good) = (FIRST_PAUSE, true);
-                sleep(every).await;
-            }
-            Err(reason) => {
-                if was_good {
-                    tracing::warn!(
-                        upstream = &*upstream.name,
-                        reason,
-                        "its gRPC description cannot be had; the last good one stays"
-                    );
-                }
-                was_good = false;
-                sleep(pause.min(every)).await;
-                pause = pause.saturating_mul(2);
-            }
-        }
+/// Asks anew, and takes what is other than `known`.
+///
+/// # Errors
+/// Why the service's description cannot be had or used; the last good one stays.
+pub(crate) async fn renew(
+    worker: &Rc<Worker>,
+    upstream: &Arc<Upstream>,
+    transcoder: &Transcoder,
+    known: &mut Vec<u8>,
+) -> Result<(), String> {
+    let described = describe(worker, upstream, &transcoder.spec.services).await?;
+    if described != *known {
+        let pool = DescriptorPool::decode(described.as_slice()).map_err(|error| error.to_string())?;
+        transcoder.take(&pool)?;
+        tracing::info!(upstream = &*upstream.name, "its gRPC description was taken");
+        *known = described;
     }
+    Ok(())
 }
 
 /// The description of the services as a set of files.
 async fn describe(worker: &Rc<Worker>, upstream: &Arc<Upstream>, wanted: &[String]) -> Result<Vec<u8>, String> {
-    let mut refused = String::new();
+    let mut refused = Vec::new();
     for version in VERSIONS {
         match describe_by(worker, upstream, wanted, version).await {
             Ok(described) => return Ok(described),
-            Err(reason) => refused = reason,
+            Err(reason) => refused.push(format!("{version}: {reason}")),
         }
     }
-    Err(refused)
+    Err(refused.join("; "))
 }
 
 async fn describe_by(
@@ -213,33 +187,29 @@ async fn ask(
     let outgoing = Outgoing { method: Method::POST, path, headers, host: None };
     let asked = Call { outgoing, body: framed(&messages), key: None, deadline, peer: OURSELVES };
     let called = call(worker, upstream, &asked, &Retry::default()).await.map_err(|failed| failed.error.to_string())?;
-    let (head, mut incoming) = called.answer.into_parts();
+    let (head, incoming) = called.answer.into_parts();
     let _held = called.held;
-    let mut status = Status::of(&head.headers);
-    let mut frames = Frames::new(MOST_DESCRIPTION_BYTES);
+    let ended = |status: Status| format!("reflection ended with {}: {}", status.name(), status.message);
+    if let Some(status) = Status::of(&head.headers).filter(|status| status.code != 0) {
+        return Err(ended(status));
+    }
+    if head.status != StatusCode::OK {
+        return Err(format!("it answered {} and no gRPC", head.status.as_u16()));
+    }
+    let mut messages = Messages::new(incoming, MOST_DESCRIPTION_BYTES);
     let mut told = Vec::new();
     let mut read = 0_u64;
-    while let Some(frame) =
-        timeout_at(deadline.at, incoming.frame()).await.map_err(|_| "it did not answer in time".to_owned())?
-    {
-        match frame.map_err(|error| error.to_string())?.into_data() {
-            Ok(data) => {
-                read += data.len() as u64;
-                if read > MOST_DESCRIPTION_BYTES {
-                    return Err(format!("it is larger than {MOST_DESCRIPTION_BYTES} bytes"));
-                }
-                frames.add(&data);
-            }
-            Err(frame) => status = frame.trailers_ref().and_then(Status::of).or(status),
+    loop {
+        let next = timeout_at(deadline.at, messages.next()).await;
+        let message = match next.map_err(|_| "it did not answer in time".to_owned())?? {
+            Next::End(status) if status.code == 0 => return Ok(told),
+            Next::End(status) => return Err(ended(status)),
+            Next::Message(message) => message,
+        };
+        read += message.len() as u64;
+        if read > MOST_DESCRIPTION_BYTES {
+            return Err(format!("it is larger than {MOST_DESCRIPTION_BYTES} bytes"));
         }
-        while let Some(message) = frames.next()? {
-            let message: Bytes = message;
-            told.extend(Answer::decode(message).map_err(|error| error.to_string())?.told);
-        }
-    }
-    match status {
-        Some(status) if status.code == 0 => Ok(told),
-        Some(status) => Err(format!("reflection ended with {}: {}", status.name(), status.message)),
-        None => Err(format!("it answered {} and no gRPC", head.status.as_u16())),
+        told.extend(Answer::decode(message).map_err(|error| error.to_string())?.told);
     }
 }

@@ -1,18 +1,15 @@
 //! A stream of messages as lines of JSON or as server-sent events, message by message as they come.
 
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http_body_util::BodyExt;
-use hyper::body::{Body as _, Frame};
+use hyper::body::Frame;
 use prost_reflect::MessageDescriptor;
 use serde_json::json;
 
-use super::frame::Frames;
+use super::frame::{Messages, Next};
 use super::message::{answer_json, as_text};
 use super::status::Status;
-use crate::engine::Source;
 
 /// How a stream is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,8 +23,7 @@ pub(crate) enum Form {
 /// A stream on its way to the caller.
 #[derive(Debug)]
 pub struct Transcoded {
-    incoming: Source,
-    frames: Frames,
+    messages: Messages,
     output: MessageDescriptor,
     part: Option<String>,
     all_fields: bool,
@@ -51,14 +47,13 @@ pub(crate) enum First {
 impl Transcoded {
     /// Of an answer that has begun.
     pub(crate) fn new(
-        incoming: Source,
-        frames: Frames,
+        messages: Messages,
         output: MessageDescriptor,
         part: Option<String>,
         all_fields: bool,
         form: Form,
     ) -> Self {
-        Self { incoming, frames, output, part, all_fields, form, first: None, is_over: false, broken: None }
+        Self { messages, output, part, all_fields, form, first: None, is_over: false, broken: None }
     }
 
     /// Waits for the first message or the end, so that what fails at once has a status of its own.
@@ -66,27 +61,16 @@ impl Transcoded {
     /// # Errors
     /// A stream that breaks off.
     pub(crate) async fn begin(&mut self) -> Result<First, String> {
-        loop {
-            if let Some(message) = self.frames.next()? {
-                self.first = Some(message);
-                return Ok(First::Begun);
-            }
-            match self.incoming.frame().await {
-                None => {
-                    self.is_over = true;
-                    return Ok(First::Failed(Status::missing()));
+        match self.messages.next().await? {
+            Next::Message(message) => self.first = Some(message),
+            Next::End(status) => {
+                self.is_over = true;
+                if status.code != 0 {
+                    return Ok(First::Failed(status));
                 }
-                Some(Err(error)) => return Err(error.to_string()),
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => self.frames.add(&data),
-                    Err(frame) => {
-                        self.is_over = true;
-                        let status = frame.trailers_ref().and_then(Status::of).unwrap_or_else(Status::missing);
-                        return Ok(if status.code == 0 { First::Begun } else { First::Failed(status) });
-                    }
-                },
             }
         }
+        Ok(First::Begun)
     }
 
     /// Whether there is nothing more.
@@ -99,29 +83,18 @@ impl Transcoded {
         if let Some(first) = self.first.take() {
             return Poll::Ready(Some(self.written(first)));
         }
-        while !self.is_over {
-            match self.frames.next() {
-                Ok(Some(message)) => return Poll::Ready(Some(self.written(message))),
-                Ok(None) => {}
-                Err(reason) => return Poll::Ready(Some(self.failed(reason))),
-            }
-            match ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
-                None if self.frames.is_empty() => return Poll::Ready(Some(self.ended(&Status::missing()))),
-                None => return Poll::Ready(Some(self.failed("it ended within a message".into()))),
-                Some(Err(error)) => return Poll::Ready(Some(self.failed(error.to_string()))),
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => self.frames.add(&data),
-                    Err(frame) => {
-                        let status = frame.trailers_ref().and_then(Status::of).unwrap_or_else(Status::missing);
-                        self.is_over = true;
-                        if status.code != 0 {
-                            return Poll::Ready(Some(self.ended(&status)));
-                        }
-                    }
-                },
-            }
+        if self.is_over {
+            return Poll::Ready(None);
         }
-        Poll::Ready(None)
+        Poll::Ready(match ready!(self.messages.poll_next(cx)) {
+            Ok(Next::Message(message)) => Some(self.written(message)),
+            Ok(Next::End(status)) if status.code == 0 => {
+                self.is_over = true;
+                None
+            }
+            Ok(Next::End(status)) => Some(self.ended(&status)),
+            Err(reason) => Some(self.failed(reason)),
+        })
     }
 
     fn written(&mut self, message: Bytes) -> Frame<Bytes> {
@@ -134,13 +107,17 @@ impl Transcoded {
 
     fn failed(&mut self, reason: String) -> Frame<Bytes> {
         self.broken = Some(reason);
-        self.ended(&Status { code: 13, message: "the service's answer broke off".into() })
+        self.ended(&Status::new(13, "the service's answer broke off"))
     }
 
     /// What ends a stream that did not go well: the caller has a good status already.
     fn ended(&mut self, status: &Status) -> Frame<Bytes> {
         self.is_over = true;
-        let error = json!({ "error": { "code": status.code, "status": status.name(), "message": status.message } });
+        let mut error = json!({ "error": { "code": status.code, "status": status.name(), "message": status.message } });
+        let details = status.details(self.output.parent_pool());
+        if !details.is_empty() {
+            error["error"]["details"] = details.into();
+        }
         self.piece(Some("error"), &Bytes::from(error.to_string()))
     }
 

@@ -131,6 +131,10 @@ routes:
     match: {{ path: "/whole" }}
     timeout: 50ms
     aggregate: {{ calls: {{ news: {{ upstream: silent, path: /news }} }} }}
+  - name: patient
+    match: {{ path: "/patient" }}
+    timeout: 10m
+    aggregate: {{ calls: {{ news: {{ upstream: silent, path: /news }} }} }}
 "#,
         users.url(),
         big.url(),
@@ -153,8 +157,10 @@ routes:
     assert_eq!(failed, wanted);
     let header = answer.header("x-gateway-partial");
     assert!(header.contains("news;code=gateway.upstream_timeout") && header.contains("lost;code="), "{header}");
-    let answer = door.get("/whole", &[]).await;
-    assert_eq!((answer.status, answer.code().as_str()), (504, "gateway.upstream_timeout"));
+    for (path, deadline) in [("/whole", ""), ("/patient", "50")] {
+        let answer = door.get(path, &[("x-request-timeout-ms", deadline)]).await;
+        assert_eq!((answer.status, answer.code().as_str()), (504, "gateway.upstream_timeout"), "{path}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,12 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::net::TcpListener;
 
-use crate::support::{Answer, Door, Service, blunt, client, reply, until};
-
-async fn gone() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    format!("http://{}", listener.local_addr().unwrap())
-}
+use crate::support::{Answer, Door, Refusing, Service, blunt, client, reply, until};
 
 fn over(urls: &[String], more: &str, route: &str) -> String {
     let urls: Vec<String> = urls.iter().map(|url| format!("\"{url}\"")).collect();
@@ -50,6 +45,31 @@ async fn every_way_of_balancing_spreads_requests_and_a_hash_keeps_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_hash_keeps_the_calls_of_an_aggregation_too() {
+    let named = async |name: &'static str| {
+        Service::start(move |_| {
+            let mut answer = reply(200, &format!("\"{name}\""));
+            answer.headers_mut().insert("content-type", "application/json".parse().unwrap());
+            answer
+        })
+        .await
+    };
+    let services = [named("a").await, named("b").await, named("c").await];
+    let urls: Vec<String> = services.iter().map(Service::url).collect();
+    let config = over(&urls, ", balance: hash, hash_key: header:x-user", "");
+    let calls = "aggregate: { calls: { one: { upstream: s, path: / } } }";
+    let door = Door::open(&config.replace("upstream: s }]", &format!("{calls} }}]"))).await;
+    let mut seen = std::collections::BTreeSet::new();
+    for user in 0..30 {
+        let user = user.to_string();
+        let first = door.get("/", &[("x-user", &user)]).await.body;
+        assert_eq!(door.get("/", &[("x-user", &user)]).await.body, first);
+        seen.insert(first);
+    }
+    assert_eq!(seen.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn weights_are_kept() {
     let (heavy, light) = (Service::named("heavy").await, Service::named("light").await);
     let config = over(&[], "", "").replace(
@@ -66,7 +86,8 @@ async fn weights_are_kept() {
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_that_cannot_be_made_are_tried_elsewhere() {
     let service = Service::named("alive").await;
-    let door = Door::open(&over(&[gone().await, service.url()], ", outliers: { failures: 3, pause: 60s }", "")).await;
+    let gone = Refusing::new();
+    let door = Door::open(&over(&[gone.url(), service.url()], ", outliers: { failures: 3, pause: 60s }", "")).await;
     // Nothing of a POST was sent where there was no connection.
     for _ in 0..10 {
         let answer = Answer::of(client().post(door.url("/")).body("x").send().await.unwrap()).await;
@@ -220,8 +241,9 @@ async fn probes_find_out_who_is_well() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_breaker_spares_an_upstream_that_fails() {
+    let gone = Refusing::new();
     let door =
-        Door::open(&over(&[gone().await], ", breaker: { failures: 3, pause: 60s }", ", retry: { attempts: 1 }")).await;
+        Door::open(&over(&[gone.url()], ", breaker: { failures: 3, pause: 60s }", ", retry: { attempts: 1 }")).await;
     for _ in 0..3 {
         assert_eq!(door.get("/", &[]).await.code(), "gateway.upstream_unreachable");
     }
@@ -284,7 +306,7 @@ routes:
     std::fs::write(door.folder.path().join("endpoints"), format!("{}\n{}\n", one.url(), two.url())).unwrap();
     until("the file is read again", || count("file") == 2).await;
     std::fs::write(door.folder.path().join("endpoints"), "not a url\n").unwrap();
-    let refused = "tessera_gateway_lookups_total{upstream=\"file\",outcome=\"failed\"} 1";
+    let refused = "tessera_gateway_lookups_total{upstream=\"file\",outcome=\"failed\"}";
     until("it is read and refused", || door.metrics().contains(refused)).await;
     assert_eq!((door.get("/file", &[]).await.status, count("file")), (200, 2), "a broken file changes nothing");
 }

@@ -161,7 +161,6 @@ routes:
     match: {{ path: /api/* }}
     upstream: orders
     rewrite: {{ strip_prefix: /api }}
-    timeout: 2s
     transcode: {{ {more} }}
 "#,
         orders.address
@@ -298,8 +297,13 @@ async fn statuses_are_translated() {
         let stream = door.get(&format!("/api/v1/orders/{id}/events"), &[]).await;
         assert_eq!(stream.status, status, "a stream that fails at once has its status");
     }
-    let answer = door.get("/api/v1/orders/silent", &[]).await;
-    assert_eq!((answer.status, answer.code().as_str()), (504, "gateway.upstream_timeout"));
+    // A caller's own deadline holds, in either spelling, and is told to the service.
+    for deadline in [("x-request-timeout-ms", "300"), ("grpc-timeout", "300m")] {
+        let answer = door.get("/api/v1/orders/silent", &[deadline]).await;
+        assert_eq!((answer.status, answer.code().as_str()), (504, "gateway.upstream_timeout"));
+        let left = orders.header("grpc-timeout");
+        assert!(left[..left.len() - 1].parse::<u32>().unwrap() <= 300, "{left}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

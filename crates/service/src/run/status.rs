@@ -88,6 +88,8 @@ impl Status {
         let process = self.process.get().err().map(|reason| ("process", reason));
         let components = self.entries.iter().filter_map(|entry| Some((entry.name, entry.get().err()?)));
         process.into_iter().chain(components).map(|(name, reason)| (name.to_owned(), reason)).collect()
+    }
+
     /// Adds what a role says of its paths.
     fn describe(&mut self, document: &Value, role: &str) {
         let renames = self.components.add(document, role);
