@@ -7,7 +7,10 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 cargo build --profile "${PROFILE:-dist}" -p tessera-bench-gateway
 bench="target/${PROFILE:-dist}/tessera-bench-gateway"
+# Each connection is an open file on both sides.
+ulimit -n "$(ulimit -Hn)"
 "$bench" compare "$@"
 "$bench" compare --rate 2000 --rounds 3 "$@"
 "$bench" compare --connections 1000 --rounds 3 "$@"
+"$bench" compare --connections 1000 --rate 2000 --rounds 3 "$@"
 "$bench" reload
