@@ -75,7 +75,7 @@ pub(crate) async fn call(
         let asked = inside::Asked { outgoing, body: Body::full(body), deadline, peer, client: None };
         let answer = inside::ask(worker, upstream, asked).await;
         inside::note(worker, upstream, deadline, &answer);
-        let answer = answer.map_err(|error| Failed { error, attempts: 1, was_sent: true })?;
+        let answer = answer.map_err(|error| Failed { attempts: 1, was_sent: !error.may_retry(), error })?;
         return Ok(Called { answer, held: Held { entered: Some(entered), ..Held::default() }, attempts: 1 });
     }
     let is_safe = call.outgoing.may_be_repeated(!call.body.is_empty());

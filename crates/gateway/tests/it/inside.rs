@@ -269,6 +269,14 @@ routes:
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_came_to_no_component_may_be_made_again() {
+    let config = CONFIG.replace("upstream: here", "aggregate: { calls: { who: { upstream: here, path: /who } } }");
+    let answer = Door::open(&config).await.get("/", &[]).await;
+    assert_eq!((answer.status, answer.code().as_str()), (503, "gateway.no_endpoint"), "nothing is served yet");
+    assert_eq!(answer.json()["may_retry"], true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_document_of_the_process_becomes_part_of_the_gateways() {
     let config = CONFIG
         .replace("in_process: true", "in_process: true, openapi: /openapi.json")
