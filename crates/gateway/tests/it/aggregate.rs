@@ -290,20 +290,6 @@ async fn an_answer_that_does_not_end_does_not_hold_up_the_next_try() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_callers_headers_choose_the_endpoint_of_a_call() {
-    let named = |name: &'static str| Service::start(move |_: &Got| json_reply(json!(name)));
-    let services = [named("a").await, named("b").await, named("c").await];
-    let urls: Vec<String> = services.iter().map(Service::url).collect();
-    let door = Door::open(&one_call(&urls, ", balance: hash, hash_key: header:x-user", "", "")).await;
-    for user in ["ann", "bob", "eve"] {
-        let first = door.get("/", &[("x-user", user)]).await.body;
-        for _ in 0..4 {
-            assert_eq!(door.get("/", &[("x-user", user)]).await.body, first, "{user}");
-        }
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn what_a_call_may_have_done_is_told_whatever_came_after() {
     let (broken, got) = blunt(b"").await;
     let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
