@@ -6,13 +6,10 @@
 
 use std::fmt;
 
-/// The longest line of a chunk's size with its extensions.
-const MAX_CHUNK_LINE_BYTES: usize = 256;
-/// The most that trailers may come to.
-const MAX_TRAILER_BYTES: usize = 8 << 10;
+use super::chunked::{Chunk, MAX_TRAILER_BYTES};
+
 /// More digits than these do not fit a length.
 const MAX_LENGTH_DIGITS: usize = 18;
-const MAX_CHUNK_DIGITS: usize = 15;
 
 /// How large a head may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,28 +119,6 @@ enum State {
     Through,
 }
 
-#[derive(Debug)]
-enum Chunk {
-    Size {
-        digits: usize,
-        size: u64,
-    },
-    Extension {
-        size: u64,
-        length: usize,
-    },
-    SizeEnd {
-        size: u64,
-    },
-    Data(u64),
-    DataCr,
-    DataLf,
-    /// After the last chunk: lines up to an empty one.
-    Trailers {
-        taken: usize,
-    },
-}
-
 /// What a head says about what follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Follows {
@@ -235,13 +210,12 @@ impl Framing {
         if head.len() > self.limits.head_bytes {
             return Err(self.too_large(head));
         }
-        let follows = read_head(head, self.limits)?;
-        self.state = match follows {
+        self.state = match read_head(head, self.limits, |_, _| ())?.follows {
             Follows::Upgrade if bytes.len() > end => return Err(Malformed::BytesBeforeUpgrade),
             Follows::Upgrade => State::Upgrade,
             Follows::Nothing | Follows::Length(0) => State::Head { searched: 0 },
             Follows::Length(length) => State::Length(length),
-            Follows::Chunked => State::Chunked(Chunk::Size { digits: 0, size: 0 }),
+            Follows::Chunked => State::Chunked(Chunk::FIRST),
         };
         Ok(end)
     }
@@ -308,32 +282,11 @@ impl Framing {
                 Ok(line.len() + 2)
             }
             other => {
-                *other = next_of_chunk(other, bytes[0]).ok_or(Malformed::Chunk)?;
+                *other = other.next(bytes[0]).ok_or(Malformed::Chunk)?;
                 Ok(1)
             }
         }
     }
-}
-
-/// One byte further in a chunk; `None` where it has no place there.
-fn next_of_chunk(chunk: &Chunk, byte: u8) -> Option<Chunk> {
-    Some(match (chunk, byte) {
-        (Chunk::Size { digits, size }, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') if *digits < MAX_CHUNK_DIGITS => {
-            let digit = u64::from(char::from(byte).to_digit(16)?);
-            Chunk::Size { digits: digits + 1, size: size * 16 + digit }
-        }
-        (Chunk::Size { digits: 1.., size }, b'\r') => Chunk::SizeEnd { size: *size },
-        (Chunk::Size { digits: 1.., size }, b';') => Chunk::Extension { size: *size, length: 0 },
-        (Chunk::Extension { size, .. }, b'\r') => Chunk::SizeEnd { size: *size },
-        (Chunk::Extension { size, length }, b'\t' | 0x20..=0x7e) if *length < MAX_CHUNK_LINE_BYTES => {
-            Chunk::Extension { size: *size, length: length + 1 }
-        }
-        (Chunk::SizeEnd { size: 0 }, b'\n') => Chunk::Trailers { taken: 0 },
-        (Chunk::SizeEnd { size }, b'\n') => Chunk::Data(*size),
-        (Chunk::DataCr, b'\r') => Chunk::DataLf,
-        (Chunk::DataLf, b'\n') => Chunk::Size { digits: 0, size: 0 },
-        _ => return None,
-    })
 }
 
 /// Where the head ends, behind its empty line. Lines that end with LF alone end a head too, so that they are found and
@@ -352,7 +305,7 @@ fn find_end(bytes: &[u8], from: usize) -> Option<usize> {
 }
 
 /// The line up to CR LF, without it; `None` where it is not whole yet.
-fn line_of(bytes: &[u8]) -> Result<Option<&[u8]>, Malformed> {
+pub(super) fn line_of(bytes: &[u8]) -> Result<Option<&[u8]>, Malformed> {
     match bytes.iter().position(|byte| *byte == b'\n') {
         None => Ok(None),
         Some(at) if at > 0 && bytes[at - 1] == b'\r' => Ok(Some(&bytes[..at - 1])),
@@ -377,14 +330,42 @@ struct Seen<'a> {
     connection_upgrade: bool,
 }
 
-fn read_head(head: &[u8], limits: HeadLimits) -> Result<Follows, Malformed> {
+/// A head that has one meaning only.
+#[derive(Debug)]
+pub struct Head<'a> {
+    /// The method.
+    pub method: &'a [u8],
+    /// The target.
+    pub target: &'a [u8],
+    /// All of it, up to and with its empty line.
+    pub length: usize,
+    is_http_11: bool,
+    follows: Follows,
+}
+
+impl<'a> Head<'a> {
+    /// The head at the beginning of these bytes, where it is whole and good, of HTTP/1.1, for a path, and no body and no
+    /// other protocol comes behind it. `each` gets the headers' names and values, also of a head that turns out to be
+    /// another.
+    pub fn plain(bytes: &'a [u8], limits: HeadLimits, each: impl FnMut(&'a [u8], &'a [u8])) -> Option<Self> {
+        let end = find_end(bytes, 0).filter(|end| *end <= limits.head_bytes)?;
+        let head = read_head(&bytes[..end], limits, each).ok()?;
+        (head.is_http_11 && head.follows == Follows::Nothing && head.target.starts_with(b"/")).then_some(head)
+    }
+}
+
+fn read_head<'a>(
+    head: &'a [u8],
+    limits: HeadLimits,
+    mut each: impl FnMut(&'a [u8], &'a [u8]),
+) -> Result<Head<'a>, Malformed> {
     let mut rest = head;
-    let mut next_line = || -> Result<&[u8], Malformed> {
+    let mut next_line = || -> Result<&'a [u8], Malformed> {
         let line = line_of(rest)?.ok_or(Malformed::LineEnd)?;
         rest = &rest[line.len() + 2..];
         Ok(line)
     };
-    let (target, is_http_11) = read_request_line(next_line()?, limits)?;
+    let (method, target, is_http_11) = read_request_line(next_line()?, limits)?;
     let mut seen = Seen::default();
     for count in 0.. {
         let line = next_line()?;
@@ -394,21 +375,24 @@ fn read_head(head: &[u8], limits: HeadLimits) -> Result<Follows, Malformed> {
         if count >= limits.lines {
             return Err(Malformed::HeadTooLarge);
         }
-        note_header(&mut seen, line, is_http_11)?;
+        let (name, value) = split_line(line)?;
+        note_header(&mut seen, name, value, is_http_11)?;
+        each(name, value);
     }
     check_host(&seen, target, is_http_11)?;
-    match (seen.length, seen.is_chunked) {
-        (Some(_), true) => Err(Malformed::TwoLengths),
-        (None, true) => Ok(Follows::Chunked),
-        (Some(length), false) if length > 0 => Ok(Follows::Length(length)),
+    let follows = match (seen.length, seen.is_chunked) {
+        (Some(_), true) => return Err(Malformed::TwoLengths),
+        (None, true) => Follows::Chunked,
+        (Some(length), false) if length > 0 => Follows::Length(length),
         // Of HTTP/1.0 it is to be ignored (RFC 9110, 7.8).
-        _ if seen.asks_upgrade && seen.connection_upgrade && is_http_11 => Ok(Follows::Upgrade),
-        _ => Ok(Follows::Nothing),
-    }
+        _ if seen.asks_upgrade && seen.connection_upgrade && is_http_11 => Follows::Upgrade,
+        _ => Follows::Nothing,
+    };
+    Ok(Head { method, target, length: head.len(), is_http_11, follows })
 }
 
-/// The target and whether it is HTTP/1.1.
-fn read_request_line(line: &[u8], limits: HeadLimits) -> Result<(&[u8], bool), Malformed> {
+/// The method, the target and whether it is HTTP/1.1.
+fn read_request_line(line: &[u8], limits: HeadLimits) -> Result<(&[u8], &[u8], bool), Malformed> {
     let mut words = line.split(|byte| *byte == b' ');
     let (Some(method), Some(target), Some(version), None) = (words.next(), words.next(), words.next(), words.next())
     else {
@@ -432,7 +416,7 @@ fn read_request_line(line: &[u8], limits: HeadLimits) -> Result<(&[u8], bool), M
         _ if method == b"CONNECT" => true,
         _ => authority_of(target).is_some(),
     };
-    if visible && form { Ok((target, is_http_11)) } else { Err(Malformed::Target) }
+    if visible && form { Ok((method, target, is_http_11)) } else { Err(Malformed::Target) }
 }
 
 /// The authority of a target in absolute form.
@@ -445,7 +429,7 @@ fn authority_of(target: &[u8]) -> Option<&[u8]> {
 }
 
 /// Name and value of a header line.
-fn split_line(line: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
+pub(super) fn split_line(line: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
     if matches!(line.first(), Some(b' ' | b'\t')) {
         return Err(Malformed::Folded);
     }
@@ -460,8 +444,7 @@ fn split_line(line: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
     Ok((name, value))
 }
 
-fn note_header<'a>(seen: &mut Seen<'a>, line: &'a [u8], is_http_11: bool) -> Result<(), Malformed> {
-    let (name, value) = split_line(line)?;
+fn note_header<'a>(seen: &mut Seen<'a>, name: &'a [u8], value: &'a [u8], is_http_11: bool) -> Result<(), Malformed> {
     match name.len() {
         4 if name.eq_ignore_ascii_case(b"host") => match seen.host.replace(value) {
             Some(_) => return Err(Malformed::TwoHosts),

@@ -3,6 +3,7 @@
 
 pub mod balance;
 pub mod breaker;
+pub mod chunked;
 pub mod cidr;
 pub mod coding;
 pub mod conditions;

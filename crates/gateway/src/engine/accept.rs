@@ -1,20 +1,20 @@
 //! From a listener to a served connection.
 
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::{http1 as library, http2};
 use hyper::service::{Service, service_fn};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioTimer;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -22,7 +22,7 @@ use tokio_rustls::TlsAcceptor;
 use super::executor::StreamExecutor;
 use super::guard::{Guard, Patience, Signals, Step};
 use super::worker::{Serving, Worker};
-use super::{Body, Peer};
+use super::{Body, Peer, Received, http1, poll_read_some};
 use crate::limit::Place;
 use crate::pipeline;
 use crate::spec::Limits;
@@ -102,12 +102,12 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let limits = &snapshot.spec.limits;
-    let mut buffer = BytesMut::new();
+    let mut read = Bytes::new();
     let is_http2 = match is_http2 {
         Some(known) => known,
         None => {
             let sniffed = tokio::select! {
-                sniffed = timeout(limits.head_timeout.0, sniff(&mut stream, &mut buffer)) => sniffed,
+                sniffed = timeout(limits.head_timeout.0, sniff(&mut stream, &mut read)) => sniffed,
                 () = worker.draining.cancelled() => return,
             };
             match sniffed {
@@ -116,23 +116,32 @@ where
             }
         }
     };
-    let patience = Patience { head: limits.head_timeout.0, body: limits.body_timeout.0, write: limits.write_timeout.0 };
-    let head_limits = snapshot.head_limits;
-    let signals = Arc::new(if is_http2 { Signals::http2(head_limits) } else { Signals::http1() });
+    let (peer, patience) = (Rc::new(peer), Patience::of(limits));
     if is_http2 {
-        let guard = Guard::unframed(stream, buffer, patience, signals.clone());
-        return Box::pin(serve_http2(&worker, limits, Rc::new(peer), guard, &signals)).await;
+        let signals = Arc::new(Signals::http2(snapshot.head_limits));
+        let guard = Guard::unframed(stream, BytesMut::from(&read[..]), patience, signals.clone());
+        return Box::pin(serve_http2(&worker, limits, peer, guard, &signals)).await;
     }
-    let service = service(&worker, Rc::new(peer), &signals);
-    // Errors are the client's: it went away, or sent what is not HTTP.
-    let guard = Guard::new(stream, buffer, snapshot.head_limits, patience, signals.clone());
-    let mut http = http1::Builder::new();
+    let signals = Arc::new(Signals::http1());
+    let rest = http1::serve(&worker, &snapshot, &peer, &signals, stream, read).await;
+    let Some((stream, read)) = rest else { return };
+    let guard = Guard::new(stream, BytesMut::from(&read[..]), snapshot.head_limits, patience, signals.clone());
+    Box::pin(serve_http1(&worker, limits, peer, guard, &signals)).await;
+}
+
+/// Serves HTTP/1 by the library.
+async fn serve_http1<S>(worker: &Rc<Worker>, limits: &Limits, peer: Rc<Peer>, guard: Guard<S>, signals: &Arc<Signals>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let mut http = library::Builder::new();
     // The guard has looked at lengths and times already; these bounds are only never to be met.
     http.max_buf_size((limits.head.0 as usize * 2).max(64 << 10)).header_read_timeout(None);
     if limits.headers > 100 {
         http.max_headers(limits.headers);
     }
-    let mut serving = pin!(http.serve_connection(guard, service).with_upgrades());
+    // Errors are the client's: it went away, or sent what is not HTTP.
+    let mut serving = pin!(http.serve_connection(guard, service(worker, peer, signals)).with_upgrades());
     tokio::select! {
         _ = serving.as_mut() => return,
         () = worker.draining.cancelled() => {}
@@ -155,8 +164,8 @@ fn service(
     service_fn(move |request: Request<Incoming>| {
         let (worker, peer, signals) = (worker.clone(), peer.clone(), signals.clone());
         async move {
-            let mut answering = pin!(pipeline::handle(worker, peer, signals.clone(), request));
-            let answer = std::future::poll_fn(|cx| {
+            let mut answering = pin!(pipeline::handle(worker, peer, signals.clone(), request.map(Received::Library)));
+            let answer = poll_fn(|cx| {
                 let polled = answering.as_mut().poll(cx);
                 if polled.is_pending() {
                     signals.set_step(Step::Waits);
@@ -201,13 +210,13 @@ where
 }
 
 /// Reads until it is clear whether HTTP/2 is spoken.
-async fn sniff(stream: &mut (impl AsyncRead + Unpin), buffer: &mut BytesMut) -> std::io::Result<bool> {
+async fn sniff(stream: &mut (impl AsyncRead + Unpin), read: &mut Bytes) -> std::io::Result<bool> {
     loop {
-        if stream.read_buf(buffer).await? == 0 {
+        if poll_fn(|cx| poll_read_some(stream, cx, read)).await? == 0 {
             return Err(std::io::ErrorKind::UnexpectedEof.into());
         }
-        let common = buffer.len().min(PREFACE.len());
-        if buffer[..common] != PREFACE[..common] {
+        let common = read.len().min(PREFACE.len());
+        if read[..common] != PREFACE[..common] {
             return Ok(false);
         }
         if common == PREFACE.len() {

@@ -16,7 +16,7 @@ use super::{Record, Step, WebAnswer, WebText};
 use crate::Error;
 use crate::domain::framing::Malformed;
 use crate::transcode::Transcoded;
-use crate::upstream::{Ask, Entered, Lease};
+use crate::upstream::{Arriving, Ask, Entered};
 
 /// The most of an answer that is given at once: a client has the time of one piece to take it.
 const MOST_AT_ONCE: usize = 64 << 10;
@@ -59,10 +59,45 @@ impl Body {
     }
 }
 
+/// What a client sends, as it comes.
+#[derive(Debug)]
+pub enum Received {
+    /// Nothing: that was known from the head.
+    Nothing,
+    /// What the library reads.
+    Library(Incoming),
+}
+
+impl HttpBody for Received {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self.get_mut() {
+            Self::Nothing => Poll::Ready(None),
+            Self::Library(incoming) => Pin::new(incoming).poll_frame(cx).map_err(BoxError::from),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Nothing => true,
+            Self::Library(incoming) => incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Nothing => SizeHint::with_exact(0),
+            Self::Library(incoming) => incoming.size_hint(),
+        }
+    }
+}
+
 /// What a client sends, up to a limit.
 #[derive(Debug)]
 pub struct Upload {
-    incoming: Incoming,
+    received: Received,
     progress: Rc<Progress>,
     /// How long the next bytes may take, where the connection's guard does not see to that: a request of many on one
     /// connection.
@@ -166,8 +201,8 @@ impl Progress {
 
 impl Upload {
     /// A body of a client. `patience` is how long the next bytes may take until the answer begins.
-    pub fn new(incoming: Incoming, progress: Rc<Progress>, patience: Option<Duration>) -> Self {
-        Self { incoming, progress, patience, timer: None, text: None }
+    pub fn new(received: Received, progress: Rc<Progress>, patience: Option<Duration>) -> Self {
+        Self { received, progress, patience, timer: None, text: None }
     }
 
     /// It comes as the text of gRPC-Web, and goes on as bytes.
@@ -195,7 +230,7 @@ impl Upload {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let polled = Pin::new(&mut self.incoming).poll_frame(cx);
+        let polled = Pin::new(&mut self.received).poll_frame(cx);
         self.progress.note_wait(polled.is_pending());
         if polled.is_pending() {
             return self.poll_silence(cx).map(|error| Some(Err(error)));
@@ -209,7 +244,7 @@ impl Upload {
             None => return Poll::Ready(None),
             Some(Err(error)) => {
                 self.progress.note(UploadFault::Client);
-                return Poll::Ready(Some(Err(error.into())));
+                return Poll::Ready(Some(Err(error)));
             }
             // Trailers are the last frame, and are not passed on (RFC 9110, 6.5.2): a service that takes them for headers
             // would believe what they say of who asks.
@@ -227,8 +262,7 @@ impl Upload {
     }
 }
 
-/// What a client gets. When it is dropped the exchange is over: it is logged and counted, and the connection behind it is
-/// given back where its answer was read to the end.
+/// What a client gets. When it is dropped the exchange is over: it is logged and counted.
 #[derive(Debug)]
 pub struct Answer {
     /// The bytes.
@@ -251,7 +285,7 @@ pub enum Source {
     /// Us.
     Own(Option<Bytes>),
     /// An upstream.
-    Upstream(Incoming),
+    Upstream(Arriving),
     /// A component of this process.
     Inside(axum::body::Body),
     /// What is made of either.
@@ -264,7 +298,7 @@ impl Source {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match self {
             Self::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Upstream(incoming) => Pin::new(incoming).poll_frame(cx).map_err(BoxError::from),
+            Self::Upstream(arriving) => Pin::new(arriving).poll_frame(cx),
             Self::Inside(body) => Pin::new(body).poll_frame(cx).map_err(BoxError::from),
             Self::Flow(flow) => flow.0.as_mut().poll_frame(cx),
             Self::Transcoded(stream) => stream.poll(cx).map(|frame| frame.map(Ok)),
@@ -274,7 +308,7 @@ impl Source {
     fn is_end(&self) -> bool {
         match self {
             Self::Own(bytes) => bytes.is_none(),
-            Self::Upstream(incoming) => incoming.is_end_stream(),
+            Self::Upstream(arriving) => arriving.is_end_stream(),
             Self::Inside(body) => body.is_end_stream(),
             Self::Flow(flow) => flow.0.is_end_stream(),
             Self::Transcoded(stream) => stream.is_end(),
@@ -284,7 +318,7 @@ impl Source {
     fn size(&self) -> SizeHint {
         match self {
             Self::Own(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Self::Upstream(incoming) => incoming.size_hint(),
+            Self::Upstream(arriving) => arriving.size_hint(),
             Self::Inside(body) => body.size_hint(),
             Self::Flow(flow) => flow.0.size_hint(),
             Self::Transcoded(_) => SizeHint::new(),
@@ -313,8 +347,6 @@ impl HttpBody for Source {
 /// What an exchange holds until its answer is sent.
 #[derive(Debug, Default)]
 pub struct Held {
-    /// The connection to the upstream.
-    pub lease: Option<Lease>,
     /// The endpoint, counted as busy.
     pub ask: Option<Ask>,
     /// The upstream, counted as busy.
@@ -388,9 +420,6 @@ impl Drop for Answer {
         if !is_whole && self.record.signals.step_is(Step::GivenUp) {
             self.record.failed(&Error::SlowClient);
         }
-        if let Some(lease) = self.held.lease.take().filter(|_| is_whole) {
-            lease.give_back();
-        }
         self.record.finish(is_whole);
     }
 }
@@ -414,7 +443,7 @@ impl HttpBody for Body {
             Self::Empty => true,
             Self::Full(bytes) => bytes.is_none(),
             Self::Upload(upload) => {
-                upload.incoming.is_end_stream() && upload.text.as_ref().is_none_or(WebText::is_whole)
+                upload.received.is_end_stream() && upload.text.as_ref().is_none_or(WebText::is_whole)
             }
             Self::Answer(answer) => answer.is_end(),
             Self::Flow(flow) => flow.0.is_end_stream(),
@@ -427,7 +456,7 @@ impl HttpBody for Body {
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(bytes) => exact(bytes),
             Self::Upload(upload) if upload.text.is_some() => SizeHint::default(),
-            Self::Upload(upload) => upload.incoming.size_hint(),
+            Self::Upload(upload) => upload.received.size_hint(),
             Self::Answer(answer) if answer.held.web.is_some() => SizeHint::default(),
             Self::Answer(answer) => answer.source.size(),
             Self::Flow(flow) => flow.0.size_hint(),
@@ -436,18 +465,16 @@ impl HttpBody for Body {
 }
 
 /// Reads and drops what is left of an answer nobody wants, if that is little and comes soon, so that its connection can be
-/// kept. Gives whether it can.
-pub async fn discard(mut body: impl HttpBody<Data = Bytes> + Unpin, most_bytes: usize) -> bool {
+/// kept.
+pub async fn discard(mut body: impl HttpBody<Data = Bytes> + Unpin, most_bytes: usize) {
     let reading = async {
         let mut read = 0;
-        while let Some(frame) = body.frame().await {
-            let Ok(frame) = frame else { return false };
+        while let Some(Ok(frame)) = body.frame().await {
             read += frame.data_ref().map_or(0, Bytes::len);
             if read > most_bytes {
-                return false;
+                break;
             }
         }
-        true
     };
-    timeout(DISCARD_TIMEOUT, reading).await.unwrap_or(false)
+    let _ = timeout(DISCARD_TIMEOUT, reading).await;
 }

@@ -22,6 +22,7 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use tokio_util::io::poll_read_buf;
 
 use crate::domain::framing::{Framing, HeadLimits, Malformed};
+use crate::spec::Limits;
 
 const READ_BYTES: usize = 8 << 10;
 /// Read at once of a long body.
@@ -203,6 +204,13 @@ pub struct Patience {
     pub body: Duration,
     /// For a client to take the next bytes.
     pub write: Duration,
+}
+
+impl Patience {
+    /// As the config has it.
+    pub fn of(limits: &Limits) -> Self {
+        Self { head: limits.head_timeout.0, body: limits.body_timeout.0, write: limits.write_timeout.0 }
+    }
 }
 
 /// The connection.

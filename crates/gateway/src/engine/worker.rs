@@ -22,6 +22,7 @@ use super::accept;
 use crate::access_log::PAGE_BYTES;
 use crate::auth::{Fetcher, Remembered, SignedTokens};
 use crate::domain::balance::mix;
+use crate::domain::freshness::http_date;
 use crate::limit::{Connections, Gate};
 use crate::metrics::Metrics;
 use crate::openapi::{Following, follow};
@@ -30,6 +31,8 @@ use crate::upstream::{Pools, Upstream, Watch, watch};
 
 /// How often pages of the log are handed over and old connections closed.
 const TICK: Duration = Duration::from_millis(250);
+/// The most room for heads that is kept.
+const MOST_SCRATCH_BYTES: usize = 64 << 10;
 
 /// What all workers have in common.
 #[derive(Clone)]
@@ -109,7 +112,9 @@ pub struct Worker {
     snapshot: RefCell<Rc<Serving>>,
     is_leaving: Cell<bool>,
     page: RefCell<String>,
+    scratch: RefCell<Vec<u8>>,
     second: RefCell<(i64, String)>,
+    date: RefCell<(i64, String)>,
     seed: Cell<u64>,
 }
 
@@ -141,6 +146,19 @@ impl Worker {
         self.draw(u64::MAX)
     }
 
+    /// Room to write a head in; give it back with [`Self::put_scratch`].
+    pub fn take_scratch(&self) -> Vec<u8> {
+        self.scratch.take()
+    }
+
+    /// Keeps room for the next one.
+    pub fn put_scratch(&self, mut scratch: Vec<u8>) {
+        scratch.clear();
+        if scratch.capacity() <= MOST_SCRATCH_BYTES {
+            self.scratch.replace(scratch);
+        }
+    }
+
     /// Adds a line to the log. `write` gets the page and the present time.
     pub fn log(&self, snapshot: &Snapshot, write: impl FnOnce(&mut String, &str)) {
         let now = self.shared.clock.now();
@@ -157,6 +175,17 @@ impl Worker {
         if page.len() >= PAGE_BYTES {
             snapshot.log.write(std::mem::take(&mut page));
         }
+    }
+
+    /// Shows the present time as headers have it (RFC 9110, 5.6.7).
+    pub fn with_date(&self, show: impl FnOnce(&str)) {
+        let now = self.shared.clock.now();
+        let second = now.micros().div_euclid(1_000_000);
+        let mut date = self.date.borrow_mut();
+        if date.0 != second {
+            *date = (second, http_date(now));
+        }
+        show(&date.1);
     }
 
     fn flush_log(&self) {
@@ -183,6 +212,8 @@ pub(super) struct Start {
 /// have or the drain is over.
 pub(super) async fn run(start: Start) {
     let Start { index, shared, snapshot, listeners, mut orders, leaving, draining } = start;
+    // Its own ones: connections ask them often, and would ask another thread otherwise.
+    let (leaving, draining) = (leaving.child_token(), draining.child_token());
     let seed = shared.ids.next().as_u64_pair().1;
     let worker = Rc::new(Worker {
         index,
@@ -196,7 +227,9 @@ pub(super) async fn run(start: Start) {
         snapshot: RefCell::new(Rc::new(Serving(snapshot.clone()))),
         is_leaving: Cell::new(false),
         page: RefCell::default(),
+        scratch: RefCell::default(),
         second: RefCell::default(),
+        date: RefCell::default(),
         seed: Cell::new(seed),
     });
     let mut accepting = HashMap::new();

@@ -8,7 +8,6 @@ use futures::stream::FuturesUnordered;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Method, StatusCode};
-use hyper::body::Incoming;
 use serde_json::{Map, Value};
 use tessera_service::ProductError;
 
@@ -18,6 +17,7 @@ use super::{Exchange, Reply, headers, inside, limits, respond, upload};
 use crate::Error;
 use crate::aggregate::{Call, Failed, Plan};
 use crate::domain::path::encode_segment;
+use crate::engine::Received;
 use crate::mapping::apply;
 use crate::snapshot::Route;
 use crate::tallies::CallLabels;
@@ -64,10 +64,10 @@ pub(super) async fn aggregate(
     exchange: &mut Exchange,
     route: &Route,
     plan: &Plan,
-    incoming: Incoming,
+    received: Received,
 ) -> Result<Reply, Error> {
     let deadline = Deadline::of(route, &exchange.head.headers);
-    let body = if plan.uses_body { upload::json(exchange, route, incoming).await? } else { Value::Null };
+    let body = if plan.uses_body { upload::json(exchange, route, received).await? } else { Value::Null };
     let mut known = facts(exchange, route, plan, body);
     let keys: Vec<Option<u64>> = plan.calls.iter().map(|call| limits::hash_of(exchange, &call.upstream)).collect();
     headers::for_upstream(exchange, route);

@@ -8,7 +8,8 @@ use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
-use hyper::body::{Body as HttpBody, Incoming};
+use hyper::body::Body as HttpBody;
+use hyper::client::conn::TrySendError;
 use tokio::time::{Instant, timeout_at};
 
 use crate::Error;
@@ -16,7 +17,7 @@ use crate::domain::grpc;
 use crate::engine::{Body, Progress, Worker, discard};
 use crate::snapshot::Route;
 use crate::spec::RetryOn;
-use crate::upstream::{Ask, Lease, Sender, Upstream};
+use crate::upstream::{Arriving, Ask, Broken, Lease, Need, Sender, Upstream};
 
 /// Connections that turn out to be closed before one is opened anew.
 const MOST_STALE: usize = 3;
@@ -38,11 +39,101 @@ pub(crate) struct Outgoing {
 }
 
 impl Outgoing {
+    /// What it needs of its connection.
+    fn need(&self, body: Option<&Body>) -> Need {
+        let is_plain = matches!(body, Some(Body::Empty)) && !self.headers.contains_key(UPGRADE);
+        if is_plain { Need::Plain } else { Need::Whatever }
+    }
+
+    /// Whom it names, and what time is left for it: this is told anew with each attempt.
+    fn told<'a>(&'a self, ask: &'a Ask, deadline: Deadline) -> Told<'a> {
+        Told {
+            host: self.host.as_ref().unwrap_or(&ask.endpoint.authority),
+            left: HeaderValue::from(millis(deadline.at.saturating_duration_since(Instant::now()))),
+            grpc_left: self.headers.contains_key(GRPC_TIME_LEFT).then(|| deadline.grpc_text()).flatten(),
+        }
+    }
+
+    /// Its head as HTTP/1 has it, where it has no body.
+    fn write(&self, page: &mut Vec<u8>, told: &Told<'_>) {
+        for part in [self.method.as_str(), " ", self.path.as_str(), " HTTP/1.1\r\n"] {
+            page.extend_from_slice(part.as_bytes());
+        }
+        put(page, HOST.as_str(), told.host);
+        put(page, TIME_LEFT, &told.left);
+        for (name, value) in &self.headers {
+            match name.as_str() {
+                "host" | "transfer-encoding" | TIME_LEFT => {}
+                GRPC_TIME_LEFT => put(page, GRPC_TIME_LEFT, told.grpc_left.as_ref().unwrap_or(value)),
+                name => put(page, name, value),
+            }
+        }
+        page.extend_from_slice(b"\r\n");
+    }
+
+    /// The request for the library; target and host are still to be set.
+    fn request(&self, body: Body, told: Told<'_>) -> Request<Body> {
+        let mut request = Request::new(body);
+        *request.method_mut() = self.method.clone();
+        *request.headers_mut() = self.headers.clone();
+        request.headers_mut().insert(TIME_LEFT, told.left);
+        if let Some(left) = told.grpc_left {
+            request.headers_mut().insert(GRPC_TIME_LEFT, left);
+        }
+        request
+    }
+
+    /// As HTTP/1 has it: the host is a header.
+    fn http1(&self, body: Body, told: Told<'_>) -> Request<Body> {
+        let host = told.host.clone();
+        let mut request = self.request(body, told);
+        request.headers_mut().insert(HOST, host);
+        // Of GET and HEAD hyper drops a body whose length it does not know, unless it is told to send one.
+        let has_length = request.headers().contains_key(CONTENT_LENGTH) || request.body().size_hint().exact().is_some();
+        if !has_length {
+            request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+        *request.version_mut() = Version::HTTP_11;
+        *request.uri_mut() = self.path.clone().into();
+        request
+    }
+
+    /// As HTTP/2 has it: the host is part of the target.
+    fn http2(&self, body: Body, ask: &Ask, told: Told<'_>) -> Result<Request<Body>, Error> {
+        let authority = told.host.to_str().ok().and_then(|host| host.parse::<Authority>().ok());
+        let mut request = self.request(body, told);
+        let mut uri = http::uri::Parts::default();
+        uri.scheme = Some(if ask.endpoint.url.is_tls { Scheme::HTTPS } else { Scheme::HTTP });
+        uri.authority = Some(authority.ok_or(Error::BadPath("its host cannot be passed on"))?);
+        uri.path_and_query = Some(self.path.clone());
+        *request.uri_mut() = Uri::from_parts(uri).map_err(|_| Error::BadPath("it cannot be passed on"))?;
+        *request.version_mut() = Version::HTTP_2;
+        if matches!(request.body(), Body::Empty) && self.method == Method::GET {
+            request.headers_mut().remove(CONTENT_LENGTH);
+        }
+        Ok(request)
+    }
+
     /// Whether it may be sent again when it was sent already.
     pub(super) fn may_be_repeated(&self, has_body: bool) -> bool {
         !has_body
             && matches!(self.method, Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE)
             && !self.headers.contains_key(UPGRADE)
+    }
+}
+
+/// What an endpoint is told with each attempt anew.
+struct Told<'a> {
+    host: &'a HeaderValue,
+    /// Milliseconds until the answer must begin.
+    left: HeaderValue,
+    /// What a service of gRPC is told of that.
+    grpc_left: Option<HeaderValue>,
+}
+
+fn put(page: &mut Vec<u8>, name: &str, value: &HeaderValue) {
+    for part in [name.as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+        page.extend_from_slice(part);
     }
 }
 
@@ -127,12 +218,13 @@ pub(super) struct Trying<'r> {
 
 impl Trying<'_> {
     /// One attempt at one endpoint; connections that were closed meanwhile do not count.
-    pub(super) async fn at(self, ask: &Ask, body: Body) -> Result<(Response<Incoming>, Lease), Failure> {
+    pub(super) async fn at(self, ask: &Ask, body: Body) -> Result<Response<Arriving>, Failure> {
         let Self { worker, upstream, outgoing, deadline, progress } = self;
         let began = self.now();
         let mut body = Some(body);
+        let need = outgoing.need(body.as_ref());
         for stale in 0.. {
-            let mut lease = match timeout_at(deadline.at, worker.pools.lease(upstream, &ask.endpoint)).await {
+            let lease = match timeout_at(deadline.at, worker.pools.lease(upstream, &ask.endpoint, need)).await {
                 Ok(Ok(lease)) => lease,
                 Ok(Err(error)) => {
                     self.note(ask, began, false);
@@ -147,14 +239,13 @@ impl Trying<'_> {
                     });
                 }
             };
-            let request = build(outgoing, ask, &lease.sender, body.take().unwrap_or(Body::Empty), deadline);
-            let request = request.map_err(|error| Failure { error, unsent: None, reason: None })?;
-            let sent = timeout_at(deadline.at, send(&mut lease.sender, request)).await;
-            match sent {
-                Err(_) if progress.is_some_and(Progress::is_waiting) => {
+            let is_used = lease.is_used;
+            match self.send(ask, lease, body.take().unwrap_or(Body::Empty)).await {
+                Err(Unanswered::Unfit(error)) => return Err(Failure { error, unsent: None, reason: None }),
+                Err(Unanswered::Late) if progress.is_some_and(Progress::is_waiting) => {
                     return Err(Failure { error: Error::SlowClient, unsent: None, reason: None });
                 }
-                Err(_) => {
+                Err(Unanswered::Late) => {
                     self.note_late(ask, began);
                     return Err(Failure {
                         error: deadline.missed(upstream),
@@ -162,16 +253,18 @@ impl Trying<'_> {
                         reason: Some(RetryOn::Timeout),
                     });
                 }
-                Ok(Ok(answer)) => {
+                Ok(answer) => {
                     self.note(ask, began, !is_unavailable(answer.status()));
                     if let Some(progress) = progress {
                         progress.is_answered.set(true);
                     }
-                    return Ok((answer, lease));
+                    return Ok(answer);
                 }
                 // A connection that had been idle was closed by the other side before it took the request.
-                Ok(Err((_, Some(unsent)))) if lease.is_used && stale < MOST_STALE => body = Some(unsent),
-                Ok(Err((error, unsent))) => {
+                Err(Unanswered::Broken { unsent: Some(unsent), .. }) if is_used && stale < MOST_STALE => {
+                    body = Some(unsent);
+                }
+                Err(Unanswered::Broken { unsent, reason, is_malformed }) => {
                     if let Some(fault) = progress.and_then(Progress::fault) {
                         return Err(Failure { error: fault.into(), unsent: None, reason: None });
                     }
@@ -179,11 +272,49 @@ impl Trying<'_> {
                     if !progress.is_some_and(Progress::is_waiting) {
                         self.note(ask, began, false);
                     }
-                    return Err(of_hyper(upstream, ask, &error, unsent));
+                    let (upstream, endpoint) = (upstream.name.to_string(), ask.endpoint.url.to_string());
+                    return Err(if is_malformed {
+                        Failure { error: Error::BadAnswer { upstream, endpoint, reason }, unsent, reason: None }
+                    } else {
+                        let error = Error::BrokeOff { upstream, endpoint, reason };
+                        Failure { error, unsent, reason: Some(RetryOn::BrokenOff) }
+                    });
                 }
             }
         }
         Err(Failure { error: deadline.missed(upstream), unsent: None, reason: None })
+    }
+
+    /// Sends the request over a connection and waits until its answer begins.
+    async fn send(self, ask: &Ask, lease: Lease, body: Body) -> Result<Response<Arriving>, Unanswered> {
+        let Self { worker, outgoing, deadline, .. } = self;
+        let told = outgoing.told(ask, deadline);
+        let home = lease.home;
+        match lease.sender {
+            Sender::Wire(mut wire) => {
+                let mut head = worker.take_scratch();
+                outgoing.write(&mut head, &told);
+                let sent = wire.send(&head, deadline.at).await;
+                worker.put_scratch(head);
+                sent?;
+                let answer = wire.answer(&outgoing.method, deadline.at).await?;
+                Ok(answer.map(|()| Arriving::on_wire(wire, home)))
+            }
+            Sender::Http1(mut sender) => {
+                let sending = sender.try_send_request(outgoing.http1(body, told));
+                let answer = timeout_at(deadline.at, sending).await.map_err(|_| Unanswered::Late)??;
+                // Behind an agreement on another protocol there are no more requests.
+                let is_kept = answer.status() != StatusCode::SWITCHING_PROTOCOLS;
+                let kept = is_kept.then_some((sender, home));
+                Ok(answer.map(|incoming| Arriving::by_library(incoming, kept)))
+            }
+            Sender::Http2(mut sender) => {
+                let request = outgoing.http2(body, ask, told).map_err(Unanswered::Unfit)?;
+                let sending = sender.try_send_request(request);
+                let answer = timeout_at(deadline.at, sending).await.map_err(|_| Unanswered::Late)??;
+                Ok(answer.map(|incoming| Arriving::by_library(incoming, None)))
+            }
+        }
     }
 
     /// The time, less what the caller took to send its body: that says nothing about the service.
@@ -207,22 +338,55 @@ impl Trying<'_> {
     }
 }
 
+/// Why there is no answer.
+enum Unanswered {
+    /// The request cannot be put so that the endpoint would understand it.
+    Unfit(Error),
+    /// It did not come in time.
+    Late,
+    /// The connection broke off, or something came that is no answer.
+    Broken {
+        /// The body, where nothing of the request was sent.
+        unsent: Option<Body>,
+        reason: String,
+        is_malformed: bool,
+    },
+}
+
+impl From<Broken> for Unanswered {
+    fn from(broken: Broken) -> Self {
+        let (reason, unsent, is_malformed) = match broken {
+            Broken::Late => return Self::Late,
+            Broken::Unsent(reason) => (reason, Some(Body::Empty), false),
+            Broken::Off(reason) => (reason, None, false),
+            Broken::Malformed(reason) => (reason, None, true),
+        };
+        Self::Broken { unsent, reason, is_malformed }
+    }
+}
+
+impl From<TrySendError<Request<Body>>> for Unanswered {
+    fn from(mut error: TrySendError<Request<Body>>) -> Self {
+        let unsent = error.take_message().map(Request::into_body);
+        let error = error.into_error();
+        let reason =
+            std::error::Error::source(&error).map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"));
+        Self::Broken { unsent, reason, is_malformed: error.is_parse() }
+    }
+}
+
 /// Keeps the connection of an answer that is not passed on, where the rest of it comes soon. Nobody waits for that.
-pub(super) fn let_go<B>(worker: &Rc<Worker>, answer: Response<B>, lease: Lease)
+pub(super) fn let_go<B>(worker: &Rc<Worker>, answer: Response<B>)
 where
     B: HttpBody<Data = Bytes> + Unpin + 'static,
 {
     if answer.body().is_end_stream() {
-        return lease.give_back();
+        return;
     }
     let draining = worker.draining.clone();
     worker.tracker.spawn_local(async move {
         tokio::select! {
-            is_read = discard(answer.into_body(), MOST_DISCARDED) => {
-                if is_read {
-                    lease.give_back();
-                }
-            }
+            () = discard(answer.into_body(), MOST_DISCARDED) => {}
             () = draining.cancelled() => {}
         }
     });
@@ -231,76 +395,4 @@ where
 /// Whether an answer says that the service cannot answer now.
 pub(super) fn is_unavailable(status: StatusCode) -> bool {
     matches!(status.as_u16(), 502..=504)
-}
-
-fn of_hyper(upstream: &Upstream, ask: &Ask, error: &hyper::Error, unsent: Option<Body>) -> Failure {
-    let (upstream, endpoint) = (upstream.name.to_string(), ask.endpoint.url.to_string());
-    let reason =
-        std::error::Error::source(error).map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"));
-    if error.is_parse() {
-        return Failure { error: Error::BadAnswer { upstream, endpoint, reason }, unsent, reason: None };
-    }
-    Failure { error: Error::BrokeOff { upstream, endpoint, reason }, unsent, reason: Some(RetryOn::BrokenOff) }
-}
-
-async fn send(sender: &mut Sender, request: Request<Body>) -> Result<Response<Incoming>, (hyper::Error, Option<Body>)> {
-    let sent = match sender {
-        Sender::Http1(sender) => sender.try_send_request(request).await,
-        Sender::Http2(sender) => sender.try_send_request(request).await,
-    };
-    sent.map_err(|mut error| {
-        let unsent = error.take_message().map(Request::into_body);
-        (error.into_error(), unsent)
-    })
-}
-
-/// The request as this connection wants it: HTTP/1 has the host in a header, HTTP/2 in the target.
-fn build(
-    outgoing: &Outgoing,
-    ask: &Ask,
-    sender: &Sender,
-    body: Body,
-    deadline: Deadline,
-) -> Result<Request<Body>, Error> {
-    let mut request = Request::new(body);
-    *request.method_mut() = outgoing.method.clone();
-    *request.headers_mut() = outgoing.headers.clone();
-    let host = outgoing.host.as_ref().unwrap_or(&ask.endpoint.authority);
-    let left_ms = millis(deadline.at.saturating_duration_since(Instant::now()));
-    request.headers_mut().insert(TIME_LEFT, HeaderValue::from(left_ms));
-    if let Some(stated) = request.headers_mut().get_mut(GRPC_TIME_LEFT)
-        && let Some(left) = deadline.grpc_text()
-    {
-        *stated = left;
-    }
-    match sender {
-        Sender::Http1(_) => {
-            request.headers_mut().insert(HOST, host.clone());
-            // Of GET and HEAD hyper drops a body whose length it does not know, unless it is told to send one.
-            let has_length =
-                request.headers().contains_key(CONTENT_LENGTH) || request.body().size_hint().exact().is_some();
-            if !has_length {
-                request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-            }
-            *request.version_mut() = Version::HTTP_11;
-            *request.uri_mut() = outgoing.path.clone().into();
-        }
-        Sender::Http2(_) => {
-            let authority: Authority = host
-                .to_str()
-                .ok()
-                .and_then(|host| host.parse().ok())
-                .ok_or(Error::BadPath("its host cannot be passed on"))?;
-            let mut uri = http::uri::Parts::default();
-            uri.scheme = Some(if ask.endpoint.url.is_tls { Scheme::HTTPS } else { Scheme::HTTP });
-            uri.authority = Some(authority);
-            uri.path_and_query = Some(outgoing.path.clone());
-            *request.uri_mut() = Uri::from_parts(uri).map_err(|_| Error::BadPath("it cannot be passed on"))?;
-            *request.version_mut() = Version::HTTP_2;
-            if matches!(request.body(), Body::Empty) && outgoing.method == Method::GET {
-                request.headers_mut().remove(CONTENT_LENGTH);
-            }
-        }
-    }
-    Ok(request)
 }

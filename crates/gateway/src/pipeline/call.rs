@@ -91,14 +91,14 @@ pub(crate) async fn call(
         let is_wanted = |reason: RetryOn| is_safe && retry.on.contains(&reason);
         let trying = Trying { worker, upstream, outgoing: &call.outgoing, deadline, progress: None };
         match trying.at(&ask, Body::full(call.body.clone())).await {
-            Ok((answer, lease)) => {
+            Ok(answer) => {
                 let again = is_unavailable(answer.status()) && may_retry && is_wanted(RetryOn::Unavailable);
                 if !(again && upstream.take_retry()) {
-                    let held = Held { lease: Some(lease), ask: Some(ask), entered: Some(entered), ..Held::default() };
+                    let held = Held { ask: Some(ask), entered: Some(entered), ..Held::default() };
                     return Ok(Called { answer: answer.map(Source::Upstream), held, attempts });
                 }
                 was_sent = true;
-                let_go(worker, answer, lease);
+                let_go(worker, answer);
             }
             Err(Failure { error, unsent, reason }) => {
                 was_sent |= unsent.is_none();
@@ -134,7 +134,7 @@ pub(super) async fn answer(
     exchange.record.attempts += attempts;
     exchange.record.was_sent = true;
     exchange.record.endpoint = held.ask.as_ref().map(|ask| ask.endpoint.clone());
-    (exchange.held.lease, exchange.held.ask, exchange.held.entered) = (held.lease, held.ask, held.entered);
+    (exchange.held.ask, exchange.held.entered) = (held.ask, held.entered);
     Ok(answer)
 }
 
@@ -150,7 +150,7 @@ impl Called {
         deadline: Instant,
     ) -> Result<(Parts, Bytes), Error> {
         let (head, mut incoming) = self.answer.into_parts();
-        let mut held = self.held;
+        let held = self.held;
         let name = || upstream.name.to_string();
         let endpoint = held.ask.as_ref().map_or_else(name, |ask| ask.endpoint.url.to_string());
         let mut body = BytesMut::new();
@@ -173,9 +173,6 @@ impl Called {
                 return Err(Error::BadAnswer { upstream: name(), endpoint, reason });
             }
             body.extend_from_slice(&data);
-        }
-        if let Some(lease) = held.lease.take() {
-            lease.give_back();
         }
         Ok((head, body.freeze()))
     }

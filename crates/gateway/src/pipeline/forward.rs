@@ -7,18 +7,18 @@ use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, TE, UPGRADE};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Response, Version};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Body as _;
 use tokio::time::Instant;
 
 use super::attempt::{Deadline, Failure, Outgoing, Trying, is_unavailable, let_go};
 use super::{Exchange, headers, hedge, inflate, inside, limits, mirror, tunnel};
 use crate::Error;
 use crate::domain::grpc::Dialect;
-use crate::engine::{Body, Progress, Source, Upload, WebAnswer};
+use crate::engine::{Body, Progress, Received, Source, Upload, WebAnswer};
 use crate::metrics::UpstreamLabels;
 use crate::snapshot::Route;
 use crate::spec::RetryOn;
-use crate::upstream::{Ask, Lease, Tried, Upstream};
+use crate::upstream::{Arriving, Ask, Tried, Upstream};
 
 /// Where a request goes.
 #[derive(Clone, Copy)]
@@ -35,14 +35,14 @@ pub(super) enum Sending {
     /// None.
     Nothing,
     /// The caller's, as it comes.
-    Passing(Incoming),
+    Passing(Received),
     /// One in memory.
     Whole(Bytes),
 }
 
-impl From<Incoming> for Sending {
-    fn from(incoming: Incoming) -> Self {
-        if incoming.is_end_stream() { Self::Nothing } else { Self::Passing(incoming) }
+impl From<Received> for Sending {
+    fn from(received: Received) -> Self {
+        if received.is_end_stream() { Self::Nothing } else { Self::Passing(received) }
     }
 }
 
@@ -78,7 +78,7 @@ pub(super) async fn forward(
     }
     let body = match sending {
         Sending::Nothing => Body::Empty,
-        Sending::Passing(incoming) => upload(exchange, route, incoming, web == Some(Dialect::WebText))?,
+        Sending::Passing(received) => upload(exchange, route, received, web == Some(Dialect::WebText))?,
         Sending::Whole(body) => Body::full(body),
     };
     if let Some(mirror) = mirror.filter(|_| matches!(body, Body::Empty)) {
@@ -130,14 +130,14 @@ fn to_grpc_web(headers: &mut HeaderMap, dialect: Dialect) -> bool {
 pub(super) fn upload(
     exchange: &mut Exchange,
     route: &Route,
-    incoming: Incoming,
+    received: Received,
     is_web_text: bool,
 ) -> Result<Body, Error> {
     let progress = Rc::new(Progress::of(route.body_limit));
     exchange.record.progress = Some(progress.clone());
     let patience = exchange.snapshot.spec.limits.body_timeout.0;
     let patience = (exchange.head.version == Version::HTTP_2).then_some(patience);
-    let mut upload = Upload::new(incoming, progress.clone(), patience);
+    let mut upload = Upload::new(received, progress.clone(), patience);
     if is_web_text {
         upload.decode_text();
     }
@@ -183,7 +183,7 @@ async fn attempts(
     route: &Route,
     upstream: &Arc<Upstream>,
     asked: Asked,
-) -> Result<Response<Incoming>, Error> {
+) -> Result<Response<Arriving>, Error> {
     let Asked { outgoing, body, key, deadline } = asked;
     let retry = &route.spec.retry;
     let is_safe = outgoing.may_be_repeated(!matches!(body, Body::Empty));
@@ -210,16 +210,15 @@ async fn attempts(
             tried.push(id);
         }
         let (error, unsent, reason) = match outcome {
-            Ok((answer, lease)) => {
+            Ok(answer) => {
                 let again =
                     is_unavailable(answer.status()) && is_safe && may_retry && retry.on.contains(&RetryOn::Unavailable);
                 if !(again && upstream.take_retry()) {
-                    exchange.held.lease = Some(lease);
                     exchange.held.ask = Some(ask);
                     return Ok(answer);
                 }
                 exchange.record.was_sent = true;
-                let_go(&exchange.worker, answer, lease);
+                let_go(&exchange.worker, answer);
                 (None, None, Some(RetryOn::Unavailable))
             }
             Err(Failure { error, unsent, reason }) => (Some(error), unsent, reason),
@@ -259,5 +258,5 @@ impl Plan<'_> {
 /// What became of an attempt.
 pub(super) struct Sent {
     pub(super) ask: Ask,
-    pub(super) outcome: Result<(Response<Incoming>, Lease), Failure>,
+    pub(super) outcome: Result<Response<Arriving>, Failure>,
 }

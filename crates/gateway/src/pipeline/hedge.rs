@@ -55,7 +55,7 @@ fn second(plan: Plan<'_>, first_id: u64, key: Option<u64>, tried: &Tried) -> Opt
 
 /// What came first where it is good, and the other one otherwise; of two bad ones an answer rather than none.
 async fn better(came: Sent, other: impl Future<Output = Sent>) -> Sent {
-    let is_good = |sent: &Sent| matches!(&sent.outcome, Ok((answer, _)) if !is_unavailable(answer.status()));
+    let is_good = |sent: &Sent| matches!(&sent.outcome, Ok(answer) if !is_unavailable(answer.status()));
     if is_good(&came) {
         return came;
     }

@@ -30,9 +30,7 @@ async fn send(worker: &Rc<Worker>, outgoing: &Outgoing, upstream: &Arc<Upstream>
     let Ok(_entered) = upstream.enter(worker.now_us()) else { return };
     let Ok(ask) = upstream.choose(None, &Tried::new(), worker.now_us()) else { return };
     let trying = Trying { worker, upstream, outgoing, deadline, progress: None };
-    if let Ok((answer, lease)) = trying.at(&ask, Body::Empty).await
-        && discard(answer.into_body(), MOST_DISCARDED).await
-    {
-        lease.give_back();
+    if let Ok(answer) = trying.at(&ask, Body::Empty).await {
+        discard(answer.into_body(), MOST_DISCARDED).await;
     }
 }

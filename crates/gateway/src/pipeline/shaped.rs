@@ -9,7 +9,7 @@ use http::header::{
     TRANSFER_ENCODING,
 };
 use http::{HeaderMap, Method, Response, StatusCode, Uri};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Body as _;
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -17,7 +17,7 @@ use super::call::{Called, is_json};
 use super::forward::{Sending, Toward};
 use super::{Exchange, cache, headers, respond, upload};
 use crate::Error;
-use crate::engine::{Held, Source};
+use crate::engine::{Held, Received, Source};
 use crate::mapping::apply;
 use crate::snapshot::Route;
 use crate::spec::Strictness;
@@ -92,14 +92,14 @@ fn rename_query(exchange: &mut Exchange, version: &Version) -> Result<(), Error>
     Ok(())
 }
 
-async fn whole_body(exchange: &mut Exchange, route: &Route, incoming: Incoming) -> Result<Bytes, Error> {
+async fn whole_body(exchange: &mut Exchange, route: &Route, received: Received) -> Result<Bytes, Error> {
     let encoding = exchange.head.headers.get(CONTENT_ENCODING).filter(|encoding| *encoding != "identity");
     if encoding.is_some() {
         let detail = "the body must be looked into; send it without an encoding".to_owned();
         let fault = Fault { place: In::Header, pointer: "/content-encoding".into(), detail };
         return Err(Error::Invalid { faults: vec![fault], status: 415 });
     }
-    upload::whole(exchange, route, incoming).await
+    upload::whole(exchange, route, received).await
 }
 
 /// Rules with the strictness of a route.
@@ -279,9 +279,9 @@ impl Answered {
             return Ok(answer);
         }
         let most = checking.as_ref().filter(|_| is_checked).map_or(MOST_CHANGED, |checking| checking.most_bytes);
-        let held = Held { lease: exchange.held.lease.take(), ..Held::default() };
         let deadline = Instant::now() + route.spec.timeout.0;
-        let (mut head, mut body) = Called { answer, held, attempts: 0 }.whole(&upstream, most, deadline).await?;
+        let (mut head, mut body) =
+            Called { answer, held: Held::default(), attempts: 0 }.whole(&upstream, most, deadline).await?;
         if let Some(checking) = checking.filter(|_| is_checked) {
             let answered = (status.as_u16(), &head.headers);
             checking.check_answer(exchange, route, (&method, &path), answered, &body).await?;

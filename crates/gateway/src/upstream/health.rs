@@ -10,7 +10,7 @@ use tessera_service::client;
 use tokio::time::{sleep, timeout};
 
 use super::pool::connect;
-use super::{Endpoint, Sender, Upstream};
+use super::{Endpoint, Need, Sender, Upstream};
 use crate::engine::Body;
 use crate::spec::Health;
 
@@ -49,7 +49,8 @@ async fn answer(upstream: &Upstream, endpoint: &Endpoint, probe: &Health) -> Opt
     let authority = endpoint.authority.to_str().ok()?;
     let request =
         Request::get(format!("{scheme}://{authority}{}", probe.path)).header(USER_AGENT, client::user_agent());
-    let status = match connect(upstream, endpoint).await.ok()? {
+    let status = match connect(upstream, endpoint, Need::Whatever).await.ok()? {
+        Sender::Wire(_) => return None,
         Sender::Http2(mut sender) => sender.send_request(request.body(Body::Empty).ok()?).await.ok()?.status(),
         Sender::Http1(mut sender) => {
             let mut request = request.header(HOST, endpoint.authority.clone()).body(Body::Empty).ok()?;

@@ -3,12 +3,14 @@
 //! An [`Upstream`] is shared by all workers and outlives a change of the config that does not concern it, with its
 //! endpoints, their health and their budget. Connections are each worker's own ([`Pools`]).
 
+mod arriving;
 mod discover;
 mod endpoint;
 mod health;
 mod names;
 mod pool;
 mod tls;
+mod wire;
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,10 +18,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use rustls::ClientConfig;
 
+pub use arriving::Arriving;
 pub use discover::{Watch, watch};
 pub use endpoint::{Ask, Endpoint, Standing};
-pub use pool::{Lease, Pools, Sender};
+pub use pool::{Lease, Need, Pools, Sender};
 pub use tls::client_config;
+pub use wire::Broken;
 
 use crate::Error;
 use crate::domain::balance;

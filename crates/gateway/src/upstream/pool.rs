@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 
+use super::wire::{Stream, Wire};
 use super::{Endpoint, Upstream};
 use crate::Error;
 use crate::engine::{Body, LocalExecutor};
@@ -20,10 +21,32 @@ use crate::spec::Protocol;
 /// Where requests to an endpoint go in.
 #[derive(Debug)]
 pub enum Sender {
+    /// One request at a time, without a body.
+    Wire(Box<Wire>),
     /// One request at a time.
     Http1(http1::SendRequest<Body>),
     /// Many at a time.
     Http2(http2::SendRequest<Body>),
+}
+
+impl Sender {
+    /// Whether it can take no more requests.
+    fn is_spent(&mut self) -> bool {
+        match self {
+            Self::Wire(wire) => wire.is_spent(),
+            Self::Http1(sender) => !sender.is_ready(),
+            Self::Http2(sender) => sender.is_closed(),
+        }
+    }
+}
+
+/// What a request needs of its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// It has no body, and asks for no other protocol.
+    Plain,
+    /// It may have either.
+    Whatever,
 }
 
 /// All connections of a worker, by the address of what is known of their endpoint.
@@ -50,33 +73,45 @@ impl Pool {
     fn of(endpoint: &Arc<Endpoint>) -> Self {
         Self { endpoint: endpoint.clone(), idle: Vec::new(), shared: None }
     }
+
+    /// The idle connection that suits best: any could be used.
+    fn pop(&mut self, need: Need) -> Option<Idle> {
+        let suits = |idle: &Idle| matches!(idle.sender, Sender::Wire(_)) == (need == Need::Plain);
+        match self.idle.iter().rposition(suits) {
+            Some(at) => Some(self.idle.remove(at)),
+            None => self.idle.pop(),
+        }
+    }
 }
 
 #[derive(Debug)]
 struct Idle {
-    sender: http1::SendRequest<Body>,
+    sender: Sender,
     since: Instant,
 }
 
-/// A connection in use. Given back with [`Lease::give_back`]; dropped, it is closed where others could not share it.
+/// A connection in use. Given back with [`Home::keep`]; dropped, it is closed where others could not share it.
 #[derive(Debug)]
 pub struct Lease {
     /// Where the request goes in.
     pub sender: Sender,
     /// Whether it had been used before, so that it may turn out to be closed.
     pub is_used: bool,
+    /// Where it belongs.
+    pub home: Home,
+}
+
+/// Where a connection belongs.
+#[derive(Debug)]
+pub struct Home {
     endpoint: Arc<Endpoint>,
     most_idle: usize,
     pools: Rc<Pools>,
 }
 
-impl Lease {
-    /// Keeps the connection for the next request. Call it when the answer was read to its end.
-    pub fn give_back(self) {
-        let Sender::Http1(sender) = self.sender else { return };
-        if sender.is_closed() {
-            return;
-        }
+impl Home {
+    /// Keeps a connection for the next request. Call it when the answer was read to its end.
+    pub(super) fn keep(self, sender: Sender) {
         let mut pools = self.pools.0.borrow_mut();
         let pool = pools.entry(address(&self.endpoint)).or_insert_with(|| Pool::of(&self.endpoint));
         if pool.idle.len() < self.most_idle {
@@ -90,28 +125,33 @@ impl Pools {
     ///
     /// # Errors
     /// [`Error::Unreachable`] where there is none within the upstream's `connect_timeout`.
-    pub async fn lease(self: &Rc<Self>, upstream: &Upstream, endpoint: &Arc<Endpoint>) -> Result<Lease, Error> {
-        let lease = |sender, is_used| Lease {
-            sender,
-            is_used,
-            endpoint: endpoint.clone(),
-            most_idle: upstream.spec.idle_connections,
-            pools: self.clone(),
+    pub async fn lease(
+        self: &Rc<Self>,
+        upstream: &Upstream,
+        endpoint: &Arc<Endpoint>,
+        need: Need,
+    ) -> Result<Lease, Error> {
+        let (sender, is_used) = match self.take_idle(upstream, endpoint, need) {
+            Some(Sender::Wire(wire)) if need == Need::Whatever => {
+                let sender = by_library(wire.into_library(), upstream, false).await;
+                (sender.map_err(|error| unreachable(upstream, endpoint, error.to_string()))?, true)
+            }
+            Some(sender) => (sender, true),
+            // Boxed: it is large, and rarely needed.
+            None => (Box::pin(connect(upstream, endpoint, need)).await?, false),
         };
-        if let Some(sender) = self.take_idle(upstream, endpoint) {
-            return Ok(lease(sender, true));
-        }
-        // Boxed: it is large, and rarely needed.
-        let sender = Box::pin(connect(upstream, endpoint)).await?;
-        if let Sender::Http2(sender) = &sender {
+        if let Sender::Http2(sender) = &sender
+            && !is_used
+        {
             let mut pools = self.0.borrow_mut();
             let pool = pools.entry(address(endpoint)).or_insert_with(|| Pool::of(endpoint));
             pool.shared = Some(Shared { sender: sender.clone(), used_at: Instant::now() });
         }
-        Ok(lease(sender, false))
+        let home = Home { endpoint: endpoint.clone(), most_idle: upstream.spec.idle_connections, pools: self.clone() };
+        Ok(Lease { sender, is_used, home })
     }
 
-    fn take_idle(&self, upstream: &Upstream, endpoint: &Arc<Endpoint>) -> Option<Sender> {
+    fn take_idle(&self, upstream: &Upstream, endpoint: &Arc<Endpoint>, need: Need) -> Option<Sender> {
         let mut pools = self.0.borrow_mut();
         let pool = pools.get_mut(&address(endpoint))?;
         if let Some(shared) = pool.shared.as_mut().filter(|shared| !shared.sender.is_closed()) {
@@ -119,9 +159,9 @@ impl Pools {
             return Some(Sender::Http2(shared.sender.clone()));
         }
         pool.shared = None;
-        while let Some(Idle { sender, since }) = pool.idle.pop() {
-            if sender.is_ready() && since.elapsed() < upstream.spec.idle_timeout.0 {
-                return Some(Sender::Http1(sender));
+        while let Some(Idle { mut sender, since }) = pool.pop(need) {
+            if !sender.is_spent() && since.elapsed() < upstream.spec.idle_timeout.0 {
+                return Some(sender);
             }
         }
         None
@@ -131,7 +171,7 @@ impl Pools {
     pub fn tidy(&self, keep: impl Fn(&Arc<Endpoint>) -> Option<std::time::Duration>) {
         self.0.borrow_mut().retain(|_, pool| {
             let Some(longest) = keep(&pool.endpoint) else { return false };
-            pool.idle.retain(|idle| !idle.sender.is_closed() && idle.since.elapsed() < longest);
+            pool.idle.retain_mut(|idle| !idle.sender.is_spent() && idle.since.elapsed() < longest);
             let is_kept = |shared: &Shared| !shared.sender.is_closed() && shared.used_at.elapsed() < longest;
             pool.shared.take_if(|shared| !is_kept(shared));
             pool.shared.is_some() || !pool.idle.is_empty()
@@ -143,47 +183,46 @@ fn address(endpoint: &Arc<Endpoint>) -> usize {
     Arc::as_ptr(endpoint).addr()
 }
 
+fn unreachable(upstream: &Upstream, endpoint: &Endpoint, reason: String) -> Error {
+    Error::Unreachable { upstream: upstream.name.to_string(), endpoint: endpoint.url.to_string(), reason }
+}
+
 /// A new connection.
-pub(super) async fn connect(upstream: &Upstream, endpoint: &Endpoint) -> Result<Sender, Error> {
-    let unreachable = |reason: String| Error::Unreachable {
-        upstream: upstream.name.to_string(),
-        endpoint: endpoint.url.to_string(),
-        reason,
-    };
+pub(super) async fn connect(upstream: &Upstream, endpoint: &Endpoint, need: Need) -> Result<Sender, Error> {
     let limit = upstream.spec.connect_timeout.0;
-    match timeout(limit, open(upstream, endpoint)).await {
+    match timeout(limit, open(upstream, endpoint, need)).await {
         Ok(Ok(sender)) => Ok(sender),
-        Ok(Err(reason)) => Err(unreachable(reason)),
-        Err(_) => Err(unreachable(format!("no connection within {} ms", limit.as_millis()))),
+        Ok(Err(reason)) => Err(unreachable(upstream, endpoint, reason)),
+        Err(_) => Err(unreachable(upstream, endpoint, format!("no connection within {} ms", limit.as_millis()))),
     }
 }
 
-async fn open(upstream: &Upstream, endpoint: &Endpoint) -> Result<Sender, String> {
+async fn open(upstream: &Upstream, endpoint: &Endpoint, need: Need) -> Result<Sender, String> {
     let said = |error: &dyn std::fmt::Display| error.to_string();
     let url = &endpoint.url;
     let stream = TcpStream::connect((url.host.as_str(), url.port)).await.map_err(|error| said(&error))?;
     stream.set_nodelay(true).map_err(|error| said(&error))?;
-    if !url.is_tls {
-        return handshake(stream, upstream, upstream.spec.protocol == Protocol::Http2)
-            .await
-            .map_err(|error| said(&error));
-    }
-    let name = upstream.spec.tls.name.as_ref().or(endpoint.name.as_ref()).unwrap_or(&url.host).clone();
-    let name = ServerName::try_from(name).map_err(|error| said(&error))?;
-    let connector = TlsConnector::from(upstream.tls.clone());
-    let stream = connector.connect(name, stream).await.map_err(|error| said(&error))?;
-    let is_http2 = match upstream.spec.protocol {
-        Protocol::Http1 => false,
-        Protocol::Http2 => true,
-        Protocol::Negotiate => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
+    let (stream, is_http2) = if url.is_tls {
+        let name = upstream.spec.tls.name.as_ref().or(endpoint.name.as_ref()).unwrap_or(&url.host).clone();
+        let name = ServerName::try_from(name).map_err(|error| said(&error))?;
+        let connector = TlsConnector::from(upstream.tls.clone());
+        let stream = connector.connect(name, stream).await.map_err(|error| said(&error))?;
+        let is_http2 = match upstream.spec.protocol {
+            Protocol::Http1 => false,
+            Protocol::Http2 => true,
+            Protocol::Negotiate => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
+        };
+        (Stream::Tls(Box::new(stream)), is_http2)
+    } else {
+        (Stream::Plain(stream), upstream.spec.protocol == Protocol::Http2)
     };
-    handshake(stream, upstream, is_http2).await.map_err(|error| said(&error))
+    if need == Need::Plain && !is_http2 {
+        return Ok(Sender::Wire(Wire::new(stream)));
+    }
+    by_library(stream, upstream, is_http2).await.map_err(|error| said(&error))
 }
 
-async fn handshake<S>(stream: S, upstream: &Upstream, is_http2: bool) -> hyper::Result<Sender>
-where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
-{
+async fn by_library(stream: Stream, upstream: &Upstream, is_http2: bool) -> hyper::Result<Sender> {
     let stream = TokioIo::new(stream);
     if is_http2 {
         let mut builder = http2::Builder::new(LocalExecutor);

@@ -65,7 +65,6 @@ pub(super) async fn fetch(
         (Ok(answer), _) => answer,
         (Err(error), Some(stored)) if error.is_of_upstream() => {
             tracing::debug!(%error, "a stale answer is used");
-            exchange.held.lease = None;
             note(exchange, caching, Outcome::Stale);
             return Ok(reply(exchange, stored, &format!("hit; fwd={why}; detail=stale-if-error")));
         }
@@ -117,7 +116,6 @@ pub(super) async fn fetch(
         idle_timeout: route.spec.idle_timeout.0,
         flight,
         held: Held {
-            lease: exchange.held.lease.take(),
             ask: exchange.held.ask.take(),
             entered: exchange.held.entered.take(),
             permits: Vec::new(),
@@ -176,9 +174,7 @@ fn revalidated(exchange: &mut Exchange, caching: &Caching, validated: Validated,
 
 /// Drops an answer of the upstream.
 fn give_up(exchange: &mut Exchange, answer: Response<Source>) {
-    if let Some(lease) = exchange.held.lease.take() {
-        let_go(&exchange.worker, answer, lease);
-    }
+    let_go(&exchange.worker, answer);
     exchange.held.ask = None;
     exchange.held.entered = None;
 }

@@ -14,7 +14,6 @@ use tokio::time::timeout;
 
 use crate::cache::{Flight, Key, Landing, Store, Stored};
 use crate::engine::{BoxError, Flow, Held, Source};
-use crate::upstream::Lease;
 
 /// An answer that is to be kept.
 pub(super) struct Filling {
@@ -28,7 +27,7 @@ pub(super) struct Filling {
     pub(super) idle_timeout: Duration,
     /// Who waits for it.
     pub(super) flight: Option<Flight>,
-    /// The connection that it comes on, and what counts it as busy.
+    /// What counts its upstream as busy.
     pub(super) held: Held,
 }
 
@@ -56,7 +55,7 @@ pub(super) fn fill(
 }
 
 async fn read(filling: Filling, mut incoming: Source, caller: UnboundedSender<Piece>) {
-    let Filling { store, key, mut stored, most_bytes, idle_timeout, flight, mut held } = filling;
+    let Filling { store, key, mut stored, most_bytes, idle_timeout, flight, held } = filling;
     // Where the caller has gone, the answer is read for those to come.
     let tell = |piece| drop(caller.send(piece));
     let mut pieces: Vec<Bytes> = Vec::new();
@@ -86,9 +85,6 @@ async fn read(filling: Filling, mut incoming: Source, caller: UnboundedSender<Pi
         if length > most_bytes {
             return tell(Piece::Rest(Box::new(incoming), held));
         }
-    }
-    if let Some(lease) = held.lease.take() {
-        Lease::give_back(lease);
     }
     if is_plain {
         stored.body = joined(&pieces, length as usize);
@@ -125,14 +121,8 @@ impl HttpBody for Filled {
             if self.is_over {
                 return Poll::Ready(None);
             }
-            if let Some((incoming, held)) = &mut self.rest {
-                let frame = futures::ready!(Pin::new(incoming.as_mut()).poll_frame(cx));
-                if frame.is_none()
-                    && let Some(lease) = held.lease.take()
-                {
-                    lease.give_back();
-                }
-                return Poll::Ready(frame);
+            if let Some((incoming, _)) = &mut self.rest {
+                return Pin::new(incoming.as_mut()).poll_frame(cx);
             }
             match futures::ready!(self.receiver.poll_recv(cx)) {
                 Some(Piece::Data(data)) => {
