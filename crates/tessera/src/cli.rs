@@ -22,6 +22,7 @@ use tokio::runtime::Runtime;
 use crate::demo::{self, Demo};
 use crate::hand_over;
 use crate::health;
+use crate::memory::Arenas;
 use crate::roles::{self, ROLES, Role};
 use crate::settings::{self, Flags};
 use crate::token::TokenArgs;
@@ -140,10 +141,21 @@ enum ConfigCommand {
     },
 }
 
+impl Command {
+    fn arenas(&self) -> Arenas {
+        match self {
+            Self::Up { .. } | Self::Sim { .. } => Arenas::Many,
+            Self::Serve { role, .. } if role != "ingest" => Arenas::Many,
+            _ => Arenas::One,
+        }
+    }
+}
+
 /// Reads the command line, does what it says, and gives the exit code.
 pub fn main() -> ExitCode {
-    crate::memory::settle();
-    match Cli::parse().command {
+    let command = Cli::parse().command;
+    crate::memory::settle(command.arenas());
+    match command {
         Command::Ingest { command } => ingest(*command),
         Command::Up { flags, demo } => done(serve(&flags, ROLES, if demo { Show::Demo } else { Show::Nothing })),
         Command::Serve { role, flags } => {

@@ -78,6 +78,12 @@ pub fn kept_headers(mut headers: HeaderMap, tags: &HeaderName, got: Timestamp) -
     {
         headers.insert(DATE, date);
     }
+    // Copied, so that what is kept does not hold the buffers it came in.
+    for value in headers.values_mut() {
+        if let Ok(copy) = HeaderValue::from_bytes(value.as_bytes()) {
+            *value = copy;
+        }
+    }
     headers
 }
 

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderMap, HeaderName, HeaderValue};
+use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Uri, response};
 use hyper::body::Body as _;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
@@ -19,12 +19,10 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::guard::{Patience, Signals};
 use super::worker::{Serving, Worker};
-use super::{Body, Peer, Received, poll_read_some};
+use super::{Body, Peer, Received, Spare, poll_read_some};
 use crate::domain::framing::{Head, HeadLimits};
 use crate::pipeline;
 
-/// Room for the headers that a request gets on its way, so that its map need not grow.
-const LINES: usize = 24;
 /// Of an answer, so much is gathered before it is sent.
 const MOST_GATHERED_BYTES: usize = 64 << 10;
 /// Pieces of an answer that are larger are not copied.
@@ -66,15 +64,15 @@ where
         if connection.buffer.is_empty() && !connection.waits_for_more(draining.as_mut()).await {
             break;
         }
-        let Some(Asked { request, is_last }) = connection.take_request(snapshot.head_limits) else {
+        let Some(Asked { request, is_last }) = connection.take_request(snapshot.head_limits, &worker.spare) else {
             return Some((connection.stream, connection.buffer));
         };
         let is_head = request.method() == Method::HEAD;
         let answering = pipeline::handle(worker.clone(), peer.clone(), signals.clone(), request);
         let answer = connection.unless_gone(answering).await?;
-        let mut page = worker.take_scratch();
+        let mut page = worker.spare.page();
         let is_kept = connection.send(&mut page, worker, answer, is_head, is_last).await;
-        worker.put_scratch(page);
+        worker.spare.keep_page(page);
         match is_kept {
             Ok(true) if !worker.draining.is_cancelled() => {}
             Ok(_) => break,
@@ -113,9 +111,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// The request at the beginning of the buffer, where it is one for here.
-    fn take_request(&mut self, limits: HeadLimits) -> Option<Asked> {
+    fn take_request(&mut self, limits: HeadLimits, spare: &Spare) -> Option<Asked> {
         let bytes = self.buffer.clone();
-        let (mut headers, mut is_last, mut is_plain) = (HeaderMap::with_capacity(LINES), false, true);
+        let (mut headers, mut is_last, mut is_plain) = (spare.map(), false, true);
         let head = Head::plain(&bytes, limits, |name, value| {
             match name.len() {
                 2 if name.eq_ignore_ascii_case(b"te") => is_plain = false,
@@ -171,6 +169,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let is_last = is_last || head.headers.get(CONNECTION).is_some_and(|value| value == "close");
         let mut length = Length::of(&head, &body, is_head);
         write_head(page, &head, length, is_last, worker);
+        // A stream may go on for hours.
+        worker.spare.keep_map(head.headers);
         while !body.is_end_stream() && !matches!(length, Length::None) {
             let polled = poll_fn(|cx| Poll::Ready(Pin::new(&mut body).poll_frame(cx))).await;
             let frame = match polled {

@@ -8,6 +8,7 @@ mod guard;
 mod http1;
 mod reading;
 mod record;
+mod spare;
 mod trace;
 mod worker;
 
@@ -28,6 +29,7 @@ pub use grpc_web::{WebAnswer, WebText};
 pub use guard::{Fault, Signals, Step};
 pub use reading::poll_read_some;
 pub use record::Record;
+pub use spare::Spare;
 pub(crate) use trace::TRACE_PARENT;
 pub use trace::{Told, Trace, tracer};
 pub use worker::{Order, Serving, Shared, Worker};

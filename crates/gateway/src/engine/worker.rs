@@ -18,7 +18,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::accept;
+use super::{Spare, accept};
 use crate::access_log::PAGE_BYTES;
 use crate::auth::{Fetcher, Remembered, SignedTokens};
 use crate::domain::balance::mix;
@@ -31,8 +31,6 @@ use crate::upstream::{Pools, Upstream, Watch, watch};
 
 /// How often pages of the log are handed over and old connections closed.
 const TICK: Duration = Duration::from_millis(250);
-/// The most room for heads that is kept.
-const MOST_SCRATCH_BYTES: usize = 64 << 10;
 
 /// What all workers have in common.
 #[derive(Clone)]
@@ -103,6 +101,8 @@ pub struct Worker {
     pub remembered: Remembered,
     /// Tokens that say who asks.
     pub signed: SignedTokens,
+    /// Room that is used again.
+    pub spare: Spare,
     /// Cancelled when no new connections are taken. Those there are may be used once more.
     pub leaving: CancellationToken,
     /// Cancelled when no new requests are taken.
@@ -112,7 +112,6 @@ pub struct Worker {
     snapshot: RefCell<Rc<Serving>>,
     is_leaving: Cell<bool>,
     page: RefCell<String>,
-    scratch: RefCell<Vec<u8>>,
     second: RefCell<(i64, String)>,
     date: RefCell<(i64, String)>,
     seed: Cell<u64>,
@@ -144,19 +143,6 @@ impl Worker {
     /// A number drawn at random.
     pub fn random(&self) -> u64 {
         self.draw(u64::MAX)
-    }
-
-    /// Room to write a head in; give it back with [`Self::put_scratch`].
-    pub fn take_scratch(&self) -> Vec<u8> {
-        self.scratch.take()
-    }
-
-    /// Keeps room for the next one.
-    pub fn put_scratch(&self, mut scratch: Vec<u8>) {
-        scratch.clear();
-        if scratch.capacity() <= MOST_SCRATCH_BYTES {
-            self.scratch.replace(scratch);
-        }
     }
 
     /// Adds a line to the log. `write` gets the page and the present time.
@@ -227,7 +213,7 @@ pub(super) async fn run(start: Start) {
         snapshot: RefCell::new(Rc::new(Serving(snapshot.clone()))),
         is_leaving: Cell::new(false),
         page: RefCell::default(),
-        scratch: RefCell::default(),
+        spare: Spare::default(),
         second: RefCell::default(),
         date: RefCell::default(),
         seed: Cell::new(seed),

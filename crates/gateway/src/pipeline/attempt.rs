@@ -292,12 +292,12 @@ impl Trying<'_> {
         let home = lease.home;
         match lease.sender {
             Sender::Wire(mut wire) => {
-                let mut head = worker.take_scratch();
+                let mut head = worker.spare.page();
                 outgoing.write(&mut head, &told);
                 let sent = wire.send(&head, deadline.at).await;
-                worker.put_scratch(head);
+                worker.spare.keep_page(head);
                 sent?;
-                let answer = wire.answer(&outgoing.method, deadline.at).await?;
+                let answer = wire.answer(&outgoing.method, &worker.spare, deadline.at).await?;
                 Ok(answer.map(|()| Arriving::on_wire(wire, home)))
             }
             Sender::Http1(mut sender) => {

@@ -215,6 +215,7 @@ async fn attempts(
                     is_unavailable(answer.status()) && is_safe && may_retry && retry.on.contains(&RetryOn::Unavailable);
                 if !(again && upstream.take_retry()) {
                     exchange.held.ask = Some(ask);
+                    exchange.worker.spare.keep_map(outgoing.headers);
                     return Ok(answer);
                 }
                 exchange.record.was_sent = true;

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use http::header::{
-    CONNECTION, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
-    TRAILER, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue,
+    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 
 use super::Exchange;
@@ -32,7 +32,7 @@ const FORWARDED_PROTO: &str = "x-forwarded-proto";
 
 /// Takes away what is meant for us alone, also what `connection` names.
 pub(super) fn strip_hops(headers: &mut HeaderMap) {
-    if headers.contains_key(CONNECTION) {
+    if has_any(headers, &[CONNECTION]) {
         let named: Vec<HeaderName> = headers
             .get_all(CONNECTION)
             .iter()
@@ -44,7 +44,18 @@ pub(super) fn strip_hops(headers: &mut HeaderMap) {
             .collect();
         named.iter().for_each(|name| drop(headers.remove(name)));
     }
-    HOP_BY_HOP.iter().for_each(|name| drop(headers.remove(name)));
+    if has_any(headers, &HOP_BY_HOP) {
+        // Where there are both, the length is not that of what was read (RFC 9112, 6.3).
+        if headers.contains_key(TRANSFER_ENCODING) {
+            headers.remove(CONTENT_LENGTH);
+        }
+        HOP_BY_HOP.iter().for_each(|name| drop(headers.remove(name)));
+    }
+}
+
+/// Whether any of these is there. Looking at each name is quicker than looking each of these up.
+fn has_any(headers: &HeaderMap, names: &[HeaderName]) -> bool {
+    headers.keys().any(|name| names.contains(name))
 }
 
 /// Makes the head of a caller one for upstreams; [`vouch`] says who asks to one of them.
@@ -55,15 +66,17 @@ pub(super) fn for_upstream(exchange: &mut Exchange, route: &Route) {
     let headers = &mut exchange.head.headers;
     strip_hops(headers);
     strip_lookalikes(headers, route, exchange.snapshot.signer.as_ref().map(|signer| &signer.header));
-    headers.remove(EXPECT);
-    // Trailers end here: a service that takes them for headers would believe what they say of who asks.
-    headers.remove(TRAILER);
-    if !asks_trailers {
-        headers.remove(TE);
-    }
-    join_cookies(headers);
-    if !is_trusted {
-        headers.remove("forwarded");
+    if has_any(headers, &[EXPECT, TRAILER, TE, COOKIE, FORWARDED]) {
+        headers.remove(EXPECT);
+        // Trailers end here: a service that takes them for headers would believe what they say of who asks.
+        headers.remove(TRAILER);
+        if !asks_trailers {
+            headers.remove(TE);
+        }
+        join_cookies(headers);
+        if !is_trusted {
+            headers.remove(FORWARDED);
+        }
     }
     let text = |text: String| HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""));
     let hop = exchange.peer.remote.ip().to_canonical().to_string();
@@ -127,8 +140,8 @@ fn trace(exchange: &mut Exchange) {
 
 fn set_identity(exchange: &mut Exchange, route: &Route) {
     let headers = &mut exchange.head.headers;
-    for name in IDENTITY {
-        headers.remove(name);
+    if headers.keys().any(|name| IDENTITY.contains(&name.as_str())) {
+        IDENTITY.iter().for_each(|name| drop(headers.remove(*name)));
     }
     if let Some(access) = &route.access {
         access.ways.iter().filter_map(|way| way.secret_header()).for_each(|name| drop(headers.remove(name)));

@@ -44,7 +44,8 @@ pub(super) fn upstreams(exchange: Exchange, answer: Response<Source>) -> Respons
         None => source,
     };
     let idle_timeout = route.map_or(OWN_TIMEOUT, |route| route.spec.idle_timeout.0);
-    let Exchange { held, mut record, .. } = exchange;
+    let Exchange { held, mut record, worker, head: asked, .. } = exchange;
+    worker.spare.keep_map(asked.headers);
     record.status = head.status.as_u16();
     let answer = Answer::new(source, held, record, idle_timeout);
     Response::from_parts(head, Body::Answer(Box::new(answer)))
@@ -66,7 +67,8 @@ pub(super) fn whole(exchange: &Exchange, status: StatusCode, mut headers: Header
 pub(super) fn own(exchange: Exchange, status: StatusCode, headers: HeaderMap, body: Bytes) -> Response<Body> {
     let mut response = whole(&exchange, status, headers, body);
     complete(&exchange, response.headers_mut());
-    let Exchange { held, mut record, .. } = exchange;
+    let Exchange { held, mut record, worker, head: asked, .. } = exchange;
+    worker.spare.keep_map(asked.headers);
     record.status = status.as_u16();
     response.map(|source| Body::Answer(Box::new(Answer::new(source, held, record, OWN_TIMEOUT))))
 }

@@ -18,7 +18,7 @@ use tokio_rustls::client::TlsStream;
 use tokio_util::io::poll_read_buf;
 
 use crate::domain::chunked::{Chunks, Piece};
-use crate::engine::poll_read_some;
+use crate::engine::{Spare, poll_read_some};
 
 /// From here on a body is long.
 const LONG_BYTES: u64 = 8 << 10;
@@ -28,8 +28,6 @@ const LONG_READ_BYTES: usize = 64 << 10;
 const MOST_HEAD_BYTES: usize = 256 << 10;
 /// The most header lines of an answer.
 const MOST_LINES: usize = 100;
-/// Room for the headers that an answer gets on its way, so that its map need not grow.
-const MORE_LINES: usize = 8;
 
 /// What bytes go over.
 #[derive(Debug)]
@@ -189,8 +187,13 @@ impl Wire {
     ///
     /// # Errors
     /// [`Broken`].
-    pub(crate) async fn answer(&mut self, method: &Method, deadline: Instant) -> Result<Response<()>, Broken> {
-        self.until(deadline, |wire, cx| wire.poll_answer(cx, method)).await
+    pub(crate) async fn answer(
+        &mut self,
+        method: &Method,
+        spare: &Spare,
+        deadline: Instant,
+    ) -> Result<Response<()>, Broken> {
+        self.until(deadline, |wire, cx| wire.poll_answer(cx, method, spare)).await
     }
 
     async fn until<T>(
@@ -231,14 +234,19 @@ impl Wire {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_answer(&mut self, cx: &mut Context<'_>, method: &Method) -> Poll<Result<Response<()>, Broken>> {
+    fn poll_answer(
+        &mut self,
+        cx: &mut Context<'_>,
+        method: &Method,
+        spare: &Spare,
+    ) -> Poll<Result<Response<()>, Broken>> {
         loop {
             if !self.buffer.is_empty()
-                && let Some(answer) = self.read_head(method).map_err(Broken::Malformed)?
+                && let Some(answer) = self.read_head(method, spare).map_err(Broken::Malformed)?
             {
                 return Poll::Ready(Ok(answer));
             }
-            if ready!(self.poll_bytes(cx))? == 0 {
+            if ready!(spare.poll_read(&mut self.stream, cx, &mut self.buffer))? == 0 {
                 return Poll::Ready(Err(Broken::Off("the connection was closed before an answer".into())));
             }
         }
@@ -256,7 +264,7 @@ impl Wire {
     }
 
     /// The head of an answer, once it is whole. Those that only announce one are passed over.
-    fn read_head(&mut self, method: &Method) -> Result<Option<Response<()>>, String> {
+    fn read_head(&mut self, method: &Method, spare: &Spare) -> Result<Option<Response<()>>, String> {
         loop {
             let bytes = self.buffer.clone();
             let mut lines = [const { MaybeUninit::uninit() }; MOST_LINES];
@@ -270,7 +278,7 @@ impl Wire {
             };
             let status = head.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or("it has no status")?;
             let version = if head.version == Some(1) { Version::HTTP_11 } else { Version::HTTP_10 };
-            let mut headers = HeaderMap::with_capacity(head.headers.len() + MORE_LINES);
+            let mut headers = spare.map();
             for line in head.headers.iter() {
                 let name = HeaderName::from_bytes(line.name.as_bytes()).map_err(|error| error.to_string())?;
                 let value = HeaderValue::from_maybe_shared(bytes.slice_ref(line.value));

@@ -36,7 +36,7 @@ async fn asked(method: Method, answer: &'static [u8], step: usize, closes: bool)
     let mut wire = Wire::new(Stream::Plain(TcpStream::connect(address).await.unwrap()));
     let deadline = Instant::now() + Duration::from_secs(30);
     wire.send(b"GET / HTTP/1.1\r\n\r\n", deadline).await.unwrap();
-    let head = wire.answer(&method, deadline).await.map_err(|broken| format!("{broken:?}"))?;
+    let head = wire.answer(&method, &Spare::default(), deadline).await.map_err(|broken| format!("{broken:?}"))?;
     let (mut body, mut trailers) = (Vec::new(), 0);
     while let Some(frame) = poll_fn(|cx| wire.poll_frame(cx)).await {
         match frame.map_err(|error| error.to_string())?.into_data() {
@@ -117,7 +117,7 @@ async fn a_deadline_holds_and_an_idle_connection_that_was_closed_is_noticed() {
     let (far, _) = listener.accept().await.unwrap();
     let deadline = Instant::now() + Duration::from_millis(20);
     wire.send(b"GET / HTTP/1.1\r\n\r\n", deadline).await.unwrap();
-    let answer = wire.answer(&Method::GET, deadline).await;
+    let answer = wire.answer(&Method::GET, &Spare::default(), deadline).await;
     assert!(matches!(answer, Err(Broken::Late)), "{answer:?}");
     assert!(!wire.is_spent());
     drop(far);

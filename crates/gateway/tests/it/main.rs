@@ -11,6 +11,7 @@ mod docs;
 mod forward;
 mod framing;
 mod grpcio;
+mod http1;
 mod http2;
 mod inside;
 mod limits;
