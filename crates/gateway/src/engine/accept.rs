@@ -22,7 +22,7 @@ use tokio_rustls::TlsAcceptor;
 use super::executor::StreamExecutor;
 use super::guard::{Guard, Patience, Signals, Step};
 use super::worker::{Serving, Worker};
-use super::{Body, Peer, Received, http1, poll_read_some};
+use super::{Body, Peer, http1, poll_read_some};
 use crate::limit::Place;
 use crate::pipeline;
 use crate::spec::Limits;
@@ -164,7 +164,8 @@ fn service(
     service_fn(move |request: Request<Incoming>| {
         let (worker, peer, signals) = (worker.clone(), peer.clone(), signals.clone());
         async move {
-            let mut answering = pin!(pipeline::handle(worker, peer, signals.clone(), request.map(Received::Library)));
+            let mut answering =
+                pin!(pipeline::handle(worker, peer, signals.clone(), request.map(super::Incoming::from)));
             let answer = poll_fn(|cx| {
                 let polled = answering.as_mut().poll(cx);
                 if polled.is_pending() {

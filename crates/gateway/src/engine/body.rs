@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, timeout};
 
-use super::{Record, Step, WebAnswer, WebText};
+use super::{Incoming, Record, Step, WebAnswer, WebText};
 use crate::Error;
 use crate::domain::framing::Malformed;
 use crate::transcode::Transcoded;
@@ -59,45 +59,10 @@ impl Body {
     }
 }
 
-/// What a client sends, as it comes.
-#[derive(Debug)]
-pub enum Received {
-    /// Nothing: that was known from the head.
-    Nothing,
-    /// What the library reads.
-    Library(Incoming),
-}
-
-impl HttpBody for Received {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        match self.get_mut() {
-            Self::Nothing => Poll::Ready(None),
-            Self::Library(incoming) => Pin::new(incoming).poll_frame(cx).map_err(BoxError::from),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Nothing => true,
-            Self::Library(incoming) => incoming.is_end_stream(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Nothing => SizeHint::with_exact(0),
-            Self::Library(incoming) => incoming.size_hint(),
-        }
-    }
-}
-
 /// What a client sends, up to a limit.
 #[derive(Debug)]
 pub struct Upload {
-    received: Received,
+    incoming: Incoming,
     progress: Rc<Progress>,
     /// How long the next bytes may take, where the connection's guard does not see to that: a request of many on one
     /// connection.
@@ -201,8 +166,8 @@ impl Progress {
 
 impl Upload {
     /// A body of a client. `patience` is how long the next bytes may take until the answer begins.
-    pub fn new(received: Received, progress: Rc<Progress>, patience: Option<Duration>) -> Self {
-        Self { received, progress, patience, timer: None, text: None }
+    pub fn new(incoming: Incoming, progress: Rc<Progress>, patience: Option<Duration>) -> Self {
+        Self { incoming, progress, patience, timer: None, text: None }
     }
 
     /// It comes as the text of gRPC-Web, and goes on as bytes.
@@ -230,7 +195,7 @@ impl Upload {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let polled = Pin::new(&mut self.received).poll_frame(cx);
+        let polled = Pin::new(&mut self.incoming).poll_frame(cx);
         self.progress.note_wait(polled.is_pending());
         if polled.is_pending() {
             return self.poll_silence(cx).map(|error| Some(Err(error)));
@@ -443,7 +408,7 @@ impl HttpBody for Body {
             Self::Empty => true,
             Self::Full(bytes) => bytes.is_none(),
             Self::Upload(upload) => {
-                upload.received.is_end_stream() && upload.text.as_ref().is_none_or(WebText::is_whole)
+                upload.incoming.is_end_stream() && upload.text.as_ref().is_none_or(WebText::is_whole)
             }
             Self::Answer(answer) => answer.is_end(),
             Self::Flow(flow) => flow.0.is_end_stream(),
@@ -456,7 +421,7 @@ impl HttpBody for Body {
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(bytes) => exact(bytes),
             Self::Upload(upload) if upload.text.is_some() => SizeHint::default(),
-            Self::Upload(upload) => upload.received.size_hint(),
+            Self::Upload(upload) => upload.incoming.size_hint(),
             Self::Answer(answer) if answer.held.web.is_some() => SizeHint::default(),
             Self::Answer(answer) => answer.source.size(),
             Self::Flow(flow) => flow.0.size_hint(),

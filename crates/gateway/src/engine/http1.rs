@@ -19,7 +19,7 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::guard::{Patience, Signals};
 use super::worker::{Serving, Worker};
-use super::{Body, Peer, Received, Spare, poll_read_some};
+use super::{Body, Incoming, Peer, Spare, poll_read_some};
 use crate::domain::framing::{Head, HeadLimits};
 use crate::pipeline;
 
@@ -40,7 +40,7 @@ struct Connection<S> {
 
 /// A request, and whether it is the last one.
 struct Asked {
-    request: Request<Received>,
+    request: Request<Incoming>,
     is_last: bool,
 }
 
@@ -131,7 +131,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
         });
         let head = head.filter(|_| is_plain)?;
-        let mut request = Request::new(Received::Nothing);
+        let mut request = Request::new(Incoming::Nothing);
         *request.method_mut() = Method::from_bytes(head.method).ok()?;
         *request.uri_mut() = Uri::from_maybe_shared(bytes.slice_ref(head.target)).ok()?;
         *request.headers_mut() = headers;

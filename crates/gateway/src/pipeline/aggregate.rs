@@ -17,7 +17,7 @@ use super::{Exchange, Reply, headers, inside, limits, respond, upload};
 use crate::Error;
 use crate::aggregate::{Call, Failed, Plan};
 use crate::domain::path::encode_segment;
-use crate::engine::Received;
+use crate::engine::Incoming;
 use crate::mapping::apply;
 use crate::snapshot::Route;
 use crate::tallies::CallLabels;
@@ -64,10 +64,10 @@ pub(super) async fn aggregate(
     exchange: &mut Exchange,
     route: &Route,
     plan: &Plan,
-    received: Received,
+    incoming: Incoming,
 ) -> Result<Reply, Error> {
     let deadline = Deadline::of(route, &exchange.head.headers);
-    let body = if plan.uses_body { upload::json(exchange, route, received).await? } else { Value::Null };
+    let body = if plan.uses_body { upload::json(exchange, route, incoming).await? } else { Value::Null };
     let mut known = facts(exchange, route, plan, body);
     let keys: Vec<Option<u64>> = plan.calls.iter().map(|call| limits::hash_of(exchange, &call.upstream)).collect();
     headers::for_upstream(exchange, route);

@@ -14,7 +14,7 @@ use super::attempt::{Deadline, Failure, Outgoing, Trying, is_unavailable, let_go
 use super::{Exchange, headers, hedge, inflate, inside, limits, mirror, tunnel};
 use crate::Error;
 use crate::domain::grpc::Dialect;
-use crate::engine::{Body, Progress, Received, Source, Upload, WebAnswer};
+use crate::engine::{Body, Incoming, Progress, Source, Upload, WebAnswer};
 use crate::metrics::UpstreamLabels;
 use crate::snapshot::Route;
 use crate::spec::RetryOn;
@@ -35,14 +35,14 @@ pub(super) enum Sending {
     /// None.
     Nothing,
     /// The caller's, as it comes.
-    Passing(Received),
+    Passing(Incoming),
     /// One in memory.
     Whole(Bytes),
 }
 
-impl From<Received> for Sending {
-    fn from(received: Received) -> Self {
-        if received.is_end_stream() { Self::Nothing } else { Self::Passing(received) }
+impl From<Incoming> for Sending {
+    fn from(incoming: Incoming) -> Self {
+        if incoming.is_end_stream() { Self::Nothing } else { Self::Passing(incoming) }
     }
 }
 
@@ -78,7 +78,7 @@ pub(super) async fn forward(
     }
     let body = match sending {
         Sending::Nothing => Body::Empty,
-        Sending::Passing(received) => upload(exchange, route, received, web == Some(Dialect::WebText))?,
+        Sending::Passing(incoming) => upload(exchange, route, incoming, web == Some(Dialect::WebText))?,
         Sending::Whole(body) => Body::full(body),
     };
     if let Some(mirror) = mirror.filter(|_| matches!(body, Body::Empty)) {
@@ -130,14 +130,14 @@ fn to_grpc_web(headers: &mut HeaderMap, dialect: Dialect) -> bool {
 pub(super) fn upload(
     exchange: &mut Exchange,
     route: &Route,
-    received: Received,
+    incoming: Incoming,
     is_web_text: bool,
 ) -> Result<Body, Error> {
     let progress = Rc::new(Progress::of(route.body_limit));
     exchange.record.progress = Some(progress.clone());
     let patience = exchange.snapshot.spec.limits.body_timeout.0;
     let patience = (exchange.head.version == Version::HTTP_2).then_some(patience);
-    let mut upload = Upload::new(received, progress.clone(), patience);
+    let mut upload = Upload::new(incoming, progress.clone(), patience);
     if is_web_text {
         upload.decode_text();
     }

@@ -48,7 +48,7 @@ use crate::Error;
 use crate::auth::Identity;
 use crate::domain::coding::{self, Coding};
 use crate::domain::grpc::Dialect;
-use crate::engine::{Body, Fault, Held, Peer, Received, Record, Serving, Signals, Source, Worker};
+use crate::engine::{Body, Fault, Held, Incoming, Peer, Record, Serving, Signals, Source, Worker};
 use crate::limit::Outcome;
 use crate::snapshot::Action;
 use crate::transcode::Transcoded;
@@ -139,7 +139,7 @@ pub(crate) async fn handle(
     worker: Rc<Worker>,
     peer: Rc<Peer>,
     signals: Arc<Signals>,
-    request: Request<Received>,
+    request: Request<Incoming>,
 ) -> Response<Body> {
     let (head, body) = request.into_parts();
     let snapshot = worker.snapshot();
@@ -205,7 +205,7 @@ enum Reply {
 }
 
 /// The phases up to the answer. What only some routes need is boxed: the rest would carry its size with every request.
-async fn pass(exchange: &mut Exchange, body: Received, fault: Option<Fault>) -> Result<Reply, Error> {
+async fn pass(exchange: &mut Exchange, body: Incoming, fault: Option<Fault>) -> Result<Reply, Error> {
     identify::identify(exchange)?;
     if let Some(fault) = fault {
         return Err(error_of(fault));

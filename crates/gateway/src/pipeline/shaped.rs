@@ -17,7 +17,7 @@ use super::call::{Called, is_json};
 use super::forward::{Sending, Toward};
 use super::{Exchange, cache, headers, respond, upload};
 use crate::Error;
-use crate::engine::{Held, Received, Source};
+use crate::engine::{Held, Incoming, Source};
 use crate::mapping::apply;
 use crate::snapshot::Route;
 use crate::spec::Strictness;
@@ -92,14 +92,14 @@ fn rename_query(exchange: &mut Exchange, version: &Version) -> Result<(), Error>
     Ok(())
 }
 
-async fn whole_body(exchange: &mut Exchange, route: &Route, received: Received) -> Result<Bytes, Error> {
+async fn whole_body(exchange: &mut Exchange, route: &Route, incoming: Incoming) -> Result<Bytes, Error> {
     let encoding = exchange.head.headers.get(CONTENT_ENCODING).filter(|encoding| *encoding != "identity");
     if encoding.is_some() {
         let detail = "the body must be looked into; send it without an encoding".to_owned();
         let fault = Fault { place: In::Header, pointer: "/content-encoding".into(), detail };
         return Err(Error::Invalid { faults: vec![fault], status: 415 });
     }
-    upload::whole(exchange, route, received).await
+    upload::whole(exchange, route, incoming).await
 }
 
 /// Rules with the strictness of a route.

@@ -14,7 +14,7 @@ use super::call::{self, Call};
 use super::choose::not_allowed;
 use super::{Exchange, Reply, headers, inside, limits, respond, upload};
 use crate::Error;
-use crate::engine::Received;
+use crate::engine::Incoming;
 use crate::snapshot::Route;
 use crate::transcode::{
     First, Form, Found, Meant, Messages, Next, Status, Transcoded, Transcoder, answer_json, framed, request_messages,
@@ -34,7 +34,7 @@ pub(super) async fn transcode(
     route: &Route,
     transcoder: &Transcoder,
     upstream: &Arc<Upstream>,
-    received: Received,
+    incoming: Incoming,
 ) -> Result<Reply, Error> {
     let deadline = Deadline::of(route, &exchange.head.headers);
     let path = headers::rewritten(exchange, route)?;
@@ -47,7 +47,7 @@ pub(super) async fn transcode(
             return Err(Error::NoEndpoint { upstream: upstream.name.to_string(), reason });
         }
     };
-    let body = upload::whole(exchange, route, received).await?;
+    let body = upload::whole(exchange, route, incoming).await?;
     let kind = exchange.head.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let messages = request_messages(&meant, exchange.head.uri.query(), kind, &body);
     let messages = messages.map_err(|fault| Error::Invalid { faults: vec![fault], status: 400 })?;

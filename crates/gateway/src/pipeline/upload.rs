@@ -7,18 +7,18 @@ use serde_json::Value;
 
 use super::{Exchange, forward};
 use crate::Error;
-use crate::engine::Received;
+use crate::engine::Incoming;
 use crate::snapshot::Route;
 
 /// The whole body, under the route's limit.
 ///
 /// # Errors
 /// [`Error::BodyTooLarge`], [`Error::BadCoding`], [`Error::SlowClient`].
-pub(super) async fn whole(exchange: &mut Exchange, route: &Route, received: Received) -> Result<Bytes, Error> {
-    if received.is_end_stream() {
+pub(super) async fn whole(exchange: &mut Exchange, route: &Route, incoming: Incoming) -> Result<Bytes, Error> {
+    if incoming.is_end_stream() {
         return Ok(Bytes::new());
     }
-    let mut body = forward::upload(exchange, route, received, false)?;
+    let mut body = forward::upload(exchange, route, incoming, false)?;
     let mut bytes = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else {
@@ -35,8 +35,8 @@ pub(super) async fn whole(exchange: &mut Exchange, route: &Route, received: Rece
 ///
 /// # Errors
 /// As [`whole`], and [`Error::NotJson`].
-pub(super) async fn json(exchange: &mut Exchange, route: &Route, received: Received) -> Result<Value, Error> {
-    parse(&whole(exchange, route, received).await?)
+pub(super) async fn json(exchange: &mut Exchange, route: &Route, incoming: Incoming) -> Result<Value, Error> {
+    parse(&whole(exchange, route, incoming).await?)
 }
 
 /// JSON; null where there is nothing.
