@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use tessera_kernel::Timestamp;
 use tessera_service::Identity;
 use tessera_service::identity::Grant;
+use url::Url;
 
 use super::{App, SignedIn, secret_bytes, sha256};
 use crate::Error;
@@ -41,6 +42,42 @@ pub struct Wish {
     pub nonce: Option<String>,
 }
 
+impl Wish {
+    /// What a program that is known may ask for.
+    fn check(&self) -> Result<(), Error> {
+        if self.response_type.is_empty() {
+            return Err(bad("invalid_request", "`response_type` is missing; it must be `code`"));
+        }
+        if self.response_type != "code" {
+            return Err(bad("unsupported_response_type", "`response_type` must be `code`"));
+        }
+        if self.code_challenge_method != "S256" || self.code_challenge.len() != CHALLENGE_CHARS {
+            let reason =
+                "send `code_challenge`, the SHA-256 of the verifier as base64url, and `code_challenge_method=S256`";
+            return Err(bad("invalid_request", reason));
+        }
+        let texts = [Some(&self.scope), self.state.as_ref(), self.nonce.as_ref()];
+        if texts.into_iter().flatten().any(|text| text.len() > MAX_TEXT_BYTES) {
+            return Err(bad("invalid_request", "`scope`, `state` and `nonce` take up to 1024 bytes"));
+        }
+        Ok(())
+    }
+}
+
+fn bad(error: &'static str, reason: &str) -> Error {
+    Error::BadGrant { error, reason: reason.to_owned() }
+}
+
+/// Why nobody is signed in without being asked. The cookie of whoever has signed in stays with our own pages, and each agrees by hand.
+fn unasked(prompt: &str) -> Option<Error> {
+    let mut words = prompt.split(' ').filter(|word| !word.is_empty());
+    let is_asked_for = words.clone().any(|word| word == "none");
+    is_asked_for.then(|| match words.nth(1) {
+        Some(_) => bad("invalid_request", "`prompt=none` goes with no other word"),
+        None => bad("login_required", "people sign in and agree on a page here; send them without `prompt=none`"),
+    })
+}
+
 /// What somebody has agreed to.
 #[derive(Clone, Debug)]
 pub struct Agreed {
@@ -65,24 +102,48 @@ impl App {
     /// # Errors
     /// [`Error::BadClient`], [`Error::BadGrant`]: what is wrong is shown to the person, and sent nowhere.
     pub async fn asking_client(&self, wish: &Wish) -> Result<Client, Error> {
-        let bad = |error, reason: &str| Error::BadGrant { error, reason: reason.to_owned() };
+        let client = self.answered_client(wish).await?;
+        wish.check()?;
+        Ok(client)
+    }
+
+    /// The program that asks, which is told at its address whatever else is wrong.
+    async fn answered_client(&self, wish: &Wish) -> Result<Client, Error> {
         let client = self.present_client(&wish.client_id).await?;
         if !client.redirect_uris.contains(&wish.redirect_uri) {
             return Err(bad("invalid_request", "`redirect_uri` is none of this program's, letter for letter"));
         }
-        if wish.response_type != "code" {
-            return Err(bad("unsupported_response_type", "`response_type` must be `code`"));
-        }
-        if wish.code_challenge_method != "S256" || wish.code_challenge.len() != CHALLENGE_CHARS {
-            let reason =
-                "send `code_challenge`, the SHA-256 of the verifier as base64url, and `code_challenge_method=S256`";
-            return Err(bad("invalid_request", reason));
-        }
-        let texts = [Some(&wish.scope), wish.state.as_ref(), wish.nonce.as_ref()];
-        if texts.into_iter().flatten().any(|text| text.len() > MAX_TEXT_BYTES) {
-            return Err(bad("invalid_request", "`scope`, `state` and `nonce` take up to 1024 bytes"));
-        }
         Ok(client)
+    }
+
+    /// Where the browser goes back to at once, with why nobody is asked (OpenID Connect Core 3.1.2.6); none where the page asks. `broken` is
+    /// what is wrong with the form of the request, `prompt` as it came.
+    ///
+    /// # Errors
+    /// As [`App::asking_client`], where the browser may not go back: the page says so.
+    pub async fn refused_at_once(
+        &self,
+        wish: &Wish,
+        broken: Option<Error>,
+        prompt: Option<&str>,
+    ) -> Result<Option<String>, Error> {
+        self.answered_client(wish).await?;
+        let refusal = broken.or_else(|| wish.check().err()).or_else(|| unasked(prompt?));
+        let Some(Error::BadGrant { error, reason }) = refusal else { return Ok(None) };
+        let mut to = self.way_back(wish)?;
+        to.query_pairs_mut().append_pair("error", error).append_pair("error_description", &reason);
+        Ok(Some(to.into()))
+    }
+
+    /// The address of the program, with what each answer says.
+    fn way_back(&self, wish: &Wish) -> Result<Url, Error> {
+        let mut to = Url::parse(&wish.redirect_uri)
+            .map_err(|error| Error::BadRequest { reason: format!("`redirect_uri`: {error}") })?;
+        to.query_pairs_mut().append_pair("iss", self.issuer());
+        if let Some(state) = wish.state.as_ref().filter(|state| state.len() <= MAX_TEXT_BYTES) {
+            to.query_pairs_mut().append_pair("state", state);
+        }
+        Ok(to)
     }
 
     /// Somebody agrees, in the browser that has this refresh token in its cookie: a code for the program. An access token alone agrees to
@@ -96,12 +157,8 @@ impl App {
         let user = self.user_of(identity).await?;
         let (presented, _) = self.presented(cookie).await?;
         let text = URL_SAFE_NO_PAD.encode(secret_bytes()?);
-        let mut redirect_to = url::Url::parse(&wish.redirect_uri)
-            .map_err(|error| Error::BadRequest { reason: format!("`redirect_uri`: {error}") })?;
-        redirect_to.query_pairs_mut().append_pair("code", &text).append_pair("iss", self.issuer());
-        if let Some(state) = &wish.state {
-            redirect_to.query_pairs_mut().append_pair("state", state);
-        }
+        let mut redirect_to = self.way_back(&wish)?;
+        redirect_to.query_pairs_mut().append_pair("code", &text);
         let code = Code {
             user: user.id,
             client: client.id,

@@ -49,17 +49,23 @@ impl From<WishBody> for Wish {
     }
 }
 
-/// Sends the browser to the page where its person signs in and agrees.
+/// Sends the browser to the page where its person signs in and agrees; or back, where the program asks for what it cannot have.
 #[utoipa::path(
     get,
     path = "/oauth/authorize",
-    responses((status = 303, description = "to the page of the console"))
+    responses((status = 303, description = "to the page of the console, or to `redirect_uri` with `error`"))
 )]
-pub(super) async fn authorize(RawQuery(query): RawQuery) -> Response {
-    // A query is visible ASCII; the page asks whether it makes sense.
-    let location = format!("/console/#/authorize?{}", query.unwrap_or_default());
+pub(super) async fn authorize(State(app): State<App>, RawQuery(query): RawQuery) -> Response {
+    let query = query.unwrap_or_default();
+    let form = Form::parse(query.as_bytes());
+    let refused = app.refused_at_once(&form.wish(), form.check().err(), form.get("prompt")).await;
+    // What may be sent nowhere is told by the page, which asks again. A query is visible ASCII.
+    let location = refused.ok().flatten().unwrap_or_else(|| format!("/console/#/authorize?{query}"));
     match HeaderValue::from_str(&location) {
-        Ok(location) => (StatusCode::SEE_OTHER, [(LOCATION, location)]).into_response(),
+        Ok(location) => {
+            (StatusCode::SEE_OTHER, [(LOCATION, location), (CACHE_CONTROL, HeaderValue::from_static("no-store"))])
+                .into_response()
+        }
         Err(_) => StatusCode::BAD_REQUEST.into_response(),
     }
 }
@@ -68,12 +74,14 @@ pub(super) async fn authorize(RawQuery(query): RawQuery) -> Response {
 #[utoipa::path(
     get,
     path = "/oauth/asks",
-    responses((status = 200, description = "client_name, redirect_uri and scope"), (status = 400), (status = 401))
+    responses((status = 200, description = "client_name, redirect_uri, scope and issuer"), (status = 400), (status = 401))
 )]
 pub(super) async fn asks(State(app): State<App>, Query(body): Query<WishBody>) -> Result<Json<Value>, Problem> {
     let wish = Wish::from(body);
     let client = app.asking_client(&wish).await?;
-    Ok(Json(json!({ "client_name": client.name, "redirect_uri": wish.redirect_uri, "scope": wish.scope })))
+    let Wish { redirect_uri, scope, .. } = wish;
+    let issuer = app.issuer();
+    Ok(Json(json!({ "client_name": client.name, "redirect_uri": redirect_uri, "scope": scope, "issuer": issuer })))
 }
 
 /// The person agrees, in the browser in which they have signed in: its cookie is needed besides the token.
@@ -185,24 +193,52 @@ pub(super) async fn userinfo(State(app): State<App>, identity: Identity) -> Resu
     Ok(Json(json!({ "sub": sub, "name": name, "preferred_username": login, "roles": roles })))
 }
 
+fn bad_form(reason: &str) -> Error {
+    Error::BadGrant { error: "invalid_request", reason: reason.to_owned() }
+}
+
 /// A form, each of whose fields is there once (RFC 6749, 3.2).
 struct Form(Vec<(String, String)>);
 
 impl Form {
     fn read(headers: &HeaderMap, body: &[u8]) -> Result<Self, Error> {
-        let bad = |reason: &str| Error::BadGrant { error: "invalid_request", reason: reason.to_owned() };
         let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         if !kind.to_ascii_lowercase().starts_with("application/x-www-form-urlencoded") || body.len() > MAX_FORM_BYTES {
-            return Err(bad("send a form of up to 16 KiB (`content-type: application/x-www-form-urlencoded`)"));
+            return Err(bad_form("send a form of up to 16 KiB (`content-type: application/x-www-form-urlencoded`)"));
         }
-        let fields: Vec<(String, String)> =
-            url::form_urlencoded::parse(body).into_owned().take(MAX_FIELDS + 1).collect();
+        let form = Self::parse(body);
+        form.check()?;
+        Ok(form)
+    }
+
+    /// As it is, as far as it can be checked.
+    fn parse(text: &[u8]) -> Self {
+        Self(url::form_urlencoded::parse(text).into_owned().take(MAX_FIELDS + 1).collect())
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        let Self(fields) = self;
         if fields.len() > MAX_FIELDS {
-            return Err(bad("send up to 32 fields"));
+            return Err(bad_form("send up to 32 fields"));
         }
         let twice =
             fields.iter().enumerate().any(|(at, (name, _))| fields[..at].iter().any(|(other, _)| other == name));
-        if twice { Err(bad("each field may be there once")) } else { Ok(Self(fields)) }
+        if twice { Err(bad_form("each field may be there once")) } else { Ok(()) }
+    }
+
+    /// What it asks a person for; empty where it does not say.
+    fn wish(&self) -> Wish {
+        let text = |name: &str| self.get(name).unwrap_or_default().to_owned();
+        Wish {
+            client_id: text("client_id"),
+            redirect_uri: text("redirect_uri"),
+            response_type: text("response_type"),
+            code_challenge: text("code_challenge"),
+            code_challenge_method: text("code_challenge_method"),
+            scope: text("scope"),
+            state: self.get("state").map(str::to_owned),
+            nonce: self.get("nonce").map(str::to_owned),
+        }
     }
 
     fn get(&self, name: &str) -> Option<&str> {

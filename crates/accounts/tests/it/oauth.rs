@@ -222,6 +222,61 @@ async fn somebody_signs_in_for_a_program() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_met_goes_back_to_the_program() {
+    let databases = Databases::sqlite();
+    let shop = Shop::open(&databases.fresh()).await;
+    let good = [
+        ("client_id", shop.id.as_str()),
+        ("redirect_uri", BACK),
+        ("response_type", "code"),
+        ("code_challenge", CHALLENGE),
+        ("code_challenge_method", "S256"),
+        ("state", "s t/ate&"),
+    ];
+    let location = async |change: &[(&str, &str)]| {
+        let mut fields: Vec<(&str, &str)> = good.to_vec();
+        fields.retain(|(name, _)| *name == "state" || !change.iter().any(|(other, _)| other == name));
+        fields.extend(change.iter().filter(|(_, value)| !value.is_empty()));
+        let request = Request::get(format!("/oauth/authorize?{}", url_encoded(&fields)));
+        let answer = shop.desk.send(request, "").await;
+        assert_eq!(answer.status, StatusCode::SEE_OTHER, "{change:?}");
+        answer.headers["location"].to_str().unwrap().to_owned()
+    };
+    for (change, error) in [
+        (("prompt", "none"), "login_required"),
+        (("prompt", "none login"), "invalid_request"),
+        (("response_type", "token"), "unsupported_response_type"),
+        (("response_type", ""), "invalid_request"),
+        (("code_challenge", ""), "invalid_request"),
+        (("code_challenge_method", "plain"), "invalid_request"),
+        // A second one.
+        (("state", "another"), "invalid_request"),
+    ] {
+        let to = location(&[change]).await;
+        let (back, answer) = to.split_at(BACK.len());
+        assert_eq!(back, BACK, "{change:?}: {to}");
+        let pairs: Vec<(String, String)> = url::form_urlencoded::parse(answer.as_bytes()).into_owned().collect();
+        let get = |name: &str| pairs.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str());
+        assert_eq!((get("error"), get("state")), (Some(error), Some("s t/ate&")), "{change:?}: {to}");
+        assert_eq!((get("iss"), get("code")), (Some(shop.desk.app.issuer()), None), "{to}");
+        assert!(get("error_description").is_some_and(|text| !text.is_empty()), "{to}");
+    }
+    // Nobody is sent to an address that is none of the program's, nor for a program that is not known: the page says so.
+    for change in
+        [("redirect_uri", "https://evil.example.com/"), ("client_id", "client_00000000000000000000000000000001")]
+    {
+        for prompt in ["none", "login"] {
+            let to = location(&[change, ("prompt", prompt)]).await;
+            assert!(to.starts_with("/console/#/authorize?"), "{to}");
+        }
+    }
+    // A wish that can be met is asked for on the page, whatever else a program would like.
+    for prompt in ["login", "consent select_account"] {
+        assert!(location(&[("prompt", prompt)]).await.starts_with("/console/#/authorize?"), "{prompt}");
+    }
+}
+
+#[tokio::test]
 async fn only_who_has_signed_in_here_agrees() {
     let databases = Databases::sqlite();
     let shop = Shop::open(&databases.fresh()).await;

@@ -112,6 +112,7 @@ export function authorize(page) {
   const refuse = () => {
     const to = new URL(state.asks.redirect_uri);
     to.searchParams.set('error', 'access_denied');
+    to.searchParams.set('iss', state.asks.issuer);
     if (wish.state) to.searchParams.set('state', wish.state);
     location.assign(to);
   };
