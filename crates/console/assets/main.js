@@ -9,6 +9,7 @@ import { banner, button, empty, heading, toast } from './parts.js';
 import { onSession, signOut, whoami } from './session.js';
 import { gateway } from './gateway/gateway.js';
 import { home } from './pages/home.js';
+import { forOperators } from './pages/ingest-access.js';
 import { pipeline } from './pages/pipeline.js';
 import { pipelines } from './pages/pipelines.js';
 import { quality } from './pages/quality.js';
@@ -34,12 +35,12 @@ import { waitingRoom } from './tickets/waiting-room.js';
 
 const ROUTES = [
   ['', home, 'home'],
-  ['ingest/pipelines', pipelines, 'pipelines'],
-  ['ingest/pipelines/:name', pipeline, 'pipelines'],
-  ['ingest/pipelines/:name/quality', quality, 'pipelines'],
-  ['ingest/pipelines/:name/:tab', pipeline, 'pipelines'],
-  ['ingest/runs', runs, 'runs'],
-  ['ingest/runs/:id', run, 'runs'],
+  ['ingest/pipelines', forOperators(pipelines, 'Pipelines'), 'pipelines'],
+  ['ingest/pipelines/:name', forOperators(pipeline), 'pipelines'],
+  ['ingest/pipelines/:name/quality', forOperators(quality), 'pipelines'],
+  ['ingest/pipelines/:name/:tab', forOperators(pipeline), 'pipelines'],
+  ['ingest/runs', forOperators(runs, 'Runs'), 'runs'],
+  ['ingest/runs/:id', forOperators(run), 'runs'],
   ['tickets', search, 'search'],
   ['tickets/events/:id', event, 'search'],
   ['tickets/events/:id/waiting-room', waitingRoom, 'search'],

@@ -74,6 +74,7 @@ pub async fn build(
         store,
         clock: deps.clock.clone(),
         ids: deps.ids.clone(),
+        keys: deps.keys.clone(),
         metrics: metrics::Metrics::new(&deps.metrics),
         http: tessera_service::client::build()?,
     });

@@ -349,12 +349,12 @@ async fn start_demo(config: &Config, roles: &[Role]) -> Result<(Running, demo::S
     .await?;
     let (opened_at, data) = opened;
     let base = running.base_url();
-    let serving = demo.serve(opened_at, data, base.clone());
+    let serving = demo.serve(opened_at, data.clone(), base.clone());
     say(&format!("{}  demo API  http://{address}\n", running.address_table()));
-    say(&format!("watch the demo pipeline: {base}/console/#/ingest/pipelines/shop\n"));
+    say(&format!("watch the demo pipeline as an operator: {base}/console/#/ingest/pipelines/shop\n"));
     say(&format!("buy a ticket while others do: {base}/console/#/tickets\n"));
     say(&format!("see a small city drive, and ride in it: {base}/console/#/rides\n"));
-    if let Err(error) = demo::first_run(&base, opened_at).await {
+    if let Err(error) = demo::first_run(&data, &base, opened_at).await {
         tracing::warn!(%error, "the first run was not started; the schedule will");
     }
     Ok((running, serving))

@@ -15,6 +15,7 @@ use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use tessera_ingest::demo_api::{DemoApi, Options, serve};
 use tessera_kernel::{Clock, SystemClock, Timestamp};
+use tessera_service::Keys;
 use tessera_service::config::Config;
 use tessera_sim::app::season::Loaded;
 use tokio::net::TcpListener;
@@ -37,6 +38,8 @@ const GROWTH: u32 = 60;
 const STOP_DEADLINE: Duration = Duration::from_secs(2);
 /// How long the first run may take to be accepted.
 const START_DEADLINE: Duration = Duration::from_secs(10);
+/// As whom it is asked for: the operator that visitors of the demo sign in as.
+const OPERATOR: &str = "demo-operator";
 
 #[derive(Serialize, Deserialize)]
 struct Memory {
@@ -183,10 +186,13 @@ impl Serving {
 }
 
 /// Asks for the first run, so that nobody waits for the schedule. The key is that of the shop: asked once.
-pub async fn first_run(base: &str, opened_at: Timestamp) -> anyhow::Result<()> {
+pub async fn first_run(data: &Path, base: &str, opened_at: Timestamp) -> anyhow::Result<()> {
     let client = tessera_service::client::build()?;
+    let keys = Keys::open(data, Arc::new(SystemClock))?;
+    let token = keys.sign_token(OPERATOR, &["operator".to_owned()], START_DEADLINE)?;
     let asked = client
         .post(format!("{base}/ingest/pipelines/shop/runs"))
+        .bearer_auth(token)
         .header("idempotency-key", format!("demo-{}", opened_at.micros()))
         .header("content-type", "application/json")
         .body(r#"{"run_type":"incremental"}"#)

@@ -5,6 +5,7 @@ import { h } from '../dom.js';
 import { count, counted, duration, stamp } from '../format.js';
 import { pipelineLink } from '../actions.js';
 import { badge, empty, facts, heading, loading, moment, prose, section, table, troubles } from '../parts.js';
+import { hasRole, whoami } from '../session.js';
 import { eventCard } from '../tickets/search.js';
 import { everyPipeline, needsAttention } from './pipelines.js';
 
@@ -25,7 +26,7 @@ export function home(page) {
 
   page.view = () => {
     const ingestRuns = parts.data?.components.some(isIngest);
-    if (ingestRuns && !pipelines) pipelines = page.feed(everyPipeline, 2000);
+    if (ingestRuns && hasRole('operator') && !pipelines) pipelines = page.feed(everyPipeline, 2000);
     const ticketsRun = parts.data?.components.some(isTickets);
     if (ticketsRun && !events) events = page.feed((signal) => get(withQuery('/search', { sort: 'date', limit: EVENTS_SHOWN }), signal), 10_000);
     return [
@@ -36,7 +37,7 @@ export function home(page) {
         summary(parts.data),
         events && ticketsCard(events),
         parts.data.components.some(isRides) && ridesCard(),
-        pipelines && ingestCard(pipelines),
+        ingestRuns && ingestCard(pipelines),
         components(parts.data.components),
         endpoints(),
       ],
@@ -82,7 +83,13 @@ function ridesCard() {
     h('li', { key: href }, h('a', { href }, name), h('span', null), h('span', { class: 'muted' }, note)))));
 }
 
+/** Without `feed` for somebody who is no operator. */
 function ingestCard(feed) {
+  if (!feed) {
+    const href = `#/sign-in?back=${encodeURIComponent('#/ingest/pipelines')}`;
+    return section('Ingest', h('div', { class: 'card product' },
+      h('p', null, 'Pipelines and their runs are for operators. ', h('a', { href }, whoami() ? 'Switch person' : 'Sign in'))));
+  }
   return section('Ingest', h('div', { class: 'card product' },
     feed.problem && h('p', { class: 'field-error' }, prose(feed.problem.message)),
     feed.waiting && loading(2),

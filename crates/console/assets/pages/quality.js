@@ -4,8 +4,9 @@
 import { get, path, serverNow } from '../api.js';
 import { refusal, runLink } from '../actions.js';
 import { h } from '../dom.js';
+import { download } from '../download.js';
 import { compact, count, counted, duration, NONE, percent, shortDuration, stamp } from '../format.js';
-import { badge, choices, empty, isMissing, loading, mark, section, table, troubles } from '../parts.js';
+import { badge, button, choices, empty, isMissing, loading, mark, section, table, troubles } from '../parts.js';
 import { legend, plot, shareStrip } from '../plot.js';
 import { missingPipeline, pipelineHeading, qualityLink } from './pipeline.js';
 
@@ -51,7 +52,9 @@ function content(page, name, data, pipeline, state) {
         mark(worst(one.history.at(-1))), h('span', { class: 'break' }, one.name)))))),
     h('div', { class: 'toolbar' },
       selection(history, state),
-      choices('Runs shown', WINDOWS, wanted, (value) => { state.selected = null; page.choose('runs', value === '30' ? null : value); })),
+      h('div', { class: 'actions' },
+        choices('Runs shown', WINDOWS, wanted, (value) => { state.selected = null; page.choose('runs', value === '30' ? null : value); }),
+        button('Save as a page', () => download(path('ingest', 'pipelines', name, 'quality.html'), `${name}-quality.html`), { kind: 'small' }))),
     plots(page, history, freshWithin, state),
     nulls(history, state),
     checks(history),

@@ -12,7 +12,7 @@ const PEOPLE = [
   ['door', 'The door', 'Scans tickets and lets people in.', null],
   ['rider', 'A rider', 'Sees what a ride costs, requests it, watches the car come and rides.', 'Rider’s name'],
   ['driver', 'A driver', 'Goes on duty, answers offers, drives riders to where they want to be.', 'Driver’s name'],
-  ['operator', 'An operator', 'Sees drivers, lines and rides on the map, and approves drivers.', null],
+  ['operator', 'An operator', 'Sees rides on the map, approves drivers, watches pipelines and runs them.', null],
 ];
 
 /** The page goes back to where the person came from. */
@@ -88,7 +88,7 @@ export function signIn(page) {
     },
   },
   refused('token'),
-  h('p', null, prose('Whoever runs the server prints one with `tessera token --role fan --subject ada`.')),
+  h('p', null, prose(`Whoever runs the server prints one with \`tessera token --role ${state.runs.has('tickets-api') ? 'fan' : 'operator'} --subject ada\`.`)),
   field({ id: 'token', label: 'Token', value: state.token, autocomplete: 'off', oninput: (value) => { state.token = value; } }),
   h('div', null, h('button', { type: 'submit', class: 'button', disabled: state.busy !== null }, 'Sign in with this token'))));
   page.view = () => [

@@ -3,6 +3,7 @@
 import { get, getAll, getBlob, path, serverNow, withQuery } from '../api.js';
 import { openDialog } from '../dialog.js';
 import { h } from '../dom.js';
+import { download } from '../download.js';
 import { counted } from '../format.js';
 import { send } from '../intents.js';
 import { Pages } from '../live.js';
@@ -207,20 +208,6 @@ class Pictures {
       setTimeout(() => this.urls.delete(name), FRESH_MS);
     }
     this.page.render();
-  }
-}
-
-/** Saves what only a signed-in person may fetch. */
-export async function download(target, name) {
-  try {
-    const url = URL.createObjectURL(await getBlob(target, '*/*'));
-    const anchor = document.createElement('a');
-    anchor.href = url;
-    anchor.download = name;
-    anchor.click();
-    setTimeout(() => URL.revokeObjectURL(url), 60_000);
-  } catch (problem) {
-    toast(`${name} was not saved: ${problem.message}`);
   }
 }
 

@@ -1,16 +1,19 @@
 //! The API: routes and wire types. The only room that knows JSON and status codes.
 
+mod access;
 mod pipelines;
 mod runs;
 mod wire;
 
 use axum::Router;
+use axum::middleware::from_extractor_with_state;
 use axum::routing::{get, post};
 use serde_json::Value;
 use tessera_kernel::ErrorKind;
 use tessera_service::ProductError;
 use utoipa::OpenApi;
 
+use self::access::{Described, Operator};
 use crate::Error;
 use crate::app::service::Service;
 
@@ -38,11 +41,12 @@ impl ProductError for Error {
         runs::list,
         runs::show,
         runs::cancel,
-    )
+    ),
+    modifiers(&Described)
 )]
 struct Document;
 
-/// The routes below `/ingest`.
+/// The routes below `/ingest`, for operators.
 pub fn router(service: Service) -> Router {
     Router::new()
         .route("/ingest/pipelines", get(pipelines::list))
@@ -55,6 +59,7 @@ pub fn router(service: Service) -> Router {
         .route("/ingest/runs", get(runs::list))
         .route("/ingest/runs/{id}", get(runs::show))
         .route("/ingest/runs/{id}/cancel", post(runs::cancel))
+        .route_layer(from_extractor_with_state::<Operator, Service>(service.clone()))
         .with_state(service)
 }
 

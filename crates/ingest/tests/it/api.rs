@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::Request;
+use axum::http::header::AUTHORIZATION;
 use serde_json::{Value, json};
 use tessera_ingest::app::service::{Parts, Request as RunRequest, Service};
 use tessera_ingest::config::MaxConcurrentRuns;
@@ -13,9 +14,10 @@ use tessera_ingest::http;
 use tessera_ingest::jobs::scheduler;
 use tessera_ingest::metrics::Metrics;
 use tessera_ingest::spec::Environment;
-use tessera_ingest::store::{Counts, Kind, Run, RunError, Status, Store, Trigger};
+use tessera_ingest::store::{Counts, Filter, Kind, Run, RunError, Status, Store, Trigger};
 
 use tessera_kernel::{Clock, FixedIds, ManualClock, Timestamp};
+use tessera_service::Keys;
 use tessera_testkit::ScratchDir;
 use tower::ServiceExt;
 
@@ -24,6 +26,7 @@ const NOW: &str = "2026-03-01T12:00:30Z";
 struct Stage {
     scratch: ScratchDir,
     clock: Arc<ManualClock>,
+    keys: Keys,
     service: Service,
 }
 
@@ -44,11 +47,12 @@ impl Stage {
         let scratch = ScratchDir::new();
         let clock = Arc::new(ManualClock::at(NOW.parse().unwrap()));
         std::fs::create_dir_all(scratch.file("pipelines")).unwrap();
-        let service = Self::service(&scratch, &clock).await;
-        Self { scratch, clock, service }
+        let keys = Keys::ephemeral(clock.clone()).unwrap();
+        let service = Self::service(&scratch, &clock, &keys).await;
+        Self { scratch, clock, keys, service }
     }
 
-    async fn service(scratch: &ScratchDir, clock: &Arc<ManualClock>) -> Service {
+    async fn service(scratch: &ScratchDir, clock: &Arc<ManualClock>, keys: &Keys) -> Service {
         let store = Store::open(&format!("sqlite:{}", scratch.file("ingest.db").display())).await.unwrap();
         Service::new(Parts {
             pipelines: scratch.file("pipelines"),
@@ -58,6 +62,7 @@ impl Stage {
             store,
             clock: clock.clone(),
             ids: Arc::new(FixedIds::default()),
+            keys: keys.clone(),
             metrics: Metrics::new(&tessera_service::Metrics::new(clock.clone())),
             http: tessera_service::client::build().unwrap(),
         })
@@ -70,7 +75,19 @@ impl Stage {
         self.service.refresh().await.unwrap();
     }
 
-    async fn ask(&self, request: Request<Body>) -> (u16, Value) {
+    /// A token of somebody with this role, long enough for any test.
+    fn token(&self, role: &str) -> String {
+        self.keys.sign_token("ona", &[role.to_owned()], Duration::from_secs(86_400)).unwrap()
+    }
+
+    /// As an operator.
+    async fn ask(&self, mut request: Request<Body>) -> (u16, Value) {
+        let value = format!("Bearer {}", self.token("operator")).parse().unwrap();
+        request.headers_mut().insert(AUTHORIZATION, value);
+        self.ask_as_it_is(request).await
+    }
+
+    async fn ask_as_it_is(&self, request: Request<Body>) -> (u16, Value) {
         let answer = http::router(self.service.clone()).oneshot(request).await.unwrap();
         let status = answer.status().as_u16();
         let body = axum::body::to_bytes(answer.into_body(), 1 << 22).await.unwrap();
@@ -342,7 +359,7 @@ async fn what_a_killed_process_left_is_stopped_and_its_tick_answered_once() {
     };
     stage.service.store().accept(&left).await.unwrap();
     stage.clock.advance(Duration::from_secs(7200));
-    let later = Stage::service(&stage.scratch, &stage.clock).await;
+    let later = Stage::service(&stage.scratch, &stage.clock, &stage.keys).await;
     scheduler::begin(&later).await.unwrap();
     assert_eq!(later.store().run("run_left").await.unwrap().status, Status::Stopped);
     scheduler::look(&later).await.unwrap();
@@ -359,4 +376,72 @@ fn the_document_is_as_published() {
     let document = serde_json::to_value(http::openapi()).unwrap();
     tessera_testkit::reference::is_published("docs/openapi/ingest.json", &document);
     assert_eq!(document["openapi"], "3.1.0");
+}
+
+/// Every operation of the document, with something in the place of its parameters.
+fn operations() -> Vec<(String, String, Value)> {
+    let document = http::openapi();
+    let mut found = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        let target = path.replace("{name}", "shop").replace("{id}", "run_1");
+        for (method, operation) in item.as_object().unwrap() {
+            found.push((method.to_uppercase(), target.clone(), operation.clone()));
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn only_operators_may() {
+    let stage = Stage::new().await;
+    stage.add("shop", "", "http://127.0.0.1:1").await;
+    stage.service.store().import(&past_run(1, Status::Succeeded)).await.unwrap();
+    let over = stage.token("operator");
+    stage.clock.advance(Duration::from_secs(86_401));
+    let stranger = Keys::ephemeral(stage.clock.clone()).unwrap();
+    let forged = stranger.sign_token("ona", &["admin".to_owned()], Duration::from_secs(60)).unwrap();
+    let may = [stage.token("operator"), stage.token("admin"), stage.token("fan operator")];
+    let [operator, admin, no_role] = may;
+    for (method, target, operation) in operations() {
+        let ask = async |token: Option<&str>| {
+            // Who may not is told so first, whatever else is wrong: there is neither a key nor a body.
+            let request = Request::builder().method(method.as_str()).uri(&target);
+            let request = match token {
+                Some(token) => request.header(AUTHORIZATION, format!("Bearer {token}")),
+                None => request,
+            };
+            stage.ask_as_it_is(request.body(Body::empty()).unwrap()).await
+        };
+        for (token, wanted) in [
+            (None, (401, "service.not_signed_in")),
+            (Some("nonsense"), (401, "service.bad_token")),
+            (Some(&*over), (401, "service.bad_token")),
+            (Some(&*forged), (401, "service.bad_token")),
+            (Some(&*stage.token("fan")), (403, "service.wrong_role")),
+            (Some(&*no_role), (403, "service.wrong_role")),
+        ] {
+            let (status, problem) = ask(token).await;
+            assert_eq!((status, problem["code"].as_str().unwrap_or_default()), wanted, "{method} {target}: {problem}");
+            assert!(problem["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{problem}");
+        }
+        for token in [&operator, &admin] {
+            let (status, answer) = ask(Some(token)).await;
+            // A write lacks its key.
+            let wanted = if method == "GET" { 200 } else { 400 };
+            assert_eq!(status, wanted, "{method} {target}: {answer}");
+        }
+        assert_eq!(operation["security"], json!([{ "bearer": [] }]), "{method} {target}");
+        for refusal in ["401", "403"] {
+            let schema = &operation["responses"][refusal]["content"]["application/problem+json"]["schema"];
+            assert_eq!(schema["$ref"], "#/components/schemas/Problem", "{method} {target}");
+        }
+    }
+    let runs = stage.service.store().list(&Filter::default(), None, 10).await.unwrap();
+    assert_eq!(runs.len(), 1, "nothing was started: {runs:?}");
+    let scheme = &http::openapi()["components"]["securitySchemes"]["bearer"];
+    assert_eq!((&scheme["type"], &scheme["scheme"]), (&json!("http"), &json!("bearer")));
+    // What is not there is so for everybody.
+    let nowhere = Request::get("/ingest/nowhere").body(Body::empty()).unwrap();
+    assert_eq!(stage.ask_as_it_is(nowhere).await.0, 404);
+    stage.service.stop().await;
 }

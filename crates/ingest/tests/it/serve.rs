@@ -1,5 +1,6 @@
 //! The service as it is operated: alerts of the watch and of runs, several processes on one history, a killed process.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,12 +13,13 @@ use tessera_ingest::jobs::{scheduler, sla};
 use tessera_ingest::metrics::Metrics;
 use tessera_ingest::spec::Environment;
 use tessera_ingest::store::{Filter, Kind, Run, Status, Store, Trigger};
-use tessera_kernel::{Clock, ManualClock, RandomIds};
+use tessera_kernel::{Clock, ManualClock, RandomIds, SystemClock};
+use tessera_service::Keys;
 use tessera_testkit::bin::{Process, tessera_command};
 use tessera_testkit::{ScratchDir, postgres};
 
 use crate::kills::{assert_all_there, shop_yaml, wait_for_file};
-use crate::support::{Api, Shop, files_below, finish, get, runtime, tessera};
+use crate::support::{Api, Shop, files_below, finish, runtime, tessera};
 
 const NOBODY: &str = "http://127.0.0.1:1";
 
@@ -89,6 +91,7 @@ impl Stage {
             store: Store::open(&self.store).await.unwrap(),
             clock: self.clock.clone(),
             ids: Arc::new(RandomIds),
+            keys: Keys::ephemeral(self.clock.clone()).unwrap(),
             metrics: Metrics::new(&tessera_service::Metrics::new(self.clock.clone())),
             http: tessera_service::client::build().unwrap(),
         });
@@ -292,15 +295,37 @@ fn serve(scratch: &ScratchDir) -> (Process, String) {
     (process, base)
 }
 
-fn start_backfill(base: &str, key: &str) -> Value {
-    let request = tessera_service::client::build()
-        .unwrap()
-        .post(format!("{base}/ingest/pipelines/shop/runs"))
-        .header("idempotency-key", key)
-        .header("content-type", "application/json")
-        .body(json!({ "run_type": "backfill" }).to_string());
-    let text = runtime().block_on(async { request.send().await.unwrap().text().await.unwrap() });
-    serde_json::from_str(&text).unwrap()
+/// An operator of the service whose data is in this folder.
+struct Operator {
+    client: reqwest::Client,
+    token: String,
+}
+
+impl Operator {
+    fn of(data: &Path) -> Self {
+        let keys = Keys::open(data, Arc::new(SystemClock)).unwrap();
+        let token = keys.sign_token("ona", &["operator".to_owned()], Duration::from_secs(3_600)).unwrap();
+        Self { client: tessera_service::client::build().unwrap(), token }
+    }
+
+    async fn send(&self, request: reqwest::RequestBuilder) -> Value {
+        let text = request.bearer_auth(&self.token).send().await.unwrap().text().await.unwrap();
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text:?}"))
+    }
+
+    async fn get(&self, url: &str) -> Value {
+        self.send(self.client.get(url)).await
+    }
+
+    async fn start_backfill(&self, base: &str, key: &str) -> Value {
+        let request = self
+            .client
+            .post(format!("{base}/ingest/pipelines/shop/runs"))
+            .header("idempotency-key", key)
+            .header("content-type", "application/json")
+            .body(json!({ "run_type": "backfill" }).to_string());
+        self.send(request).await
+    }
 }
 
 #[test]
@@ -311,6 +336,9 @@ fn a_killed_service_comes_back_and_the_next_run_goes_on() {
     let yaml = shop_yaml(shop.base(), lake.to_str().unwrap());
     scratch.write("pipelines/shop.yaml", &yaml);
     let progress = lake.join("shop/_tessera/progress");
+    let operator = Operator::of(&scratch.file("data"));
+    let get = |url: String| runtime().block_on(operator.get(&url));
+    let start_backfill = |base: &str, key: &str| runtime().block_on(operator.start_backfill(base, key));
     for kill in 0..3 {
         shop.faults("slow_every=1,slow_ms=20");
         let before = files_below(&progress);
@@ -323,7 +351,7 @@ fn a_killed_service_comes_back_and_the_next_run_goes_on() {
         assert_eq!(process.wait().code(), None);
 
         let (process, base) = serve(&scratch);
-        let left = get(&format!("{base}/ingest/runs/{id}"));
+        let left = get(format!("{base}/ingest/runs/{id}"));
         assert_eq!(
             (left["status"].as_str(), left["error"]["code"].as_str()),
             (Some("stopped"), Some("ingest.stopped"))
@@ -336,8 +364,7 @@ fn a_killed_service_comes_back_and_the_next_run_goes_on() {
     let (process, base) = serve(&scratch);
     let next = start_backfill(&base, "next")["id"].as_str().unwrap().to_owned();
     let over = runtime().block_on(until("the run is over", async || {
-        let text = reqwest::get(format!("{base}/ingest/runs/{next}")).await.unwrap().text().await.unwrap();
-        let run: Value = serde_json::from_str(&text).unwrap();
+        let run = operator.get(&format!("{base}/ingest/runs/{next}")).await;
         (!["queued", "running"].contains(&run["status"].as_str().unwrap())).then_some(run)
     }));
     assert_eq!(over["status"], "succeeded", "{over}");
@@ -346,7 +373,7 @@ fn a_killed_service_comes_back_and_the_next_run_goes_on() {
         let left = files_below(&lake.join("shop/_tessera").join(folder));
         assert!(left.is_empty(), "{left:?}");
     }
-    let all = get(&format!("{base}/ingest/runs?pipeline=shop"));
+    let all = get(format!("{base}/ingest/runs?pipeline=shop"));
     let states: Vec<_> = all["items"].as_array().unwrap().iter().map(|run| run["status"].as_str().unwrap()).collect();
     assert_eq!(states, ["succeeded", "stopped", "stopped", "stopped"], "{all}");
     process.signal("TERM");

@@ -1,9 +1,13 @@
 //! `up --demo`: what a newcomer sees within a minute. And the small commands beside it.
 
 use std::net::TcpListener;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
+use tessera_kernel::SystemClock;
+use tessera_service::Keys;
 use tessera_testkit::ScratchDir;
 use tessera_testkit::bin::{Process, tessera_command};
 
@@ -22,10 +26,35 @@ async fn get(url: &str) -> Value {
     serde_json::from_str(&reqwest::get(url).await.unwrap().text().await.unwrap()).unwrap()
 }
 
-async fn succeeded_run(base: &str) -> Value {
+/// Somebody with this role at the server whose data is in this folder.
+struct Person {
+    client: reqwest::Client,
+    token: String,
+}
+
+impl Person {
+    fn of(data: &Path, role: &str) -> Self {
+        let keys = Keys::open(data, Arc::new(SystemClock)).unwrap();
+        let token = keys.sign_token("ona", &[role.to_owned()], 10 * DEADLINE).unwrap();
+        Self { client: tessera_service::client::build().unwrap(), token }
+    }
+
+    async fn ask(&self, url: &str) -> (u16, Value) {
+        let answer = self.client.get(url).bearer_auth(&self.token).send().await.unwrap();
+        (answer.status().as_u16(), serde_json::from_str(&answer.text().await.unwrap()).unwrap())
+    }
+
+    async fn get(&self, url: &str) -> Value {
+        let (status, answer) = self.ask(url).await;
+        assert_eq!(status, 200, "{url}: {answer}");
+        answer
+    }
+}
+
+async fn succeeded_run(operator: &Person, base: &str) -> Value {
     let began = Instant::now();
     loop {
-        let runs = get(&format!("{base}/ingest/runs?pipeline=shop")).await;
+        let runs = operator.get(&format!("{base}/ingest/runs?pipeline=shop")).await;
         let all = runs["items"].as_array().unwrap();
         assert!(all.iter().all(|run| run["status"] != "failed"), "{runs}");
         if let Some(run) = all.iter().find(|run| run["status"] == "succeeded") {
@@ -44,20 +73,26 @@ async fn the_demo_shows_runs_files_and_quality_and_comes_back() {
         let process = up_demo(&scratch, "127.0.0.1:0");
         let line = process.wait_for("watch the demo pipeline");
         let base = line.split_whitespace().last().unwrap().split("/console").next().unwrap().to_owned();
-        let run = succeeded_run(&base).await;
+        let operator = Person::of(&scratch.file("data"), "operator");
+        let run = succeeded_run(&operator, &base).await;
         assert!(run["rows"].as_u64().unwrap() > 3000 && run["files"].as_u64().unwrap() > 0, "{run}");
-        let files = get(&format!("{base}/ingest/pipelines/shop/files")).await;
+        let files = operator.get(&format!("{base}/ingest/pipelines/shop/files")).await;
         assert!(!files["items"].as_array().unwrap().is_empty(), "{files}");
-        let quality = get(&format!("{base}/ingest/pipelines/shop/quality")).await;
+        let quality = operator.get(&format!("{base}/ingest/pipelines/shop/quality")).await;
         let resources = quality["resources"].as_array().unwrap();
         let orders = resources.iter().find(|resource| resource["name"] == "orders").unwrap();
         let checks = orders["history"][0]["checks"].as_array().unwrap();
         assert!(!checks.is_empty() && checks.iter().all(|check| check["status"] == "passed"), "{orders}");
         let run_id = orders["history"][0]["run_id"].as_str().unwrap();
         assert_eq!(
-            get(&format!("{base}/ingest/runs/{run_id}")).await["pipeline"],
+            operator.get(&format!("{base}/ingest/runs/{run_id}")).await["pipeline"],
             "shop",
             "a run of the lake is found"
+        );
+        assert_eq!(
+            get(&format!("{base}/ingest/runs")).await["code"],
+            "service.not_signed_in",
+            "through the gateway, too"
         );
         let page = reqwest::get(format!("{base}/")).await.unwrap();
         assert!(page.status().is_success() && page.text().await.unwrap().contains("<html"));
@@ -99,11 +134,24 @@ async fn ingest_serves_alone_and_says_what_is_wrong() {
         let process = Process::spawn(&mut command);
         let line = process.wait_for("/metrics");
         let base = line.split_whitespace().last().unwrap().trim_end_matches("/metrics").to_owned();
-        let list = get(&format!("{base}/ingest/pipelines")).await;
+        // The key is that of the data folder, as `tessera token` has it.
+        let operator = Person::of(&data, "operator");
+        let list = operator.get(&format!("{base}/ingest/pipelines")).await;
         assert_eq!(
             (list["items"][0]["name"].as_str(), list["items"][0]["status"].as_str()),
             (Some("broken"), Some("failed"))
         );
+        let list = format!("{base}/ingest/pipelines");
+        assert_eq!(get(&list).await["code"], "service.not_signed_in");
+        let (status, refused) = Person::of(&data, "fan").ask(&list).await;
+        assert_eq!((status, refused["code"].as_str()), (403, Some("service.wrong_role")), "{refused}");
+        // Who watches the process needs no token.
+        for open in ["healthz", "readyz", "components"] {
+            assert!(reqwest::get(format!("{base}/{open}")).await.unwrap().status().is_success(), "{open}");
+        }
+        let document = get(&format!("{base}/openapi.json")).await;
+        assert_eq!(document["paths"]["/ingest/runs"]["get"]["security"], json!([{ "bearer": [] }]));
+        assert_eq!(document["components"]["securitySchemes"]["bearer"]["scheme"], "bearer");
         process.signal("TERM");
         let finished = tokio::task::spawn_blocking(|| process.wait()).await.unwrap();
         assert_eq!(finished.code(), Some(0), "{finished:?}");

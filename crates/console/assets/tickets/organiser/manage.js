@@ -3,13 +3,13 @@
 import { get, getAll, path } from '../../api.js';
 import { openDialog } from '../../dialog.js';
 import { h } from '../../dom.js';
+import { download } from '../../download.js';
 import { compact, count, counted, duration, percent } from '../../format.js';
 import { send } from '../../intents.js';
 import { banner, button, empty, facts, heading, isMissing, loading, progress, section, table, toast, troubles } from '../../parts.js';
 import { signInFirst } from '../../pages/sign-in.js';
 import { plot } from '../../plot.js';
 import { eventBadge, eventLink } from '../event.js';
-import { download } from '../orders.js';
 import { leaf, money, when } from '../words.js';
 import { manageLink } from './events.js';
 import { text } from './fields.js';

@@ -11,8 +11,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use axum::extract::FromRef;
 use sha2::{Digest, Sha256};
 use tessera_kernel::{Clock, Ids, Timestamp};
+use tessera_service::Keys;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -48,6 +50,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// New ids.
     pub ids: Arc<dyn Ids>,
+    /// Who asks.
+    pub keys: Keys,
     /// What is counted.
     pub metrics: Metrics,
     /// For alerts.
@@ -64,6 +68,7 @@ struct Inner {
     store: Store,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
+    keys: Keys,
     metrics: Metrics,
     http: reqwest::Client,
     public_url: Option<String>,
@@ -104,16 +109,24 @@ pub struct Watched {
     pub speed: Option<Speed>,
 }
 
+impl FromRef<Service> for Keys {
+    fn from_ref(service: &Service) -> Self {
+        service.0.keys.clone()
+    }
+}
+
 impl Service {
     /// From its parts. Nothing is read or started.
     pub fn new(parts: Parts) -> Self {
-        let Parts { pipelines, environment, max_concurrent_runs, public_url, store, clock, ids, metrics, http } = parts;
+        let Parts { pipelines, environment, max_concurrent_runs, public_url, store, clock, ids, keys, metrics, http } =
+            parts;
         Self(Arc::new(Inner {
             catalogue: Catalogue::new(pipelines, environment),
             lakes: Lakes::default(),
             store,
             clock,
             ids,
+            keys,
             metrics,
             http,
             public_url,
