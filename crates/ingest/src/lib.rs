@@ -20,7 +20,8 @@ pub mod spec;
 pub mod store;
 pub mod write;
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 
 use tessera_service::{Component, Deps, Task};
 
@@ -58,14 +59,9 @@ pub async fn build(
     environment: spec::Environment,
 ) -> Result<Vec<Component>, BuildError> {
     let pipelines = pipelines_folder(config, deps)?;
-    let default = || format!("sqlite:{}", deps.data_dir.join("ingest.db").display());
-    let url = config.store.clone().unwrap_or_else(default);
-    let refused = |reason: String| {
-        let value = format!("`{}`", tessera_store::sql::without_password(&url));
-        BuildError::Setting { key: config::Config::STORE, value, reason }
-    };
-    let store = store::Store::open(&url).await.map_err(|error| refused(error.reason()))?;
-    let store = store.claim(&url).map_err(refused)?;
+    let url = store_url(config, &deps.data_dir);
+    let store = store::Store::open(&url).await.map_err(|error| refused_store(&url, error.reason()))?;
+    let store = store.claim(&url).map_err(|reason| refused_store(&url, reason))?;
     let service = app::service::Service::new(app::service::Parts {
         pipelines,
         environment,
@@ -86,6 +82,26 @@ pub async fn build(
             .task(Task::new("scheduler", move |stop| jobs::scheduler::run(scheduled, stop)))
             .task(Task::new("sla-watch", move |stop| jobs::sla::run(watched, stop))),
     ])
+}
+
+/// Keeps other processes from the service's store while it is held, for what is to be put into the data folder before [`build`]; none
+/// where the store can be shared. [`build`] itself needs it given back.
+///
+/// # Errors
+/// [`BuildError::Setting`] where another process has it.
+pub fn hold(config: &config::Config, data_dir: &Path) -> Result<Option<File>, BuildError> {
+    let url = store_url(config, data_dir);
+    store::claim_file(&url).map_err(|reason| refused_store(&url, reason))
+}
+
+fn store_url(config: &config::Config, data_dir: &Path) -> String {
+    let default = || format!("sqlite:{}", data_dir.join("ingest.db").display());
+    config.store.clone().unwrap_or_else(default)
+}
+
+fn refused_store(url: &str, reason: String) -> BuildError {
+    let value = format!("`{}`", tessera_store::sql::without_password(url));
+    BuildError::Setting { key: config::Config::STORE, value, reason }
 }
 
 /// The folder of pipeline files; our own is made where it is missing, one that was named must be there.

@@ -343,6 +343,8 @@ async fn start_demo(config: &Config, roles: &[Role]) -> Result<(Running, demo::S
     let mut opened = (Timestamp::default(), PathBuf::new());
     let roles: Vec<Role> = roles.iter().copied().chain([roles::DEMO]).collect();
     let running = up::start_prepared(config, &roles, &Sockets::default(), |data| {
+        // A process that serves from this folder goes by these files.
+        let _held = roles::hold_ingest(config, data)?;
         opened = (demo.prepare(data, pipelines).map_err(Failure::Other)?, data.to_owned());
         Ok(())
     })

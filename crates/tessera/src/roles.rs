@@ -1,6 +1,7 @@
 //! The table of roles: each row is a part of Tessera that can run alone (`tessera serve ROLE`); `up` runs all of them. Some can be
 //! split further, for several processes.
 
+use std::fs::File;
 use std::future::Future;
 use std::path::Path;
 use std::pin::Pin;
@@ -69,14 +70,23 @@ fn console<'a>(config: &'a Config, deps: &'a Deps) -> Building<'a> {
 }
 
 fn ingest<'a>(config: &'a Config, deps: &'a Deps) -> Building<'a> {
-    use tessera_ingest::BuildError;
     Box::pin(async {
         let built = tessera_ingest::build(&config.get()?, deps, Environment::of_process()).await;
-        built.map_err(|error| match error {
-            BuildError::Setting { key, value, reason } => bad_setting(config, key, value, reason),
-            error => anyhow::Error::new(error),
-        })
+        built.map_err(|error| ingest_refused(config, error))
     })
+}
+
+/// Keeps other processes that run ingest from a data folder while it is held, before the role itself does.
+pub fn hold_ingest(config: &Config, data: &Path) -> anyhow::Result<Option<File>> {
+    tessera_ingest::hold(&config.get()?, data).map_err(|error| ingest_refused(config, error))
+}
+
+fn ingest_refused(config: &Config, error: tessera_ingest::BuildError) -> anyhow::Error {
+    use tessera_ingest::BuildError;
+    match error {
+        BuildError::Setting { key, value, reason } => bad_setting(config, key, value, reason),
+        error => anyhow::Error::new(error),
+    }
 }
 
 fn tickets<'a>(config: &'a Config, deps: &'a Deps) -> Building<'a> {

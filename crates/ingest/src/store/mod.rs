@@ -7,6 +7,7 @@ mod write;
 
 use std::fmt;
 use std::fs::{File, TryLockError};
+use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -199,6 +200,25 @@ pub struct Store {
     claim: Option<Arc<File>>,
 }
 
+/// Keeps other processes from a store in a file while it is held; none where the store can be shared.
+///
+/// # Errors
+/// Who has it, and what to do.
+pub fn claim_file(url: &str) -> Result<Option<File>, String> {
+    let Some(path) = url.strip_prefix("sqlite:") else { return Ok(None) };
+    let path = format!("{}.lock", path.trim_start_matches("//").split('?').next().unwrap_or(path));
+    let folder = Path::new(&path).parent().unwrap_or(Path::new("."));
+    let made = std::fs::create_dir_all(folder).and_then(|()| File::create(&path));
+    let file = made.map_err(|error| format!("{path} cannot be written: {error}"))?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Err(format!(
+            "another process uses it (it holds {path}); stop that one, or give this one another folder with --data"
+        )),
+        Err(TryLockError::Error(error)) => Err(format!("{path} cannot be locked: {error}")),
+    }
+}
+
 impl From<sql::Error> for Error {
     fn from(error: sql::Error) -> Self {
         use std::error::Error as _;
@@ -268,18 +288,7 @@ impl Store {
     /// # Errors
     /// Who has it, and what to do.
     pub fn claim(mut self, url: &str) -> Result<Self, String> {
-        let Some(path) = url.strip_prefix("sqlite:").filter(|_| !self.is_shared()) else { return Ok(self) };
-        let path = format!("{}.lock", path.trim_start_matches("//").split('?').next().unwrap_or(path));
-        let file = File::create(&path).map_err(|error| format!("{path} cannot be written: {error}"))?;
-        match file.try_lock() {
-            Ok(()) => self.claim = Some(Arc::new(file)),
-            Err(TryLockError::WouldBlock) => {
-                return Err(format!(
-                    "another process uses it (it holds {path}); stop that one, or give this one another folder with --data"
-                ));
-            }
-            Err(TryLockError::Error(error)) => return Err(format!("{path} cannot be locked: {error}")),
-        }
+        self.claim = claim_file(url)?.map(Arc::new);
         Ok(self)
     }
 

@@ -123,6 +123,38 @@ fn a_taken_demo_port_is_named() {
     assert!(!scratch.file("data").exists(), "nothing was started");
 }
 
+/// Whatever serves from a folder goes by what is in it.
+#[test]
+fn a_demo_that_is_refused_leaves_the_folder_as_it_is() {
+    let scratch = ScratchDir::new();
+    let first = up_demo(&scratch, "127.0.0.1:0");
+    first.wait_for("watch the demo pipeline");
+    let file = |name: &str| std::fs::read_to_string(scratch.file("data").join(name)).unwrap();
+    // The second one would have the pipeline read its own shop.
+    let before = file("pipelines/shop.yaml");
+    let second = up_demo(&scratch, "127.0.0.1:0").wait();
+    assert_eq!((second.code(), second.stderr.lines().count()), (Some(2), 1), "{second:?}");
+    assert!(second.stderr.contains("`ingest.store`") && second.stderr.contains("another process"), "{second:?}");
+    assert_eq!(file("pipelines/shop.yaml"), before);
+    assert!(file("demo.json").contains(&serde_json::to_string(&before).unwrap()), "the first one's");
+    first.signal("TERM");
+    assert_eq!(first.wait().code(), Some(0));
+
+    // One without a demo gets none.
+    let scratch = ScratchDir::new();
+    let mut command = tessera_command(tessera());
+    command.args(["serve", "ingest", "--listen", "127.0.0.1:0", "--data"]).arg(scratch.file("data"));
+    let plain = Process::spawn(&mut command);
+    plain.wait_for("/metrics");
+    let refused = up_demo(&scratch, "127.0.0.1:0").wait();
+    assert_eq!(refused.code(), Some(2), "{refused:?}");
+    for name in ["pipelines/shop.yaml", "demo.json", "city.roads"] {
+        assert!(!scratch.file("data").join(name).exists(), "{name}");
+    }
+    plain.signal("TERM");
+    assert_eq!(plain.wait().code(), Some(0));
+}
+
 #[tokio::test]
 async fn ingest_serves_alone_and_says_what_is_wrong() {
     let scratch = ScratchDir::new();
