@@ -28,6 +28,9 @@ pub enum Command {
     CreateAdmin {
         /// An email address or a name
         login: String,
+        /// Before the first start of the service: its data folder is made
+        #[arg(long)]
+        new: bool,
         #[command(flatten)]
         place: Place,
     },
@@ -95,9 +98,13 @@ impl Command {
     /// Does it, and says what was done.
     pub fn run(self) -> Result<String, Failure> {
         match self {
-            Self::CreateAdmin { login, place } => {
+            Self::CreateAdmin { login, new, place } => {
                 // Before anybody types a password twice.
                 Login::parse(&login).map_err(|reason| Failure::Usage(format!("`{login}`: {reason}")))?;
+                if !new {
+                    let store: Store = place.load()?.get()?;
+                    store.check_begun_or_new().map_err(Failure::Usage)?;
+                }
                 let password = password()?;
                 let made = place.with_app(async |app| create_admin(app, &login, &password).await)?;
                 Ok(format!("{made}\n"))
@@ -192,17 +199,10 @@ impl Place {
         Ok(settings::load(&flags, settings::environment())?)
     }
 
-    /// Refuses a folder that nothing was ever kept in: what is asked for is elsewhere, and a new installation is nobody's wish.
+    /// As [`Store::check_begun`].
     fn check_begun(&self) -> Result<(), Failure> {
         let store: Store = self.load()?.get()?;
-        if store.data_dir.join("keys").is_dir() {
-            return Ok(());
-        }
-        let folder = store.data_dir.display();
-        let line = format!(
-            "there is no data in `{folder}`; give the folder of the service with --data, or its config file with --config"
-        );
-        Err(Failure::Usage(line))
+        store.check_begun().map_err(Failure::Usage)
     }
 
     fn keys(self) -> Result<(Config, Keys), Failure> {

@@ -40,6 +40,28 @@ impl Store {
     pub const DATA_DIR: &'static str = "store.data_dir";
     /// What changes it.
     pub const DATA_DIR_REMEDY: &'static str = "--data or TESSERA__STORE__DATA_DIR";
+
+    /// Refuses a folder that nothing was ever kept in: what is asked for is elsewhere, and a new installation is nobody's wish.
+    ///
+    /// # Errors
+    /// Which folder, and what to do.
+    pub fn check_begun(&self) -> Result<(), String> {
+        if self.data_dir.join("keys").is_dir() {
+            return Ok(());
+        }
+        let folder = self.data_dir.display();
+        Err(format!(
+            "there is no data in `{folder}`; give the folder of the service with --data, or its config file with --config"
+        ))
+    }
+
+    /// The same for what may be done before there is a service.
+    ///
+    /// # Errors
+    /// Which folder, and what to do.
+    pub fn check_begun_or_new(&self) -> Result<(), String> {
+        self.check_begun().map_err(|line| format!("{line}; before the first start of a service there, add --new"))
+    }
 }
 
 impl Default for Store {

@@ -27,6 +27,9 @@ pub struct TokenArgs {
     /// How long it lasts, such as 30m, 12h or 7d
     #[arg(long, value_name = "SPAN", default_value = "12h", value_parser = ttl)]
     ttl: Duration,
+    /// Before the first start of the service: its data folder and key are made
+    #[arg(long)]
+    new: bool,
     /// The folder with the key, as given to `up` and `serve` [default: ./data]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -36,11 +39,14 @@ pub struct TokenArgs {
 }
 
 impl TokenArgs {
-    /// The token. A key is made where there is none yet.
+    /// The token. A key is made only where that is asked for: a token of another folder's key is refused by every service.
     pub fn sign(self) -> Result<String, Failure> {
         let flags = Flags { config: self.config, data: self.data, ..Flags::default() };
         let config = settings::load(&flags, settings::environment())?;
         let store: Store = config.get()?;
+        if !self.new {
+            store.check_begun_or_new().map_err(Failure::Usage)?;
+        }
         let keys = Keys::open(&store.data_dir, Arc::new(SystemClock))?;
         Ok(keys.sign_token(&self.subject, &self.role, self.ttl)?)
     }

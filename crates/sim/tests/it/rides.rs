@@ -103,7 +103,7 @@ fn the_key_must_be_that_of_the_server() {
     assert!(none.stderr.contains("nobody/keys/identity.pk8") && none.stderr.contains("--data"), "{none:?}");
     assert!(!server.scratch.file("nobody").exists(), "no key is made where a server's was expected");
     let mut command = tessera_command(&tessera());
-    command.args(["token", "--role", "rider", "--subject", "x", "--data"]).arg(server.scratch.file("another"));
+    command.args(["token", "--new", "--role", "rider", "--subject", "x", "--data"]).arg(server.scratch.file("another"));
     assert_eq!(Process::spawn(&mut command).wait().code(), Some(0));
     let another = run(&server.url, "another");
     assert_eq!(another.code(), Some(2), "{another:?}");

@@ -198,7 +198,8 @@ fn the_first_admin_is_made_at_the_command_line_and_grants_roles() {
     let elsewhere = desk.scratch.file("dta");
     let elsewhere = elsewhere.to_str().unwrap();
     for arguments in [
-        &["accounts", "grant", "bob", "--role", "fan"][..],
+        &["accounts", "create-admin", "root-eve"][..],
+        &["accounts", "grant", "bob", "--role", "fan"],
         &["accounts", "set-password", "bob"],
         &["accounts", "keys", "list"],
         &["accounts", "keys", "rotate"],
@@ -208,6 +209,10 @@ fn the_first_admin_is_made_at_the_command_line_and_grants_roles() {
         assert!(code == Some(2) && complaint.contains("there is no data in `"), "{complaint}");
     }
     assert!(!std::path::Path::new(elsewhere).exists());
+    // Before the first start it is asked for.
+    let new = ["accounts", "create-admin", "root-eve", "--new", "--data", elsewhere];
+    let (code, told, complaint) = with_input(&new, &format!("{PASSWORD}\n"));
+    assert!(code == Some(0) && told.ends_with(" is an admin\n"), "{told}{complaint}");
     let (code, _, complaint) = with_input(&["accounts", "create-admin", "a b", "--data", data], "");
     assert!(code == Some(2) && complaint.contains("`a b`: give an email address"), "{complaint}");
     let (code, told, complaint) =

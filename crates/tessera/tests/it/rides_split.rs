@@ -43,7 +43,9 @@ fn start(role: &str, data: &Path, store: &str, locations: &str) -> Part {
 
 fn token(data: &Path, subject: &str, role: &str) -> String {
     let data = data.to_str().unwrap();
-    let printed = Process::tessera(tessera(), ["token", "--role", role, "--subject", subject, "--data", data]).wait();
+    // Before the processes start: their key is made.
+    let arguments = ["token", "--new", "--role", role, "--subject", subject, "--data", data];
+    let printed = Process::tessera(tessera(), arguments).wait();
     assert_eq!(printed.code(), Some(0), "{printed:?}");
     format!("Bearer {}", printed.stdout.trim_end())
 }

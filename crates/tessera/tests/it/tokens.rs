@@ -20,7 +20,15 @@ fn token(arguments: &[&str]) -> Finished {
 fn a_printed_token_is_one_of_the_folder_s_key() {
     let scratch = ScratchDir::new();
     let data = scratch.file("data");
-    let finished = token(&["--role", "fan,door", "--subject", "ana", "--ttl", "2h", "--data", data.to_str().unwrap()]);
+    let arguments = ["--role", "fan,door", "--subject", "ana", "--ttl", "2h", "--data", data.to_str().unwrap()];
+    // A folder that was mistyped is not made: no service would take the token.
+    let refused = token(&arguments);
+    assert_eq!((refused.code(), refused.stdout.as_str(), refused.stderr.lines().count()), (Some(2), "", 1));
+    assert!(refused.stderr.contains("there is no data in `") && refused.stderr.contains("--new"), "{refused:?}");
+    assert!(!data.exists());
+    let made = token(&[&arguments[..], &["--new"]].concat());
+    assert_eq!((made.code(), made.stderr.as_str()), (Some(0), ""), "{made:?}");
+    let finished = token(&arguments);
     assert_eq!((finished.code(), finished.stderr.as_str()), (Some(0), ""), "{finished:?}");
     let keys = Keys::open(&data, Arc::new(SystemClock)).unwrap();
     let identity = keys.verify(finished.stdout.trim_end()).unwrap();
