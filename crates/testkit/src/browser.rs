@@ -64,6 +64,8 @@ impl Browser {
             ["--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync", profile.as_str()];
         let wanted = json!({ "capabilities": { "alwaysMatch": {
             "goog:loggingPrefs": { "browser": "ALL" },
+            // Tests make certificates of their own.
+            "acceptInsecureCerts": true,
             "goog:chromeOptions": { "binary": chromium, "args": arguments },
         } } });
         let began = Instant::now();

@@ -184,12 +184,15 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (idle, write) = (limits.head_timeout.0, limits.write_timeout.0);
-    let mut http = http2::Builder::new(StreamExecutor { signals: signals.clone(), patience: write });
+    let draining = worker.draining.clone();
+    let mut http = http2::Builder::new(StreamExecutor { signals: signals.clone(), patience: write, draining });
     http.timer(TokioTimer::new())
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_TIMEOUT)
         .max_send_buf_size(SEND_BUFFER_BYTES)
         .max_concurrent_streams(limits.streams)
+        // WebSockets on streams (RFC 8441).
+        .enable_connect_protocol()
         .max_header_list_size(u32::try_from(limits.head.0).unwrap_or(u32::MAX));
     // Errors are the client's: it went away, or sent what is not HTTP/2.
     let mut serving = pin!(http.serve_connection(guard, service(worker, peer, signals)));

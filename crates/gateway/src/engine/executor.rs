@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::time::{Sleep, sleep};
+use tokio_util::sync::CancellationToken;
 
 use super::{Signals, Step};
 
@@ -30,11 +31,26 @@ pub(super) struct StreamExecutor {
     pub(super) signals: Arc<Signals>,
     /// How long a client may take to accept the next bytes.
     pub(super) patience: Duration,
+    /// Cancelled when what has no end of its own is to end.
+    pub(super) draining: CancellationToken,
 }
 
 impl<F: Future + 'static> hyper::rt::Executor<F> for StreamExecutor {
     fn execute(&self, future: F) {
         let (signals, patience) = (self.signals.clone(), self.patience);
+        if signals.step_is(Step::Opened) {
+            // The way to the client of a tunnel: it is silent for as long as the other side is, and ends with the tunnel.
+            let draining = self.draining.clone();
+            tokio::task::spawn_local(async move {
+                signals.request_began();
+                tokio::select! {
+                    _ = future => {}
+                    () = draining.cancelled() => {}
+                }
+                signals.request_ended(false);
+            });
+            return;
+        }
         tokio::task::spawn_local(Watched { future: Box::pin(future), signals, patience, timer: None });
     }
 }
@@ -53,6 +69,7 @@ impl<F: Future> Future for Watched<F> {
         let this = &mut *self;
         this.signals.set_step(Step::None);
         if this.future.as_mut().poll(cx).is_ready() {
+            this.signals.set_step(Step::None);
             return Poll::Ready(());
         }
         if !this.signals.step_is(Step::None) {

@@ -84,6 +84,8 @@ pub enum Step {
     Waits,
     /// It was given up: its answer was not taken in time.
     GivenUp,
+    /// It opened a tunnel.
+    Opened,
 }
 
 impl Signals {

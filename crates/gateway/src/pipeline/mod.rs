@@ -74,6 +74,8 @@ pub(crate) struct Exchange {
     pub(crate) grpc: Option<Dialect>,
     /// The caller's connection, where another protocol may take it over.
     pub(crate) client: Option<OnUpgrade>,
+    /// What must agree where that is a stream of its connection.
+    pub(crate) handshake: Option<tunnel::Handshake>,
     /// The version that was asked for, by its place among the route's.
     pub(crate) version: Option<usize>,
     /// The tightest rate limit's word, for the answer's headers.
@@ -120,6 +122,7 @@ impl Exchange {
             identity: self.identity.clone(),
             grpc: None,
             client: None,
+            handshake: None,
             version: self.version,
             rate: None,
             compresses: None,
@@ -141,7 +144,8 @@ pub(crate) async fn handle(
     signals: Arc<Signals>,
     request: Request<Incoming>,
 ) -> Response<Body> {
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
+    let handshake = tunnel::unfold(&worker, &mut head);
     let snapshot = worker.snapshot();
     let client_ip = identify::client_ip(&snapshot, &peer, &head.headers);
     let record = Record::begin(&worker, &snapshot, &signals, client_ip, &head);
@@ -159,6 +163,7 @@ pub(crate) async fn handle(
         identity: None,
         grpc,
         client: None,
+        handshake,
         version: None,
         rate: None,
         compresses: None,
@@ -170,8 +175,10 @@ pub(crate) async fn handle(
     let fault = signals.fault_of(&exchange.head);
     let is_stand_in = fault.is_some();
     let asks_upgrade = exchange.head.headers.contains_key(UPGRADE) && exchange.head.version == Version::HTTP_11;
-    exchange.client = exchange.head.extensions.remove::<OnUpgrade>().filter(|_| asks_upgrade);
-    let mut response = match pass(&mut exchange, body, fault).await {
+    let may_open = asks_upgrade || exchange.handshake.is_some();
+    exchange.client = exchange.head.extensions.remove::<OnUpgrade>().filter(|_| may_open);
+    let reply = pass(&mut exchange, body, fault).await;
+    let mut response = match reply.and_then(|reply| tunnel::agreed(&exchange, reply)) {
         Ok(Reply::Own(status, headers, body)) => respond::own(exchange, status, headers, body),
         Ok(Reply::Transcoded(headers, stream)) => respond::transcoded(exchange, headers, stream),
         Ok(Reply::Upstream(answer)) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
@@ -224,6 +231,7 @@ async fn pass(exchange: &mut Exchange, body: Incoming, fault: Option<Fault>) -> 
         access::authorise(exchange, access)?;
     }
     limits::limit(exchange, route).await?;
+    tunnel::may_be_asked(exchange, route)?;
     version::choose(exchange, route)?;
     exchange.inflates = inflate::coding_of(exchange, route)?;
     if let Some(compress) = &route.spec.compress {

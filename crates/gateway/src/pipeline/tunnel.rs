@@ -1,25 +1,96 @@
 //! Another protocol takes over the connection (WebSocket): bytes go both ways until one side ends or both are silent.
+//!
+//! On HTTP/2 it takes over one stream (RFC 8441). Such a request is made into the one that HTTP/1 has for it before anything
+//! looks at it, so that all phases and services see one kind of WebSocket.
 
 use std::cell::Cell;
 use std::time::Duration;
 
-use http::header::{CONNECTION, UPGRADE};
-use http::{HeaderValue, Response, Version};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
+use http::request::Parts;
+use http::{HeaderValue, Method, Response, StatusCode, Version};
+use hyper::ext::Protocol;
 use hyper_util::rt::TokioIo;
+use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 use tokio::time::{Instant, timeout};
 
-use super::{Exchange, error_of, headers, respond};
+use super::{Exchange, Reply, error_of, headers, respond};
 use crate::Error;
-use crate::engine::{Body, Source};
+use crate::engine::{Body, Source, Step, Worker};
 use crate::snapshot::Route;
 
 const BUFFER_BYTES: usize = 16 << 10;
+/// What a server adds to a client's key before it hashes it (RFC 6455, 1.3).
+const ACCEPT_SUFFIX: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
+
+/// What a service must say to a WebSocket that was asked for on a stream: the key it answers is ours, as HTTP/2 has none.
+#[derive(Debug)]
+pub(crate) struct Handshake {
+    accept: String,
+}
+
+/// Makes a request for a WebSocket on a stream into the one of HTTP/1. Other requests stay as they are.
+pub(super) fn unfold(worker: &Worker, head: &mut Parts) -> Option<Handshake> {
+    let protocol = head.extensions.remove::<Protocol>()?;
+    if head.method != Method::CONNECT || !protocol.as_str().eq_ignore_ascii_case("websocket") {
+        return None;
+    }
+    let key = BASE64_STANDARD.encode(worker.shared.ids.next().as_bytes());
+    let hash = digest(&SHA1_FOR_LEGACY_USE_ONLY, format!("{key}{ACCEPT_SUFFIX}").as_bytes());
+    head.method = Method::GET;
+    head.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    head.headers.insert(UPGRADE, WEBSOCKET);
+    head.headers.insert(SEC_WEBSOCKET_KEY, HeaderValue::try_from(key).ok()?);
+    head.headers.entry(SEC_WEBSOCKET_VERSION).or_insert(HeaderValue::from_static("13"));
+    Some(Handshake { accept: BASE64_STANDARD.encode(hash) })
+}
+
+fn not_here() -> Error {
+    Error::MethodNotAllowed { method: "CONNECT".into(), allowed: "GET".into() }
+}
+
+/// Refuses a WebSocket on a stream where the route has none. (On HTTP/1 it would be a request like any other.)
+///
+/// # Errors
+/// [`Error::MethodNotAllowed`].
+pub(super) fn may_be_asked(exchange: &Exchange, route: &Route) -> Result<(), Error> {
+    if exchange.handshake.is_some() && !route.spec.upgrades { Err(not_here()) } else { Ok(()) }
+}
+
+/// To one who asked for a WebSocket on a stream each 2xx means that it is open, so no other answer may be one.
+///
+/// # Errors
+/// [`Error::BadAnswer`] where the service did not agree, [`Error::MethodNotAllowed`] where there is no service.
+pub(super) fn agreed(exchange: &Exchange, reply: Reply) -> Result<Reply, Error> {
+    let Some(handshake) = &exchange.handshake else { return Ok(reply) };
+    let reason = match &reply {
+        Reply::Own(status, ..) if !status.is_success() => return Ok(reply),
+        Reply::Own(..) | Reply::Transcoded(..) => return Err(not_here()),
+        Reply::Upstream(answer) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
+            let accept = answer.headers().get(SEC_WEBSOCKET_ACCEPT).map(HeaderValue::as_bytes);
+            if accept == Some(handshake.accept.as_bytes()) {
+                return Ok(reply);
+            }
+            "its `sec-websocket-accept` is not that of the key"
+        }
+        Reply::Upstream(answer) if !answer.status().is_success() => return Ok(reply),
+        Reply::Upstream(_) => "it answered the request for a WebSocket as any other",
+    };
+    let upstream = exchange.record.upstream.as_ref().map(ToString::to_string).unwrap_or_default();
+    let endpoint = exchange.record.endpoint.as_ref().map(|endpoint| endpoint.url.to_string());
+    Err(Error::BadAnswer { endpoint: endpoint.unwrap_or_else(|| upstream.clone()), upstream, reason: reason.into() })
+}
 
 /// The protocol that is passed on, where the route allows it: `websocket` and no other.
 pub(super) fn wanted(exchange: &Exchange, route: &Route) -> Option<HeaderValue> {
     let head = &exchange.head;
-    if !route.spec.upgrades || head.version != Version::HTTP_11 {
+    if !route.spec.upgrades || (head.version != Version::HTTP_11 && exchange.handshake.is_none()) {
         return None;
     }
     let connection = head.headers.get_all(CONNECTION).iter().filter_map(|line| line.to_str().ok());
@@ -47,13 +118,13 @@ pub(super) fn open(mut exchange: Exchange, mut answer: Response<Source>) -> Resp
     let protocol = head.headers.get(UPGRADE).cloned();
     headers::strip_hops(&mut head.headers);
     head.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-    head.headers.insert(UPGRADE, protocol.unwrap_or_else(|| HeaderValue::from_static("websocket")));
+    head.headers.insert(UPGRADE, protocol.unwrap_or(WEBSOCKET));
     head.extensions.clear();
     head.version = Version::HTTP_11;
+    begin(&exchange, &mut head);
     let idle = exchange.route.map_or(Duration::from_secs(300), |at| exchange.snapshot.routes[at].spec.idle_timeout.0);
     let Exchange { held, mut record, worker, .. } = exchange;
     record.status = head.status.as_u16();
-    record.signals.open_tunnel();
     let (tracker, draining) = (worker.tracker.clone(), worker.draining.clone());
     tracker.spawn_local(async move {
         let _held = held;
@@ -71,13 +142,26 @@ pub(super) fn open(mut exchange: Exchange, mut answer: Response<Source>) -> Resp
     Response::from_parts(head, Body::Empty)
 }
 
+/// From here on the connection is a tunnel, or one stream of it is: then the answer has the form of HTTP/2.
+fn begin(exchange: &Exchange, head: &mut http::response::Parts) {
+    let signals = &exchange.record.signals;
+    if exchange.handshake.is_none() {
+        return signals.open_tunnel();
+    }
+    signals.set_step(Step::Opened);
+    head.status = StatusCode::OK;
+    for name in [CONNECTION, UPGRADE, SEC_WEBSOCKET_ACCEPT, CONTENT_LENGTH] {
+        head.headers.remove(name);
+    }
+}
+
 /// Answers that the protocol changes where a component of this process has taken over the connection.
 fn handed_over(exchange: Exchange, answer: Response<Source>) -> Response<Body> {
     let (mut head, _) = answer.into_parts();
     head.extensions.clear();
+    begin(&exchange, &mut head);
     let Exchange { mut record, .. } = exchange;
     record.status = head.status.as_u16();
-    record.signals.open_tunnel();
     record.finish(true);
     Response::from_parts(head, Body::Empty)
 }

@@ -17,7 +17,8 @@ use tessera_service::http::{Config, Peer};
 use tessera_service::run::{self, Plan, Role, Running};
 use tessera_service::{Component, Identity, Keys, Metrics};
 
-use crate::support::{Answer, Door, TIMEOUT, client};
+use crate::support::{Answer, Door, TIMEOUT, client, until};
+use crate::websocket;
 
 const CONFIG: &str = "upstreams: { here: { in_process: true } }\nroutes: [{ name: all, match: { path: /* }, upstream: here, body: 1MiB }]\n";
 
@@ -104,6 +105,23 @@ async fn a_component_takes_over_a_websocket() {
         socket.send("well".into()).await.unwrap();
         assert_eq!(socket.next().await.unwrap().unwrap().into_text().unwrap().as_str(), "well!");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_component_takes_over_a_websocket_on_a_stream() {
+    let limits = "limits: { head_timeout: 400ms, write_timeout: 400ms }\n";
+    let door = Door::open(&format!("{limits}{CONFIG}")).await;
+    let running = served(&door).await;
+    let mut client = websocket::client(&door).await;
+    let (_, mut socket) = websocket::open(&mut client, "/echo").await;
+    assert_eq!(websocket::says(&mut socket, "well").await, "well!");
+    // For as long as it is there its connection is not idle.
+    for _ in 0..2 {
+        let idle = websocket::client(&door).await;
+        until("it is closed", || idle.is_closed()).await;
+    }
+    assert_eq!(websocket::says(&mut socket, "still well").await, "still well!");
+    assert!(running.stop().await, "it does not hold up the end of the process");
 }
 
 /// A component that counts its answers, which may be kept.

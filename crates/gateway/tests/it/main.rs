@@ -25,3 +25,4 @@ mod tls;
 mod transcode;
 mod validate;
 mod versions;
+mod websocket;
