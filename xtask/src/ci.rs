@@ -7,9 +7,11 @@ use crate::{packages, step};
 /// Runs every step, also after one has failed, so that one run tells all.
 pub(crate) fn run() -> Result<(), String> {
     packages::install_missing()?;
-    let steps: [(&str, &[&str]); 4] = [
+    let steps: [(&str, &[&str]); 5] = [
         ("format", &["fmt", "--all", "--check"]),
         ("lints", &["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]),
+        // What its default features hide (docs/adr/0009).
+        ("lints without", &["clippy", "-p", "tessera-gateway", "--no-default-features", "--", "--deny", "warnings"]),
         ("build tests", &["test", "--workspace", "--no-run"]),
         ("test", &["test", "--workspace", "--no-fail-fast"]),
     ];
@@ -23,7 +25,7 @@ pub(crate) fn run() -> Result<(), String> {
     }
     eprintln!();
     for (name, took, passed) in times {
-        eprintln!("{name:12} {:>4} s  {}", took.as_secs(), if passed { "passed" } else { "FAILED" });
+        eprintln!("{name:13} {:>4} s  {}", took.as_secs(), if passed { "passed" } else { "FAILED" });
     }
     if failures.is_empty() { Ok(()) } else { Err(failures.join("\n")) }
 }

@@ -2,11 +2,14 @@
 
 mod accept;
 mod body;
+mod datagrams;
 mod executor;
 mod grpc_web;
 mod guard;
 mod http1;
 mod incoming;
+#[cfg(feature = "http3")]
+mod quic;
 mod reading;
 mod record;
 mod spare;
@@ -39,7 +42,8 @@ pub use worker::{Order, Serving, Shared, Worker};
 use crate::Error;
 use crate::snapshot::Snapshot;
 use crate::tls::Named;
-use worker::Start;
+use datagrams::{Datagrams, wants};
+use worker::{Opened, Start};
 
 /// Connections that the system keeps until they are accepted.
 const BACKLOG: i32 = 4096;
@@ -80,11 +84,14 @@ impl Engine {
     /// [`Error::Listener`] where an address cannot be used; nothing was started then.
     pub fn start(shared: Shared, snapshot: Snapshot, workers: usize) -> Result<Self, Error> {
         let snapshot = Arc::new(snapshot);
-        let mut opened: Vec<Vec<(String, TcpListener)>> = (0..workers).map(|_| Vec::new()).collect();
+        let mut opened: Vec<Opened> = (0..workers).map(|_| Opened::default()).collect();
         let mut addresses = Vec::new();
         for (address, _) in &snapshot.listeners {
-            let sockets = sockets_of(address, workers, &shared.sockets)?;
+            let (sockets, origin) = sockets_of(address, workers, &shared.sockets)?;
             addresses.extend(sockets.first().and_then(|socket| socket.local_addr().ok()));
+            if wants(&snapshot, address) {
+                give_out(Datagrams::open(address, &sockets, origin)?, &mut opened);
+            }
             share_out(address, sockets, &mut opened);
         }
         if let Some(cache) = &snapshot.cache {
@@ -92,13 +99,13 @@ impl Engine {
         }
         let (leaving, draining) = (CancellationToken::new(), CancellationToken::new());
         let (mut senders, mut threads) = (Vec::new(), Vec::new());
-        for (index, listeners) in opened.into_iter().enumerate() {
+        for (index, opened) in opened.into_iter().enumerate() {
             let (orders, read) = channel(MOST_ORDERS);
             let start = Start {
                 index,
                 shared: shared.clone(),
                 snapshot: snapshot.clone(),
-                listeners,
+                opened,
                 orders: read,
                 leaving: leaving.clone(),
                 draining: draining.clone(),
@@ -133,10 +140,14 @@ impl Engine {
     /// [`Error::Listener`] where a new address cannot be used; then nothing changes.
     pub async fn swap(&self, snapshot: Snapshot) -> Result<(), Error> {
         let before = self.snapshot();
-        let mut opened: Vec<Vec<(String, TcpListener)>> = self.orders.iter().map(|_| Vec::new()).collect();
-        let is_new = |address: &String| !before.listeners.iter().any(|(known, _)| known == address);
-        for (address, _) in snapshot.listeners.iter().filter(|(address, _)| is_new(address)) {
-            let sockets = sockets_of(address, self.orders.len(), &self.shared.sockets)?;
+        let mut opened: Vec<Opened> = self.orders.iter().map(|_| Opened::default()).collect();
+        for (address, _) in &snapshot.listeners {
+            let is_new = !before.listeners.iter().any(|(known, _)| known == address);
+            let new = is_new.then(|| sockets_of(address, self.orders.len(), &self.shared.sockets)).transpose()?;
+            let (sockets, origin) = new.unwrap_or((Vec::new(), Origin::Opened));
+            if wants(&snapshot, address) && !wants(&before, address) {
+                give_out(Datagrams::open(address, &sockets, origin)?, &mut opened);
+            }
             share_out(address, sockets, &mut opened);
         }
         if let Some(cache) = &snapshot.cache {
@@ -199,26 +210,34 @@ fn work(start: Start) {
 }
 
 /// The sockets of an address, at least one for each worker: those that the process was started with, or new ones.
-fn sockets_of(address: &str, workers: usize, given: &Sockets) -> Result<Vec<TcpListener>, Error> {
+fn sockets_of(address: &str, workers: usize, given: &Sockets) -> Result<(Vec<TcpListener>, Origin), Error> {
     let refuse = |reason: String| Error::Listener { address: address.to_owned(), reason };
     let wanted: SocketAddr = address.parse().map_err(|_| refuse("it is not an address".into()))?;
     let mut sockets = given.take(wanted);
     if sockets.is_empty() {
-        return open(wanted, workers).map_err(|error| refuse(error.to_string()));
+        let opened = open(wanted, workers).map_err(|error| refuse(error.to_string()))?;
+        return Ok((opened, Origin::Opened));
     }
     // Where there are fewer than workers some share a queue.
     for at in 0..workers.saturating_sub(sockets.len()) {
         let copy = sockets[at].try_clone().map_err(|error| refuse(error.to_string()))?;
         sockets.push(copy);
     }
-    Ok(sockets)
+    Ok((sockets, Origin::Inherited))
 }
 
 /// Each queue needs somebody who takes from it.
-fn share_out(address: &str, sockets: Vec<TcpListener>, workers: &mut [Vec<(String, TcpListener)>]) {
+fn share_out(address: &str, sockets: Vec<TcpListener>, workers: &mut [Opened]) {
     let count = workers.len().max(1);
     for (at, socket) in sockets.into_iter().enumerate() {
-        workers[at % count].push((address.to_owned(), socket));
+        workers[at % count].listeners.push((address.to_owned(), socket));
+    }
+}
+
+/// The worker that has the fewest gets it.
+fn give_out(datagrams: Datagrams, workers: &mut [Opened]) {
+    if let Some(least) = workers.iter_mut().min_by_key(|worker| worker.datagrams.len()) {
+        least.datagrams.push(datagrams);
     }
 }
 
@@ -234,6 +253,15 @@ fn open(mut address: SocketAddr, count: usize) -> std::io::Result<Vec<TcpListene
         sockets.push(socket);
     }
     Ok(sockets)
+}
+
+/// Where a listening socket comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// We opened it.
+    Opened,
+    /// The process was started with it.
+    Inherited,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -18,6 +18,9 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::datagrams::Datagrams;
+#[cfg(feature = "http3")]
+use super::quic::Endpoints;
 use super::{Spare, accept};
 use crate::access_log::PAGE_BYTES;
 use crate::auth::{Fetcher, Remembered, SignedTokens};
@@ -73,7 +76,17 @@ impl std::fmt::Debug for Shared {
 #[derive(Debug)]
 pub enum Order {
     /// Serve by this config from the next request on, and listen on these too.
-    Swap(Arc<Snapshot>, Vec<(String, std::net::TcpListener)>),
+    Swap(Arc<Snapshot>, Opened),
+}
+
+/// Sockets that a worker is to serve on.
+#[derive(Debug, Default)]
+pub struct Opened {
+    /// For connections, with their listener.
+    pub(super) listeners: Vec<(String, std::net::TcpListener)>,
+    /// For datagrams.
+    #[cfg_attr(not(feature = "http3"), expect(dead_code, reason = "nobody reads them without HTTP/3"))]
+    pub(super) datagrams: Vec<Datagrams>,
 }
 
 /// A worker's own handle of the config in use. Requests count this one, so that workers do not all count the same.
@@ -188,7 +201,7 @@ pub(super) struct Start {
     pub(super) index: usize,
     pub(super) shared: Shared,
     pub(super) snapshot: Arc<Snapshot>,
-    pub(super) listeners: Vec<(String, std::net::TcpListener)>,
+    pub(super) opened: Opened,
     pub(super) orders: Receiver<Order>,
     pub(super) leaving: CancellationToken,
     pub(super) draining: CancellationToken,
@@ -197,7 +210,7 @@ pub(super) struct Start {
 /// A worker's life: takes connections until `leaving` is cancelled, requests until `draining` is, and ends when all of them
 /// have or the drain is over.
 pub(super) async fn run(start: Start) {
-    let Start { index, shared, snapshot, listeners, mut orders, leaving, draining } = start;
+    let Start { index, shared, snapshot, opened, mut orders, leaving, draining } = start;
     // Its own ones: connections ask them often, and would ask another thread otherwise.
     let (leaving, draining) = (leaving.child_token(), draining.child_token());
     let seed = shared.ids.next().as_u64_pair().1;
@@ -220,7 +233,11 @@ pub(super) async fn run(start: Start) {
     });
     let mut accepting = HashMap::new();
     let mut watches = HashMap::new();
-    listen(&worker, listeners, &mut accepting);
+    #[cfg(feature = "http3")]
+    let mut endpoints = Endpoints::default();
+    #[cfg(feature = "http3")]
+    endpoints.follow(&worker, opened.datagrams);
+    listen(&worker, opened.listeners, &mut accepting);
     watch_upstreams(&worker, &snapshot, &mut watches);
     let mut documents = follow_documents(&worker, &snapshot);
     let mut ticks = interval(TICK);
@@ -233,7 +250,9 @@ pub(super) async fn run(start: Start) {
                 let Some(Order::Swap(snapshot, opened)) = order else { break };
                 worker.flush_log();
                 *worker.snapshot.borrow_mut() = Rc::new(Serving(snapshot.clone()));
-                listen(&worker, opened, &mut accepting);
+                #[cfg(feature = "http3")]
+                endpoints.follow(&worker, opened.datagrams);
+                listen(&worker, opened.listeners, &mut accepting);
                 accepting.retain(|address, accept| {
                     let stays = snapshot.listeners.iter().any(|(wanted, _)| wanted == address);
                     if !stays {

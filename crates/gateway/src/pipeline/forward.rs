@@ -136,7 +136,7 @@ pub(super) fn upload(
     let progress = Rc::new(Progress::of(route.body_limit));
     exchange.record.progress = Some(progress.clone());
     let patience = exchange.snapshot.spec.limits.body_timeout.0;
-    let patience = (exchange.head.version == Version::HTTP_2).then_some(patience);
+    let patience = (exchange.head.version >= Version::HTTP_2).then_some(patience);
     let mut upload = Upload::new(incoming, progress.clone(), patience);
     if is_web_text {
         upload.decode_text();

@@ -72,7 +72,8 @@ fn host(exchange: &Exchange) -> Result<String, Error> {
     }
     let named = named.map(|host| host.to_str().map_err(|_| Error::from(Malformed::BadHost))).transpose()?;
     let authority = head.uri.authority().map(http::uri::Authority::as_str);
-    if let (Some(authority), Some(named), Version::HTTP_2) = (authority, named, head.version)
+    if let (Some(authority), Some(named)) = (authority, named)
+        && head.version >= Version::HTTP_2
         && bare_host(authority) != bare_host(named)
     {
         return Err(Malformed::OtherHost.into());

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT_ENCODING, ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
-    WWW_AUTHENTICATE,
+    ACCEPT_ENCODING, ALLOW, ALT_SVC, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION,
+    RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use http::{Method, Response, StatusCode, Version};
 use tessera_kernel::ErrorKind;
@@ -21,6 +21,8 @@ use crate::transcode::Transcoded;
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+/// How long clients may remember where HTTP/3 is spoken.
+const ALTERNATIVE_S: u32 = 86_400;
 /// An answer that is in memory says something at once.
 const OWN_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
 
@@ -180,10 +182,26 @@ fn refuse_grpc(exchange: Exchange, dialect: Dialect, error: &Error, mut headers:
     own(exchange, StatusCode::OK, headers, Bytes::new())
 }
 
+/// Says where HTTP/3 is spoken (RFC 7838), to those who come to the same listener otherwise.
+fn tell_http3(exchange: &Exchange, headers: &mut HeaderMap) {
+    if exchange.snapshot.alternatives.is_empty() || !exchange.peer.is_tls || exchange.head.version == Version::HTTP_3 {
+        return;
+    }
+    let local = exchange.peer.local.port();
+    // A listener on port 0 has whichever the system gave it.
+    let at = exchange.snapshot.alternatives.iter().find(|(port, _)| *port == local || *port == 0);
+    let Some((_, named)) = at else { return };
+    let text = format!("h3=\":{}\"; ma={ALTERNATIVE_S}", named.unwrap_or(local));
+    if let Ok(value) = HeaderValue::try_from(text) {
+        headers.insert(ALT_SVC, value);
+    }
+}
+
 /// What every answer has.
 fn complete(exchange: &Exchange, headers: &mut HeaderMap) {
     headers.insert(REQUEST_ID, exchange.request_id().clone());
     version::tell(exchange, headers);
+    tell_http3(exchange, headers);
     let Some((name, outcome)) = &exchange.rate else { return };
     let verdict = outcome.verdict;
     let reset_s = verdict.reset_us.div_ceil(1_000_000);

@@ -9,6 +9,7 @@ mod hosts;
 mod route;
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -43,6 +44,8 @@ pub struct Snapshot {
     pub folder: PathBuf,
     /// The listeners with their TLS, in the file's order.
     pub listeners: Vec<(String, Option<Arc<ServerConfig>>)>,
+    /// Ports of listeners where HTTP/3 is spoken, and those that clients come by.
+    pub alternatives: Vec<(u16, Option<u16>)>,
     /// All routes, in the file's order.
     pub routes: Box<[Route]>,
     /// Routes by host and path.
@@ -180,6 +183,7 @@ impl Snapshot {
             spec: spec.clone(),
             folder: folder.clone(),
             hosts: Hosts::new(&routes),
+            alternatives: alternatives(spec),
             listeners,
             routes,
             upstreams,
@@ -203,6 +207,12 @@ impl Snapshot {
         snapshot.documents.merge(&snapshot);
         Ok(snapshot)
     }
+}
+
+fn alternatives(spec: &spec::Gateway) -> Vec<(u16, Option<u16>)> {
+    let spoken = spec.listeners.iter().filter(|listener| listener.http3);
+    let port = |listener: &spec::Listener| Some(listener.address.parse::<SocketAddr>().ok()?.port());
+    spoken.filter_map(|listener| Some((port(listener)?, listener.http3_port))).collect()
 }
 
 fn quotas(spec: &spec::Gateway, lasting: &Lasting) -> HashMap<String, Arc<Quota>> {

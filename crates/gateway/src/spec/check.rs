@@ -93,6 +93,18 @@ fn check_listener(listener: &Listener) -> Result<(), Fault> {
     ensure(address.parse::<SocketAddr>().is_ok(), &["listeners", address], || {
         format!("`{address}` is not an address; write host and port, such as 0.0.0.0:8080 or [::]:8080")
     })?;
+    ensure(listener.http3 || listener.http3_port.is_none(), &["listeners", address, "http3_port"], || {
+        "there is no HTTP/3 on this listener; add `http3: true`, or leave `http3_port` out".into()
+    })?;
+    ensure(listener.http3_port != Some(0), &["listeners", address, "http3_port"], || {
+        "nobody can come by port 0; write the port that clients come by".into()
+    })?;
+    ensure(!listener.http3 || listener.tls.is_some(), &["listeners", address, "http3"], || {
+        "HTTP/3 is never without TLS; add `tls`, or leave `http3` out".into()
+    })?;
+    ensure(!listener.http3 || cfg!(feature = "http3"), &["listeners", address, "http3"], || {
+        "this binary is built without HTTP/3; build it with `--features http3`, or leave `http3` out".into()
+    })?;
     let Some(tls) = &listener.tls else { return Ok(()) };
     ensure(!tls.certificates.is_empty() || tls.acme.is_some(), &["listeners", address, "certificates"], || {
         "a listener with tls needs a certificate; add { chain: FILE, key: FILE }, or `acme`".into()

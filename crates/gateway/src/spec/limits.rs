@@ -26,7 +26,7 @@ pub struct Limits {
     /// Connections of one address; any number where it is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connections_per_ip: Option<u32>,
-    /// Requests that one HTTP/2 connection may have under way.
+    /// Requests that one HTTP/2 or HTTP/3 connection may have under way.
     pub streams: u32,
     /// Requests under way; above it less important routes are refused first. Any number where it is left out.
     #[serde(skip_serializing_if = "Option::is_none")]

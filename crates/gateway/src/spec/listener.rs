@@ -14,6 +14,17 @@ pub struct Listener {
     /// Certificates and rules of TLS; plain HTTP where it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
+    /// Whether HTTP/3 is spoken, too: over UDP, on the same port. It needs `tls`, and a binary that is built with it.
+    #[serde(default, skip_serializing_if = "is_not")]
+    pub http3: bool,
+    /// The port that answers name for HTTP/3 (`alt-svc`), where clients come by another one than the listener's, as behind a
+    /// mapping of ports.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http3_port: Option<u16>,
+}
+
+fn is_not(set: &bool) -> bool {
+    !set
 }
 
 /// TLS of a listener.

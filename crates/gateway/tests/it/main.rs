@@ -13,6 +13,8 @@ mod framing;
 mod grpcio;
 mod http1;
 mod http2;
+#[cfg(feature = "http3")]
+mod http3;
 mod inside;
 mod limits;
 mod openapi;

@@ -19,6 +19,13 @@ fn with_route(rest: &str) -> String {
     )
 }
 
+#[cfg(not(feature = "http3"))]
+#[test]
+fn a_binary_without_http3_says_so() {
+    let told = refusal("version: 1\nlisteners: [{ address: \"127.0.0.1:0\", http3: true, tls: {} }]\nroutes: []\n");
+    assert!(told.contains("built without HTTP/3; build it with `--features http3`"), "{told}");
+}
+
 #[test]
 fn what_is_wrong_is_told_with_line_and_remedy() {
     let listener = "listeners: [{ address: \"127.0.0.1:0\" }]\n";
@@ -31,6 +38,18 @@ fn what_is_wrong_is_told_with_line_and_remedy() {
             "g.yaml:2: `localhost` is not an address",
         ),
         (format!("version: 1\n{listener}routes: []\nroutes: []\n"), "g.yaml:4: key `routes` stands here a second time"),
+        (
+            "version: 1\nlisteners: [{ address: \"127.0.0.1:0\", http3: true }]\nroutes: []\n".into(),
+            "g.yaml:2: HTTP/3 is never without TLS; add `tls`",
+        ),
+        (
+            "version: 1\nlisteners: [{ address: \"127.0.0.1:0\", http3_port: 443 }]\nroutes: []\n".into(),
+            "g.yaml:2: there is no HTTP/3 on this listener",
+        ),
+        (
+            "version: 1\nlisteners:\n  - { address: \"127.0.0.1:0\", http3: true, http3_port: 0, tls: {} }\nroutes: []\n".into(),
+            "g.yaml:3: nobody can come by port 0",
+        ),
         (format!("version: 1\n{listener}routs: []\n"), "g.yaml:3: unknown key `routs`; did you mean `routes`?"),
         (format!("version: 1\n{listener}"), "key `routes` is missing here"),
         (format!("version: 1\n{listener}routes: []\nlimits: {{ head: 5XB }}\n"), "`5XB` is not a size"),
