@@ -85,7 +85,6 @@ pub struct Opened {
     /// For connections, with their listener.
     pub(super) listeners: Vec<(String, std::net::TcpListener)>,
     /// For datagrams.
-    #[cfg_attr(not(feature = "http3"), expect(dead_code, reason = "nobody reads them without HTTP/3"))]
     pub(super) datagrams: Vec<Datagrams>,
 }
 
