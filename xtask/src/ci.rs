@@ -10,7 +10,7 @@ pub(crate) fn run() -> Result<(), String> {
     let steps: [(&str, &[&str]); 5] = [
         ("format", &["fmt", "--all", "--check"]),
         ("lints", &["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]),
-        // What its default features hide (docs/adr/0009).
+        // What its default features hide (docs/adr/0010).
         ("lints without", &["clippy", "-p", "tessera-gateway", "--no-default-features", "--", "--deny", "warnings"]),
         ("build tests", &["test", "--workspace", "--no-run"]),
         ("test", &["test", "--workspace", "--no-fail-fast"]),

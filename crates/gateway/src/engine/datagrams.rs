@@ -1,7 +1,7 @@
 //! Sockets for datagrams, which HTTP/3 runs on.
 //!
 //! There is one for each listener, and one worker has it. Several that share a port get a client's datagrams by its address,
-//! so a connection would break off when that changes (docs/adr/0009).
+//! so a connection would break off when that changes (docs/adr/0010).
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
