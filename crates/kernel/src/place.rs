@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 
 /// Units in a degree.
 const PER_DEGREE: f64 = 1e7;
+/// The poles and the date line.
+const MAX_LAT_E7: u32 = 900_000_000;
+const MAX_LNG_E7: u32 = 1_800_000_000;
 /// Mean radius of the earth (IUGG), metres.
 pub const EARTH_RADIUS_M: f64 = 6_371_008.8;
 
@@ -44,7 +47,11 @@ impl Place {
     /// # Errors
     /// A text that names the value that is outside.
     pub fn from_e7(lat_e7: i32, lng_e7: i32) -> Result<Self, String> {
-        Self::from_degrees(f64::from(lat_e7) / PER_DEGREE, f64::from(lng_e7) / PER_DEGREE)
+        if lat_e7.unsigned_abs() > MAX_LAT_E7 || lng_e7.unsigned_abs() > MAX_LNG_E7 {
+            // It says which.
+            return Self::from_degrees(f64::from(lat_e7) / PER_DEGREE, f64::from(lng_e7) / PER_DEGREE);
+        }
+        Ok(Self { lat_e7, lng_e7 })
     }
 
     /// Latitude in units of 1e-7 degree.
@@ -106,6 +113,9 @@ mod tests {
         assert_eq!(Place::from_e7(lisbon.lat_e7(), lisbon.lng_e7()).unwrap(), lisbon);
         assert_eq!(lisbon.to_string(), "38.7222524,-9.1393366");
         assert!(Place::from_degrees(90.1, 0.0).unwrap_err().contains("90.1"));
+        assert!(Place::from_e7(900_000_001, 0).unwrap_err().contains("latitude 90.0000001"));
+        assert!(Place::from_e7(0, i32::MIN).unwrap_err().contains("longitude"));
+        assert_eq!(Place::from_e7(-900_000_000, 1_800_000_000), Place::from_degrees(-90.0, 180.0));
         assert!(Place::from_degrees(0.0, f64::NAN).is_err());
         assert!(serde_json::from_str::<Place>(r#"{"lat":0,"lng":181}"#).is_err());
     }
