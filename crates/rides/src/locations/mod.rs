@@ -135,7 +135,7 @@ impl Locations {
     /// [`Error::Locations`]; some of them may have been taken.
     pub async fn report(&self, reports: &[Report], now: Timestamp) -> Result<Vec<Result<Duration, Refusal>>, Error> {
         match self {
-            Self::Memory(index) => Ok(reports.iter().map(|report| index.report(report, now)).collect()),
+            Self::Memory(index) => Ok(index.report_all(reports, now)),
             Self::Redis(index) => index.report(reports, now).await,
         }
     }
@@ -160,7 +160,7 @@ impl Locations {
     }
 
     /// The nearest free drivers within `radius_m` of a place whose reports are not overdue three times, nearest first, at most
-    /// `most`. `fits` says who may be among them, and may be asked about one more than once.
+    /// `most`. `fits` says who may be among them, may be asked about one more than once, and must not ask for positions.
     ///
     /// # Errors
     /// [`Error::Locations`].

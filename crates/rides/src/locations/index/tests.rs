@@ -1,10 +1,10 @@
 //! The index against a plain list of drivers.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use tessera_kernel::Uuid;
+use tessera_kernel::{Place, Uuid};
 
 use super::*;
 
@@ -110,19 +110,62 @@ fn threads_that_move_the_same_drivers_lose_none() {
         .map(|thread| {
             let index = Arc::clone(&index);
             std::thread::spawn(move || {
-                for step in 1..2_000_u64 {
-                    let n = u128::from((step * 7 + thread * 13) % 64);
+                // Some that only this one brings and takes away, so that the index grows meanwhile.
+                let own = |step: u64| u128::from(1_000 * (thread + 1) + step % 300);
+                for step in 0..1_800_u64 {
                     let to = place(41.15 + (step % 40) as f64 / 500.0, -8.61 + (step % 30) as f64 / 500.0);
-                    let at = later(step * 30);
-                    let _ = index.report(&Report { driver: driver(n), place: to, heading: None, at }, at);
-                    index.nearest(to, 5, 2_000.0, at, |_| true);
+                    let report = |other: u64| report(u128::from((step * 7 + thread * 13 + other) % 64), to, step * 30);
+                    index.report_all(&[report(0), report(11), report(0)], later(step * 30));
+                    let near = index.nearest(to, 5, 2_000.0, later(step * 30), |_| true);
+                    let ids: HashSet<DriverId> = near.iter().map(|near| near.driver).collect();
+                    assert_eq!(ids.len(), near.len(), "nobody is there twice");
+                    if step / 300 % 2 == 0 {
+                        enter(&index, driver(own(step)), to, Duty::Busy);
+                    } else {
+                        assert!(index.leave(driver(own(step))));
+                    }
                 }
             })
         })
         .collect();
     threads.into_iter().for_each(|thread| thread.join().unwrap());
     assert_eq!(index.len(), 64);
-    assert!((0..64).all(|n| index.get(driver(n)).is_some()));
+    for n in 0..64 {
+        let known = index.get(driver(n)).unwrap();
+        let there = index.nearest(known.place, 64, 1.0, known.heard, |_| true);
+        assert!(there.iter().any(|near| near.driver == driver(n)), "{n} is in the square of its place");
+    }
+}
+
+#[test]
+fn an_interval_of_hours_is_kept() {
+    let rules = Intervals { longest_s: 20_000, sparse_s: 20_000, ..Intervals::default() };
+    let (index, here) = (Index::new(rules, NOON), place(41.15, -8.61));
+    enter(&index, driver(1), here, Duty::Free);
+    assert_eq!(index.report(&report(1, here, 5), later(5)).unwrap().as_secs(), 20_000);
+    let near = |seconds| index.nearest(here, 1, 100.0, later(seconds), |_| true).len();
+    assert_eq!((near(59_000), near(61_000)), (1, 0));
+}
+
+/// Places around one of the middle of a city, the date line and the poles; some close together, some far away.
+fn scattered() -> impl Strategy<Value = (Place, Vec<Place>)> {
+    let middle = prop_oneof![
+        Just((41.15, -8.61)),
+        Just((0.0, 179.999)),
+        Just((-40.0, -180.0)),
+        Just((89.99, 20.0)),
+        Just((-90.0, 0.0))
+    ];
+    let offset = (prop_oneof![Just(0.001), Just(0.02), Just(0.6)], -1.0..1.0_f64, -1.0..1.0_f64);
+    (middle, proptest::collection::vec(offset, 0..300)).prop_map(|((lat, lng), offsets)| {
+        let at = |(far, up, right): (f64, f64, f64)| {
+            let lng = lng + far * right;
+            // Over the date line.
+            let around = if lng.abs() > 180.0 { lng - 360.0 * lng.signum() } else { lng };
+            place((lat + far * up).clamp(-90.0, 90.0), around)
+        };
+        (at((0.0, 0.0, 0.0)), offsets.into_iter().map(at).collect())
+    })
 }
 
 proptest! {
@@ -166,6 +209,73 @@ proptest! {
         for (id, (place, duty)) in list {
             let known = index.get(id).unwrap();
             prop_assert_eq!((known.place, known.duty), (place, duty));
+        }
+    }
+
+    /// Wherever drivers are, the nearest are those of a plain list.
+    #[test]
+    fn the_nearest_are_those_of_a_list(
+        (here, places) in scattered(),
+        most in 1usize..30,
+        radius_m in prop_oneof![0.0..500.0f64, 500.0..8_000.0f64, 8_000.0..200_000.0f64],
+        unfit in 1u128..20,
+    ) {
+        let index = index();
+        for (n, place) in places.iter().enumerate() {
+            enter(&index, driver(n as u128), *place, Duty::Free);
+        }
+        let fits = |n: usize| n as u128 % unfit != 1;
+        let all = places.iter().enumerate().filter(|(n, _)| fits(*n));
+        let mut expected: Vec<f64> = all.map(|(_, place)| flat_m(*place, here, here.lat().to_radians().cos())).collect();
+        expected.retain(|far| *far <= radius_m);
+        expected.sort_by(f64::total_cmp);
+        expected.truncate(most);
+        let found = index.nearest(here, most, radius_m, NOON, |id| fits(id.uuid().as_u128() as usize));
+        prop_assert_eq!(found.iter().map(|near| near.distance_m).collect::<Vec<_>>(), expected);
+        if let Some(bounds) = Bounds::around(places.iter().copied()) {
+            prop_assert_eq!(index.within(&bounds, 1_000).len(), places.len());
+            prop_assert_eq!(index.within(&bounds, most).len(), most.min(places.len()));
+        }
+    }
+
+    /// Reports in batches come to what they come to one by one, and what was said last of what was taken is known.
+    #[test]
+    fn a_batch_is_its_reports_one_by_one(
+        reports in proptest::collection::vec((0u128..40, -0.02..0.02f64, -0.02..0.02f64, 0u64..400), 1..400),
+        size in 1usize..200,
+    ) {
+        let (batches, singly) = (index(), index());
+        for n in (0..40).filter(|n| n % 7 != 3) {
+            enter(&batches, driver(n), place(41.15, -8.61), Duty::Free);
+            enter(&singly, driver(n), place(41.15, -8.61), Duty::Free);
+        }
+        let mut known: HashMap<DriverId, Report> = HashMap::new();
+        let reports: Vec<Report> =
+            reports.into_iter().map(|(n, up, right, at)| report(n, place(41.15 + up, -8.61 + right), at)).collect();
+        for reports in reports.chunks(size) {
+            let now = reports.iter().map(|report| report.at).max().unwrap();
+            let answers = batches.report_all(reports, now);
+            prop_assert_eq!(answers.len(), reports.len());
+            for (report, answer) in reports.iter().zip(answers) {
+                prop_assert_eq!(answer, singly.report(report, now));
+                let last = known.get(&report.driver).map(|last| last.at);
+                match answer {
+                    Err(Refusal::Stale) => prop_assert!(last.is_some_and(|last| last >= report.at)),
+                    Err(Refusal::OffDuty) => prop_assert!(batches.get(report.driver).is_none()),
+                    Err(_) => {}
+                    Ok(_) => {
+                        prop_assert!(last.is_none_or(|last| last < report.at));
+                        known.insert(report.driver, *report);
+                    }
+                }
+            }
+        }
+        for (id, last) in known {
+            let located = batches.get(id).unwrap();
+            prop_assert_eq!((located.place, located.at), (last.place, last.at));
+            prop_assert_eq!(Some(located), singly.get(id));
+            let there = batches.nearest(last.place, 40, 1.0, located.heard, |_| true);
+            prop_assert!(there.iter().any(|near| near.driver == id));
         }
     }
 }
