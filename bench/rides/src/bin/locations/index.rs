@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use tessera_bench::process::Pid;
 use tessera_bench::sorted::Sorted;
 use tessera_kernel::Timestamp;
 use tessera_rides::domain::interval::Intervals;
-use tessera_rides::locations::{Duty, Entry, Index};
+use tessera_rides::locations::{Duty, Entry, Index, Report};
 
 use super::fleet::Fleet;
 
@@ -18,6 +19,8 @@ use super::fleet::Fleet;
 pub const EPOCH: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
 /// Between two reports of a driver.
 const EVERY: Duration = Duration::from_secs(5);
+/// Reports that an edge sends together.
+const BATCH: usize = 100;
 /// How far the nearest are looked for, metres.
 pub const RADIUS_M: f64 = 8_000.0;
 
@@ -29,47 +32,56 @@ pub fn measure(fleet: &Fleet, rounds: u32, questions: usize) -> anyhow::Result<(
         index.enter(&Entry { driver: *driver, place: *place, duty: Duty::Free, at: EPOCH }, false);
     }
     let count = fleet.drivers().len();
+    let mut round = 0;
     let bytes = (Pid::own().memory_kb()? - before) * 1_024 / count as u64;
     println!("{count} drivers: {bytes} bytes each");
 
-    let (cpu, began) = (thread_cpu()?, Instant::now());
-    let taken: usize = (1..=rounds).map(|round| update(&index, fleet, 0..count, round)).sum();
-    let each = (thread_cpu()? - cpu).as_secs_f64() * 1e6 / taken as f64;
-    println!(
-        "one thread: {:.0} updates a second, {each:.3} µs of CPU each",
-        taken as f64 / began.elapsed().as_secs_f64()
-    );
+    let order = order(count);
+    for batch in [1, BATCH] {
+        let (mut cpu, mut took, mut taken) = (Duration::ZERO, Duration::ZERO, 0);
+        for _ in 0..rounds {
+            round += 1;
+            let reports = reports(fleet, &order, round);
+            let (before, began) = (thread_cpu()?, Instant::now());
+            taken += update(&index, &reports, batch, at(round));
+            (cpu, took) = (cpu + thread_cpu()? - before, took + began.elapsed());
+        }
+        println!(
+            "one thread, {batch} in a batch: {:.0} updates a second, {:.3} µs of CPU each",
+            taken as f64 / took.as_secs_f64(),
+            cpu.as_secs_f64() * 1e6 / taken as f64
+        );
+    }
 
-    let began = Instant::now();
-    let taken: usize = std::thread::scope(|scope| {
-        let half = count / 2;
-        let run = |part: std::ops::Range<usize>| {
-            let index = &index;
-            scope.spawn(move || {
-                (rounds + 1..=2 * rounds).map(|round| update(index, fleet, part.clone(), round)).sum::<usize>()
-            })
-        };
-        let threads = [run(0..half), run(half..count)];
-        threads.into_iter().map(|thread| thread.join().unwrap_or_default()).sum()
-    });
-    println!("two threads: {:.0} updates a second", taken as f64 / began.elapsed().as_secs_f64());
+    let (mut took, mut taken) = (Duration::ZERO, 0);
+    for _ in 0..rounds {
+        round += 1;
+        let reports = reports(fleet, &order, round);
+        let (one, other) = reports.split_at(count / 2);
+        let began = Instant::now();
+        taken += std::thread::scope(|scope| {
+            let halves = [one, other].map(|half| scope.spawn(|| update(&index, half, BATCH, at(round))));
+            halves.into_iter().map(|thread| thread.join().unwrap_or_default()).sum::<usize>()
+        });
+        took += began.elapsed();
+    }
+    println!("two threads, {BATCH} in a batch: {:.0} updates a second", taken as f64 / took.as_secs_f64());
 
+    round += 1;
     let (over, updates, began) = (AtomicBool::new(false), AtomicU64::new(0), Instant::now());
     let asked = std::thread::scope(|scope| {
         scope.spawn(|| {
-            let mut round = 2 * rounds + 1;
-            while !over.load(Ordering::Relaxed) {
-                for part in 0..100 {
-                    let taken = update(&index, fleet, part * count / 100..(part + 1) * count / 100, round);
+            for round in round.. {
+                for some in order.chunks(BATCH) {
+                    let taken = update(&index, &reports(fleet, some, round), BATCH, at(round));
                     updates.fetch_add(taken as u64, Ordering::Relaxed);
                     if over.load(Ordering::Relaxed) {
-                        break;
+                        return;
                     }
                 }
-                round += 1;
             }
         });
-        let asked = ask(&index, fleet, questions, 2 * rounds);
+        let asked = ask(&index, fleet, questions, round);
         over.store(true, Ordering::Relaxed);
         asked
     });
@@ -83,10 +95,22 @@ pub fn at(round: u32) -> Timestamp {
     EPOCH.plus(EVERY * round)
 }
 
-/// Each of them reports; how many were taken.
-fn update(index: &Index, fleet: &Fleet, part: std::ops::Range<usize>, round: u32) -> usize {
-    let now = at(round);
-    part.filter(|number| index.report(&fleet.report(*number, round, now), now).is_ok()).count()
+/// Everybody, in an order of chance that is not the one in which they came.
+fn order(count: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..count).collect();
+    order.shuffle(&mut StdRng::seed_from_u64(13));
+    order
+}
+
+/// What drivers report in a round.
+fn reports(fleet: &Fleet, drivers: &[usize], round: u32) -> Vec<Report> {
+    drivers.iter().map(|number| fleet.report(*number, round, at(round))).collect()
+}
+
+/// How many reports were taken.
+fn update(index: &Index, reports: &[Report], batch: usize, now: Timestamp) -> usize {
+    let taken = |batch| index.report_all(batch, now).iter().filter(|answer| answer.is_ok()).count();
+    reports.chunks(batch).map(taken).sum()
 }
 
 /// How long each question took, µs. It is asked where drivers are.
