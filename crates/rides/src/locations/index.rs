@@ -51,6 +51,7 @@ pub struct Index {
 /// What grows.
 struct Frame {
     shards: Vec<Shard>,
+    #[expect(clippy::vec_box, reason = "a list that grows is copied: of the pointers that is little")]
     tiles: Vec<Box<Tile>>,
     /// Where in that a tile of the earth is.
     numbers: HashMap<u32, u32, ahash::RandomState>,

@@ -222,6 +222,7 @@ pub(super) struct Shard {
     /// Numbers of records with some bits of the hash, each as near behind its first place as there was room; 0 is none.
     table: Box<[AtomicU32]>,
     /// In pieces, so that none has to move for others.
+    #[expect(clippy::vec_box, reason = "a list that grows is copied: of the pointers that is little")]
     slots: Vec<Box<[Slot; PIECE]>>,
 }
 
