@@ -3,7 +3,7 @@
 //! A record stays where it is while its driver is on duty ([`shard`]); the square a driver is in has only its number ([`tile`]). So a report
 //! within a square writes three words, and who looks for the nearest waits for nobody but those who just leave a square. A batch
 //! first touches all the memory that it needs, without locks, so that the processor waits for many places at a time instead of one
-//! after the other: that is most of what a report costs (docs/adr/0009).
+//! after the other: that is most of what a report costs (docs/adr/0011).
 //!
 //! Locks are taken in one order: the frame's, a driver's shard's, a tile's, never two of one kind at once. The frame is all that grows;
 //! whoever reads or changes drivers shares it, and it is taken alone for new room only.

@@ -1,6 +1,6 @@
 //! The squares in which the index in memory keeps drivers: rows of one height, cut so that all squares have about one area.
 //!
-//! A square is found with a few integer operations, an H3 cell costs 0.3 µs (docs/adr/0009). Eight times eight squares are a tile;
+//! A square is found with a few integer operations, an H3 cell costs 0.3 µs (docs/adr/0011). Eight times eight squares are a tile;
 //! squares of a tile lie in straight rows, tiles of two rows need not lie above each other.
 
 use tessera_kernel::Place;
