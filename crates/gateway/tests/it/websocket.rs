@@ -24,6 +24,7 @@ use crate::tls::{authority, certificate};
 type Socket = WebSocketStream<TokioIo<Upgraded>>;
 
 /// A service that says back what it is told, and keeps the heads of the requests that it got.
+#[expect(clippy::result_large_err, reason = "the refusal is of the library's type")]
 async fn echo() -> (SocketAddr, Arc<Mutex<Vec<HeaderMap>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
