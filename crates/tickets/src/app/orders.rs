@@ -135,7 +135,7 @@ impl App {
             return self.just_booked(identity, order, booked).await;
         }
         let live = self.live.event(order.event).await?;
-        let bookings = self.store.bookings_of(order.id, &identity.subject).await?;
+        let bookings = self.store.bookings_of(order, &identity.subject).await?;
         Ok(bookings.into_iter().map(|booking| self.view_booking(identity, booking, &live)).collect())
     }
 

@@ -14,6 +14,7 @@ use tessera_store::{each_engine, rows_sql};
 use super::Store;
 use super::answers::{Asked, Once};
 use super::batch::{What, Write};
+use super::orders::OrderRecord;
 use crate::Error;
 use crate::domain::ids::{EventId, OrderId, TicketId};
 
@@ -463,11 +464,13 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Corrupt`]; those of the database.
-    pub async fn bookings_of(&self, order: OrderId, owner: &str) -> Result<Vec<Booking>, Error> {
-        const OF: &str = bookings!("WHERE b.order_id = $1 AND b.subject = $2 ORDER BY b.ticket_id");
-        let rows: Vec<BookingRow> =
-            each_engine!(&self.db, |pool| { sqlx::query_as(OF).bind(order.uuid()).bind(owner).fetch_all(pool).await })
-                .map_err(sql::Error::from)?;
+    pub async fn bookings_of(&self, order: &OrderRecord, owner: &str) -> Result<Vec<Booking>, Error> {
+        const OF: &str = bookings!("WHERE b.order_id = $1 AND b.subject = $2 AND b.event_id = $3 ORDER BY b.ticket_id");
+        let (id, event) = (order.id.uuid(), order.event.uuid());
+        let rows: Vec<BookingRow> = each_engine!(&self.db, |pool| {
+            sqlx::query_as(OF).bind(id).bind(owner).bind(event).fetch_all(pool).await
+        })
+        .map_err(sql::Error::from)?;
         rows.into_iter().map(BookingRow::read).collect()
     }
 

@@ -376,6 +376,13 @@ impl HoldRow {
     }
 }
 
+#[derive(FromRow)]
+struct HoldInOrder {
+    #[sqlx(flatten)]
+    hold: HoldRow,
+    in_order: Option<Uuid>,
+}
+
 const BY_ID: RowsSql = rows_sql!(
     "SELECT h.id, h.event_id, h.subject, h.seats, h.token, h.expires_at, h.state, h.request_hash, h.created_at
      FROM " rows " JOIN holds h ON h.id = " id(0)
@@ -389,6 +396,25 @@ pub(super) async fn read(
     ids.for_each(|id| json.row(|row| row.id(id.uuid())));
     let rows: Vec<HoldRow> = BY_ID.fetch(tx, json.end()).await?;
     let holds = rows.into_iter().map(|row| row.read().map(|hold| (hold.id, hold)));
+    holds.collect::<Result<_, Error>>().map_err(|error| sqlx::Error::Decode(error.into()).into())
+}
+
+/// The same, each with the order that pays for it or has.
+pub(super) async fn read_with_orders(
+    tx: &mut Tx<'_>,
+    ids: impl ExactSizeIterator<Item = HoldId>,
+) -> Result<HashMap<HoldId, (Hold, Option<OrderId>)>, sql::Error> {
+    const WITH_ORDERS: RowsSql = rows_sql!(
+        "SELECT h.id, h.event_id, h.subject, h.seats, h.token, h.expires_at, h.state, h.request_hash, h.created_at,
+            (SELECT o.id FROM orders o WHERE o.hold_id = h.id AND o.left_hold IS NULL) AS in_order
+         FROM " rows " JOIN holds h ON h.id = " id(0)
+    );
+    let mut json = Json::array(ids.len(), 36);
+    ids.for_each(|id| json.row(|row| row.id(id.uuid())));
+    let rows: Vec<HoldInOrder> = WITH_ORDERS.fetch(tx, json.end()).await?;
+    let holds = rows.into_iter().map(|HoldInOrder { hold, in_order }| {
+        hold.read().map(|hold| (hold.id, (hold, in_order.map(OrderId::from))))
+    });
     holds.collect::<Result<_, Error>>().map_err(|error| sqlx::Error::Decode(error.into()).into())
 }
 
@@ -501,21 +527,14 @@ pub(super) async fn before_release(
     if wishes.is_empty() {
         return Ok(Vec::new());
     }
-    const IN_ORDER: RowsSql = rows_sql!(
-        "SELECT hold_id FROM orders WHERE hold_id " among(0) " AND left_hold IS NULL"
-    );
-    let holds = read(tx, wishes.iter().map(|wish| wish.hold)).await?;
-    let mut json = Json::array(wishes.len(), 36);
-    wishes.iter().for_each(|wish| json.row(|row| row.id(wish.hold.uuid())));
-    let in_order: Vec<(Uuid,)> = IN_ORDER.fetch(tx, json.end()).await?;
-    let in_order: HashSet<HoldId> = in_order.into_iter().map(|(id,)| id.into()).collect();
-    let release = |wish: &&ReleaseHold| match holds.get(&wish.hold).filter(|hold| hold.subject == wish.subject) {
+    let holds = read_with_orders(tx, wishes.iter().map(|wish| wish.hold)).await?;
+    let release = |wish: &&ReleaseHold| match holds.get(&wish.hold).filter(|(hold, _)| hold.subject == wish.subject) {
         None => Release::Decided(Released::NotFound),
-        Some(hold) if in_order.contains(&hold.id) || hold.state == HoldState::Booked => {
+        Some((hold, order)) if order.is_some() || hold.state == HoldState::Booked => {
             Release::Decided(Released::InOrder)
         }
-        Some(hold) if hold.state != HoldState::Active => Release::Decided(Released::Done(hold.clone(), 0)),
-        Some(hold) => match wish.freed {
+        Some((hold, _)) if hold.state != HoldState::Active => Release::Decided(Released::Done(hold.clone(), 0)),
+        Some((hold, _)) => match wish.freed {
             Some(freed) => Release::Freed(hold.clone(), freed),
             None => {
                 claims.push(claims::Command::Release { claim: hold.claim() });

@@ -72,6 +72,7 @@ pub fn migrations() -> Vec<Migration> {
             schema::CHANGES,
             schema::FEWER,
             schema::BESIDE,
+            schema::FEWER_STILL,
         ])
         .collect()
 }

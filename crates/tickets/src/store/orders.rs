@@ -358,7 +358,8 @@ impl Store {
     /// Those of the database.
     pub async fn orders_of_cancelled(&self, after: Option<OrderId>, limit: i64) -> Result<Vec<OrderId>, Error> {
         const ORDERS: &str = "SELECT o.id FROM events e JOIN orders o ON o.event_id = e.id
-             WHERE e.status = 'cancelled' AND o.state IN ('booked', 'captured') AND o.id > $1 ORDER BY o.id LIMIT $2";
+             WHERE e.status = 'cancelled' AND o.left_hold IS NULL AND o.state IN ('booked', 'captured') AND o.id > $1
+             ORDER BY o.id LIMIT $2";
         let after = after.map_or(Uuid::nil(), OrderId::uuid);
         let rows: Vec<Uuid> =
             each_engine!(&self.db, |pool| sqlx::query_scalar(ORDERS).bind(after).bind(limit).fetch_all(pool).await)

@@ -112,6 +112,8 @@ struct Plan {
     /// Tickets that go back to sale.
     freed: Vec<TicketId>,
     changed: HashSet<OrderId>,
+    /// Those of them of which more changed than where they stand: their payment, or why they came to nothing.
+    told: HashSet<OrderId>,
     /// Orders that paid for their holds before.
     paid_holds: HashSet<OrderId>,
     ended: Vec<(AttemptId, bool)>,
@@ -151,7 +153,7 @@ pub async fn advance(
     let rows: Vec<AttemptRow> = ATTEMPTS.fetch(tx, ids(&wanted)).await?;
     let mut attempts = read_attempts(rows);
     let mut gone = gone(tx, news, &orders).await?;
-    let mut bookings = bookings(tx, news).await?;
+    let mut bookings = bookings(tx, news, &orders).await?;
     let paying = orders.values().filter(|order| order.money.state.pays_hold()).map(|order| order.id);
     let mut plan = Plan { paid_holds: paying.collect(), ..Plan::default() };
     let mut results = Vec::with_capacity(news.len());
@@ -271,6 +273,9 @@ fn apply(
         order.updated_at = now;
         plan.changed.insert(order.id);
     }
+    if order.payment != before.payment || order.money.failure != before.money.failure {
+        plan.told.insert(order.id);
+    }
     Outcome { changed: *order != *before, refused, unreturnable: None, freed: returned }
 }
 
@@ -343,18 +348,26 @@ pub async fn lock(tx: &mut Tx<'_>, news: &[&Advance]) -> Result<Vec<Uuid>, sql::
     const LOCK: &str = "SELECT id, event_id, seats FROM orders WHERE id = ANY($1) ORDER BY id FOR UPDATE";
     let ids: Vec<Uuid> = news.iter().map(|news| news.order.uuid()).collect();
     let rows: Vec<(Uuid, Uuid, Vec<u8>)> = sqlx::query_as(LOCK).bind(ids).fetch_all(&mut **transaction).await?;
-    const LOCK_BOOKINGS: &str = "SELECT ticket_id FROM bookings WHERE order_id = ANY($1) ORDER BY ticket_id FOR UPDATE";
-    let returning: Vec<Uuid> = news.iter().filter(|news| may_return(news)).map(|news| news.order.uuid()).collect();
-    if !returning.is_empty() {
-        sqlx::query(LOCK_BOOKINGS).bind(returning).execute(&mut **transaction).await?;
-    }
+    const LOCK_BOOKINGS: &str =
+        "SELECT ticket_id FROM bookings WHERE ticket_id = ANY($1) AND order_id = ANY($2) ORDER BY ticket_id FOR UPDATE";
+    let returning = news.iter().filter(|news| may_return(news));
+    let returning: HashSet<Uuid> = returning.map(|news| news.order.uuid()).collect();
     let booking = news.iter().filter(|news| news.claims_here && news.events.contains(&Event::Book));
     let booking: HashSet<Uuid> = booking.map(|news| news.order.uuid()).collect();
-    let mut kept = Vec::new();
-    for (id, event, seats) in rows.into_iter().filter(|(id, ..)| booking.contains(id)) {
+    let (mut kept, mut returned): (Vec<Uuid>, Vec<Uuid>) = (Vec::new(), Vec::new());
+    for (id, event, seats) in rows.into_iter().filter(|(id, ..)| booking.contains(id) || returning.contains(id)) {
         let seats = seats::decode(&seats, || format!("order `{}`", OrderId::from(id)));
-        let seats = seats.map_err(|error| sqlx::Error::Decode(error.into()))?;
-        kept.extend(holds::tickets(event.into(), &seats));
+        let tickets = holds::tickets(event.into(), &seats.map_err(|error| sqlx::Error::Decode(error.into()))?);
+        if returning.contains(&id) {
+            returned.extend_from_slice(&tickets);
+        }
+        if booking.contains(&id) {
+            kept.extend(tickets);
+        }
+    }
+    if !returned.is_empty() {
+        let returning: Vec<Uuid> = returning.into_iter().collect();
+        sqlx::query(LOCK_BOOKINGS).bind(returned).bind(returning).execute(&mut **transaction).await?;
     }
     Ok(kept)
 }
@@ -365,38 +378,30 @@ async fn gone(
     news: &[&Advance],
     orders: &HashMap<OrderId, OrderRecord>,
 ) -> Result<HashSet<(OrderId, TicketId)>, sql::Error> {
-    const BOOKED: RowsSql = rows_sql!(
-        "SELECT ticket_id, " id(1) " FROM " rows " JOIN bookings ON ticket_id = " id(0) " WHERE order_id <> " id(1)
-    );
-    const UNCLAIMED: RowsSql = rows_sql!(
-        "SELECT " id(0) ", " id(1) " FROM " rows " LEFT JOIN claims ON claims.id = " id(0) " AND claims.token = " int(2) "
-         WHERE claims.id IS NULL"
+    const GONE: RowsSql = rows_sql!(
+        "SELECT " id(1) ", " id(0) " FROM " rows "
+         WHERE EXISTS (SELECT 1 FROM bookings b WHERE b.ticket_id = " id(0) " AND b.order_id <> " id(1) ")
+            OR (" int(3) " = 1 AND NOT EXISTS (SELECT 1 FROM claims c WHERE c.id = " id(0) " AND c.token = " int(2) "))"
     );
     let booking = news.iter().filter(|news| news.events.contains(&Event::Book));
-    let booking: Vec<(&OrderRecord, bool)> =
-        booking.filter_map(|news| Some((orders.get(&news.order)?, news.claims_here))).collect();
-    let mut gone = HashSet::new();
-    let (mut all, mut claimed) = (Json::array(booking.len(), 80), Json::array(booking.len(), 80));
+    let booking = booking.filter_map(|news| Some((orders.get(&news.order)?, news.claims_here)));
+    let mut rows = Json::array(news.len(), 90);
     for (order, claims_here) in booking {
         for id in holds::tickets(order.event, &order.seats) {
-            let fill = |row: &mut Json| {
+            rows.row(|row| {
                 row.id(id);
                 row.id(order.id.uuid());
                 row.number(order.token);
-            };
-            all.row(fill);
-            if claims_here {
-                claimed.row(fill);
-            }
+                row.number(i64::from(claims_here));
+            });
         }
     }
-    for (sql, rows) in [(BOOKED, all.end()), (UNCLAIMED, claimed.end())] {
-        if rows != "[]" {
-            let rows: Vec<(Uuid, Uuid)> = sql.fetch(tx, rows).await?;
-            gone.extend(rows.into_iter().map(|(ticket, order)| (order.into(), ticket.into())));
-        }
+    let rows = rows.end();
+    if rows == "[]" {
+        return Ok(HashSet::new());
     }
-    Ok(gone)
+    let gone: Vec<(Uuid, Uuid)> = GONE.fetch(tx, rows).await?;
+    Ok(gone.into_iter().map(|(order, ticket)| (order.into(), ticket.into())).collect())
 }
 
 /// Whether it may take seats that are booked.
@@ -411,20 +416,31 @@ fn may_return(news: &Advance) -> bool {
 }
 
 /// The bookings of orders that may give some back.
-async fn bookings(tx: &mut Tx<'_>, news: &[&Advance]) -> Result<HashMap<OrderId, Vec<Booking>>, sql::Error> {
+async fn bookings(
+    tx: &mut Tx<'_>,
+    news: &[&Advance],
+    orders: &HashMap<OrderId, OrderRecord>,
+) -> Result<HashMap<OrderId, Vec<Booking>>, sql::Error> {
     const OF_ORDERS: RowsSql = rows_sql!(
-        "SELECT order_id, ticket_id, subject, price, checked_in_at FROM bookings
-         WHERE order_id " among(0) " ORDER BY ticket_id"
+        "SELECT b.order_id, b.ticket_id, b.subject, b.price, b.checked_in_at
+         FROM " rows " JOIN bookings b ON b.ticket_id = " id(0) " AND b.order_id = " id(1) " ORDER BY b.ticket_id"
     );
     type Row = (Uuid, Uuid, String, i64, Option<i64>);
-    let mut orders: Vec<OrderId> = news.iter().filter(|news| may_return(news)).map(|news| news.order).collect();
-    orders.sort_unstable();
-    orders.dedup();
+    let returning: HashSet<OrderId> = news.iter().filter(|news| may_return(news)).map(|news| news.order).collect();
     let mut bookings: HashMap<OrderId, Vec<Booking>> = HashMap::new();
-    if orders.is_empty() {
+    if returning.is_empty() {
         return Ok(bookings);
     }
-    let rows: Vec<Row> = OF_ORDERS.fetch(tx, ids(&orders)).await?;
+    let mut sold = Json::array(returning.len(), 80);
+    for order in returning.iter().filter_map(|id| orders.get(id)) {
+        for ticket in holds::tickets(order.event, &order.seats) {
+            sold.row(|row| {
+                row.id(ticket);
+                row.id(order.id.uuid());
+            });
+        }
+    }
+    let rows: Vec<Row> = OF_ORDERS.fetch(tx, sold.end()).await?;
     for (order, ticket, subject, price, checked_in_at) in rows {
         let booking = Booking { ticket: ticket.into(), subject, price, checked_in: checked_in_at.is_some() };
         bookings.entry(order.into()).or_default().push(booking);
@@ -447,7 +463,7 @@ async fn book(
             int(6) ", " int(6) "
          FROM " rows " WHERE TRUE ORDER BY " id(0) " ON CONFLICT (ticket_id) DO NOTHING RETURNING ticket_id, serial"
     );
-    const REMOVE: RowsSql = rows_sql!("DELETE FROM bookings WHERE order_id IN (SELECT " id(0) " FROM " rows ")");
+    const REMOVE: RowsSql = rows_sql!("DELETE FROM bookings WHERE ticket_id IN (SELECT " id(0) " FROM " rows ")");
     const BOOKED: RowsSql = rows_sql!(
         "UPDATE holds SET state = 'booked', updated_at = " int(1) " FROM " rows " WHERE holds.id = " id(0)
     );
@@ -474,7 +490,11 @@ async fn book(
     let missing = plan.booked.iter().filter(|(ticket, _)| !plan.serials.contains_key(*ticket)).map(|(_, order)| *order);
     let losers: HashSet<OrderId> = missing.collect();
     if !losers.is_empty() {
-        REMOVE.execute(tx, ids(&losers.iter().copied().collect::<Vec<_>>())).await?;
+        let theirs = plan.booked.iter().filter(|(_, order)| losers.contains(*order)).map(|(ticket, _)| ticket);
+        let written = theirs.filter(|ticket| plan.serials.contains_key(*ticket));
+        let mut rows = Json::array(losers.len(), 36);
+        written.for_each(|ticket| rows.row(|row| row.id(*ticket)));
+        REMOVE.execute(tx, rows.end()).await?;
         plan.booked.retain(|_, order| !losers.contains(order));
     }
     let winners: HashSet<OrderId> = plan.booked.values().copied().collect();
@@ -505,6 +525,7 @@ fn lose_seats(
         before.updated_at = now;
         before.attempts = order.attempts;
         plan.note_unused(order, &before);
+        plan.told.insert(id);
         *order = before;
     }
     // The attempt that was to capture lets go instead.
@@ -525,10 +546,16 @@ async fn write(
     changes: &mut Changes,
     now: Timestamp,
 ) -> Result<(), sql::Error> {
-    const ORDERS: RowsSql = rows_sql!(
+    // What an update of SQLite names is written into its indexes again, also where it stays the same.
+    const STANDING: RowsSql = rows_sql!(
         "UPDATE orders SET state = " text(1) ", keep = " int(2) ", captured = " int(3) ", refunded = " int(4) ",
-            payment_ref = " text(5) ", failure_code = " text(6) ", failure_detail = " text(7) ", attempt = " int(8) ",
-            updated_at = " int(9) "
+            attempt = " int(5) ", updated_at = " int(6) "
+         FROM " rows " WHERE orders.id = " id(0)
+    );
+    const TOLD: RowsSql = rows_sql!(
+        "UPDATE orders SET state = " text(1) ", keep = " int(2) ", captured = " int(3) ", refunded = " int(4) ",
+            attempt = " int(5) ", updated_at = " int(6) ", payment_ref = " text(7) ", failure_code = " text(8) ",
+            failure_detail = " text(9) "
          FROM " rows " WHERE orders.id = " id(0)
     );
     const LEFT_HOLD: RowsSql =
@@ -553,14 +580,15 @@ async fn write(
     let mut rows = [
         (PAST, Json::array(plan.freed.len(), 60)),
         (FREED, Json::array(plan.freed.len(), 36)),
-        (ORDERS, Json::array(plan.changed.len(), 200)),
+        (STANDING, Json::array(plan.changed.len(), 110)),
+        (TOLD, Json::array(plan.told.len(), 200)),
         (LEFT_HOLD, Json::array(0, 0)),
         (ENDED, Json::array(plan.ended.len(), 70)),
         (ADDED, Json::array(plan.added.len(), 120)),
     ];
     // On PostgreSQL a trigger says it, for older processes too.
     let says_left_hold = matches!(tx, Tx::Sqlite { .. });
-    let [(_, past), (_, freed), (_, changed), (_, left_hold), (_, ended), (_, added)] = &mut rows;
+    let [(_, past), (_, freed), (_, standing), (_, told), (_, left_hold), (_, ended), (_, added)] = &mut rows;
     for ticket in &plan.freed {
         freed.row(|row| row.id(ticket.uuid()));
         past.row(|row| {
@@ -569,7 +597,11 @@ async fn write(
         });
     }
     for order in plan.changed.iter().filter_map(|id| orders.get(id)) {
-        changed.row(|row| fill(row, order));
+        if plan.told.contains(&order.id) {
+            told.row(|row| fill_told(row, order));
+        } else {
+            standing.row(|row| fill(row, order));
+        }
         let pays_hold = order.money.state.pays_hold();
         if says_left_hold && pays_hold != plan.paid_holds.contains(&order.id) {
             left_hold.row(|row| {
@@ -611,16 +643,20 @@ async fn write(
 }
 
 fn fill(row: &mut Json, order: &OrderRecord) {
+    row.id(order.id.uuid());
+    row.text(order.money.state.as_str());
+    [order.money.keep, order.money.captured, order.money.refunded].into_iter().for_each(|amount| row.number(amount));
+    row.number(i64::from(order.attempts));
+    row.number(order.updated_at.micros());
+}
+
+fn fill_told(row: &mut Json, order: &OrderRecord) {
     let text = |row: &mut Json, text: Option<&str>| match text {
         Some(text) => row.text(text),
         None => row.null(),
     };
-    row.id(order.id.uuid());
-    row.text(order.money.state.as_str());
-    [order.money.keep, order.money.captured, order.money.refunded].into_iter().for_each(|amount| row.number(amount));
+    fill(row, order);
     text(row, order.payment.as_ref().map(PaymentRef::as_str));
     text(row, order.money.failure.as_ref().map(|failure| failure.code.as_str()));
     text(row, order.money.failure.as_ref().map(|failure| failure.detail.as_str()));
-    row.number(i64::from(order.attempts));
-    row.number(order.updated_at.micros());
 }

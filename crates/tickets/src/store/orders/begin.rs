@@ -86,21 +86,22 @@ pub async fn before_claims(
         return Ok(Vec::new());
     }
     let known = read(tx, &new.iter().map(|new| new.id).collect::<Vec<_>>()).await?;
-    let holds = holds::read(tx, new.iter().map(|new| new.hold)).await?;
-    let mut in_order = in_order(tx, new).await?;
+    let holds = holds::read_with_orders(tx, new.iter().map(|new| new.hold)).await?;
+    // Those that get an order in this batch.
+    let mut in_order: HashMap<HoldId, OrderId> = HashMap::new();
     let wish = |new: &&NewOrder| {
         if let Some(order) = known.get(&new.id) {
             let same = order.request_hash == new.request_hash;
             return Wish::Decided(if same { Begun::Again(order.clone()) } else { Begun::KeyReused });
         }
-        let Some(hold) = holds.get(&new.hold).filter(|hold| hold.subject == new.subject) else {
+        let Some((hold, order)) = holds.get(&new.hold).filter(|(hold, _)| hold.subject == new.subject) else {
             return Wish::Decided(Begun::NoHold);
         };
         if given_back.contains(&hold.id) {
             return Wish::Decided(Begun::Over(hold.clone()));
         }
-        if let Some(order) = in_order.get(&hold.id) {
-            return Wish::Decided(Begun::InOrder(Some(*order)));
+        if let Some(order) = order.or_else(|| in_order.get(&hold.id).copied()) {
+            return Wish::Decided(Begun::InOrder(Some(order)));
         }
         match hold.state {
             HoldState::Released | HoldState::Lapsed => Wish::Decided(Begun::Over(hold.clone())),
@@ -120,17 +121,6 @@ pub async fn before_claims(
         }
     };
     Ok(new.iter().map(wish).collect())
-}
-
-/// Which of the holds have an order at work.
-async fn in_order(tx: &mut Tx<'_>, new: &[&NewOrder]) -> Result<HashMap<HoldId, OrderId>, sql::Error> {
-    const IN_ORDER: RowsSql = rows_sql!(
-        "SELECT hold_id, id FROM orders WHERE hold_id " among(0) " AND left_hold IS NULL"
-    );
-    let mut json = Json::array(new.len(), 36);
-    new.iter().for_each(|new| json.row(|row| row.id(new.hold.uuid())));
-    let rows: Vec<(Uuid, Uuid)> = IN_ORDER.fetch(tx, json.end()).await?;
-    Ok(rows.into_iter().map(|(hold, order)| (hold.into(), order.into())).collect())
 }
 
 /// The second half: the rows of those whose claim lasts.
