@@ -1,8 +1,8 @@
 //! Keeps the search index up with the database: reads the outbox in its order, loads what changed, commits it together
 //! with how far it has read.
 //!
-//! It wakes when it is told that there is more and looks by itself a few times a second. While the database is away the
-//! index answers from what it has.
+//! It wakes when it is told that there is more and looks by itself a few times a second; while there always is more, it goes
+//! at its own pace. While the database is away the index answers from what it has.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -19,6 +19,9 @@ use crate::store::{Changed, Changes, Source};
 
 /// How often it looks by itself.
 const POLL: Duration = Duration::from_millis(250);
+/// How long it rests after a commit, whoever wakes it: each writes and flushes files, which costs as much as hundreds of
+/// purchases, and an event that is on sale changes all the time. What changes meanwhile is still found within a second.
+const REST: Duration = Duration::from_millis(500);
 /// How long it waits after a failure.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Rows of the outbox in one commit.
@@ -90,10 +93,15 @@ impl Indexer {
         let work = async {
             let mut failing = false;
             loop {
+                let before = self.search.position();
                 let pause = match self.catch_up().await {
                     Ok(()) => {
                         self.level.set();
                         failing = false;
+                        if self.search.position() != before {
+                            tokio::time::sleep(REST).await;
+                            continue;
+                        }
                         POLL
                     }
                     Err(error) => {
