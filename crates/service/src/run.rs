@@ -20,6 +20,7 @@ use crate::sockets::Sockets;
 use crate::{Component, Error, Metrics, Task};
 
 mod inside;
+mod leftover;
 mod serve;
 mod status;
 

@@ -5,7 +5,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -25,6 +25,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::Inside;
+use super::leftover::{Leftover, Lingering, expects};
 use crate::http::Peer;
 use crate::sockets::Kept;
 
@@ -78,6 +79,7 @@ async fn accept(listener: &TcpListener, limit: &Arc<Semaphore>) -> std::io::Resu
 
 async fn connection(stream: TcpStream, peer: Peer, inside: Inside, draining: CancellationToken) {
     let busy = Arc::new(AtomicUsize::new(0));
+    let leftover = Leftover::default();
     let service = service_fn(|request: Request<Incoming>| {
         let (mut head, body) = request.into_parts();
         head.extensions.insert(peer);
@@ -86,23 +88,36 @@ async fn connection(stream: TcpStream, peer: Peer, inside: Inside, draining: Can
             return Either::Left(ready(Ok(answer)));
         }
         let under_way = UnderWay::begin(&busy);
-        let answer = inside.answer(Request::from_parts(head, Body::new(body)));
-        // It is served from here, so it has started.
-        Either::Right(async move { Ok::<_, Infallible>(until_sent(answer.await.unwrap_or_default(), under_way)) })
+        let (leftover, expects) = (leftover.clone(), expects(&head));
+        let answer = inside.answer(Request::from_parts(head, leftover.watch(body)));
+        Either::Right(async move {
+            // It is served from here, so it has started.
+            let mut answer = answer.await.unwrap_or_default();
+            leftover.settle(expects, &mut answer);
+            Ok::<_, Infallible>(until_sent(answer, under_way))
+        })
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
-    let mut serving = pin!(http.serve_connection(TokioIo::new(stream), service).with_upgrades());
-    // Errors are the client's: it went away, or sent what is not HTTP.
+    let stream = TokioIo::new(Lingering::new(stream, leftover.clone()));
+    let mut serving = pin!(http.serve_connection(stream, service).with_upgrades());
     tokio::select! {
-        _ = serving.as_mut() => return,
+        () = until_over(serving.as_mut(), &leftover) => return,
         () = draining.cancelled() => {}
     }
     serving.as_mut().graceful_shutdown();
     if busy.load(Ordering::Acquire) == 0 {
-        let _ = tokio::time::timeout(FLUSH_TIMEOUT, serving).await;
+        let _ = tokio::time::timeout(FLUSH_TIMEOUT, until_over(serving, &leftover)).await;
     } else {
-        let _ = serving.await;
+        until_over(serving, &leftover).await;
+    }
+}
+
+/// Serves a connection to its end. Errors are the client's: it went away, or sent what is not HTTP.
+async fn until_over(serving: Pin<&mut impl Future>, leftover: &Leftover) {
+    tokio::select! {
+        _ = serving => {}
+        () = leftover.discard() => {}
     }
 }
 

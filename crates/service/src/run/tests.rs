@@ -1,8 +1,10 @@
 //! A process of made-up components, over real sockets.
 
-use axum::routing::get;
+use axum::routing::{get, post};
 use serde_json::{Value, json};
 use tessera_kernel::{ErrorKind, FixedIds, SystemClock};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
 use super::*;
@@ -115,6 +117,77 @@ async fn what_is_in_memory_is_answered_at_once() {
     let (_, metrics) = fetch(&running, "/metrics").await;
     let counted = r#"tessera_http_requests_total{method="GET",route="/shop/{id}",status="200"} 3"#;
     assert!(metrics.as_str().unwrap().contains(counted), "{metrics}");
+    assert!(running.stop().await);
+}
+
+/// A process that refuses bodies unread at `/refused`, and says how long they are at `/read`.
+async fn refusing() -> Running {
+    let router = Router::new()
+        .route("/refused", post(async || http::StatusCode::UNAUTHORIZED))
+        .route("/read", post(async |body: axum::body::Bytes| body.len().to_string()));
+    start(plan(vec![Component::new("counter", "/").router(router)]).await).unwrap()
+}
+
+/// The head of an answer and the body that it announces.
+async fn read_answer(stream: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    loop {
+        let text = String::from_utf8_lossy(&bytes);
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+            if body.len() >= length.parse().unwrap() {
+                return text.into_owned();
+            }
+        }
+        assert!(stream.read_buf(&mut bytes).await.unwrap() > 0, "it ended after {bytes:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_comes_after_the_refusal_does_not_end_the_connection() {
+    let running = refusing().await;
+    let mut stream = TcpStream::connect(running.address()).await.unwrap();
+    for length in [10, 4_096, 100_000, 1 << 20] {
+        let head = format!("POST /refused HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // It is refused before any of its body is there.
+        let answer = read_answer(&mut stream).await;
+        assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+        assert!(!answer.contains("connection: close"), "{answer}");
+        stream.write_all(&vec![b'x'; length]).await.unwrap();
+        stream.write_all(b"POST /read HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\nabc").await.unwrap();
+        let answer = read_answer(&mut stream).await;
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("\r\n\r\n3"), "{answer}");
+    }
+    let chunked = b"POST /refused HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n";
+    stream.write_all(chunked).await.unwrap();
+    assert!(read_answer(&mut stream).await.starts_with("HTTP/1.1 401 "));
+    stream
+        .write_all(b"3\r\nabc\r\n0\r\n\r\nPOST /read HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n")
+        .await
+        .unwrap();
+    assert!(read_answer(&mut stream).await.starts_with("HTTP/1.1 200 "));
+    drop(stream);
+    assert!(running.stop().await);
+}
+
+#[tokio::test]
+async fn the_refusal_of_a_long_body_is_heard_by_who_sends_first_and_reads_then() {
+    let running = refusing().await;
+    for head in [
+        "content-length: 8388608\r\n\r\n".to_owned(),
+        format!("transfer-encoding: chunked\r\n\r\n{:x}\r\n", 8 << 20),
+        "content-length: 8388608\r\nexpect: 100-continue\r\n\r\n".to_owned(),
+    ] {
+        let mut stream = TcpStream::connect(running.address()).await.unwrap();
+        stream.write_all(format!("POST /refused HTTP/1.1\r\nhost: a\r\n{head}").as_bytes()).await.unwrap();
+        stream.write_all(&vec![b'x'; 8 << 20]).await.unwrap();
+        let answer = read_answer(&mut stream).await;
+        assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+        assert_eq!(answer.contains("connection: close"), head.contains("length"), "{answer}");
+        // It ends, although more was to come.
+        assert_eq!(stream.read(&mut [0; 16]).await.unwrap(), 0);
+    }
     assert!(running.stop().await);
 }
 
