@@ -7,6 +7,7 @@ mod arriving;
 mod discover;
 mod endpoint;
 mod health;
+mod listening;
 mod names;
 mod pool;
 mod tls;

@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 
+use super::listening::Listening;
 use super::wire::{Stream, Wire};
 use super::{Endpoint, Upstream};
 use crate::Error;
@@ -223,8 +224,8 @@ async fn open(upstream: &Upstream, endpoint: &Endpoint, need: Need) -> Result<Se
 }
 
 async fn by_library(stream: Stream, upstream: &Upstream, is_http2: bool) -> hyper::Result<Sender> {
-    let stream = TokioIo::new(stream);
     if is_http2 {
+        let stream = TokioIo::new(stream);
         let mut builder = http2::Builder::new(LocalExecutor);
         builder
             .timer(TokioTimer::new())
@@ -238,7 +239,7 @@ async fn by_library(stream: Stream, upstream: &Upstream, is_http2: bool) -> hype
         tokio::task::spawn_local(async move { connection.await.ok() });
         return Ok(Sender::Http2(sender));
     }
-    let (sender, connection) = http1::Builder::new().handshake(stream).await?;
+    let (sender, connection) = http1::Builder::new().handshake(TokioIo::new(Listening::new(stream))).await?;
     tokio::task::spawn_local(async move { connection.with_upgrades().await.ok() });
     Ok(Sender::Http1(sender))
 }

@@ -8,6 +8,7 @@ mod balance;
 mod cache;
 mod compress;
 mod docs;
+mod early;
 mod forward;
 mod framing;
 mod grpcio;
