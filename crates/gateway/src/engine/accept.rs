@@ -58,9 +58,19 @@ pub(super) async fn accept(worker: Rc<Worker>, address: String, listener: TcpLis
         // Above the cap it is closed without a word: a refusal in TLS would cost more than what the cap saves.
         let Some(place) = place else { continue };
         let _ = stream.set_nodelay(true);
+        forget_unread(&stream, limits.write_timeout.0);
         let serving = connection(worker.clone(), snapshot, address.clone(), local, remote, stream, place);
         worker.tracker.spawn_local(serving);
     }
+}
+
+/// What is written lies with the system until the client takes it, even when the connection was closed here long ago: the
+/// system gives up by the deadline that we have.
+fn forget_unread(stream: &TcpStream, patience: Duration) {
+    #[cfg(target_os = "linux")]
+    let _ = socket2::SockRef::from(stream).set_tcp_user_timeout(Some(patience));
+    #[cfg(not(target_os = "linux"))]
+    let _ = (stream, patience);
 }
 
 async fn connection(

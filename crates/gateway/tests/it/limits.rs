@@ -2,9 +2,9 @@
 
 use tessera_gateway::auth::hash_key;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
-use crate::support::{Answer, Door, TIMEOUT, client};
+use crate::support::{Answer, Door, Service, TIMEOUT, client, reply, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rates_are_kept_by_caller_over_all_workers() {
@@ -269,4 +269,28 @@ routes:
     assert_eq!(door.get("/one", &[("x-api-key", "other")]).await.status, 200);
     door.clock.advance(std::time::Duration::from_secs(86_400));
     assert_eq!(door.get("/one", &[("x-api-key", "shop")]).await.status, 200, "a new day");
+}
+
+/// What is written may lie with the system for long after the gateway has closed its side.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_client_does_not_read_is_forgotten_by_the_system_too() {
+    let service = Service::start(|_| reply(200, &"x".repeat(512 << 10))).await;
+    let config = format!(
+        "limits: {{ head_timeout: 500ms, write_timeout: 500ms }}\n\
+         upstreams: {{ s: {{ endpoints: [\"{}\"] }} }}\nroutes: [{{ name: all, match: {{ path: /* }}, upstream: s }}]\n",
+        service.url()
+    );
+    let door = Door::open(&config).await;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(2_048).unwrap();
+    let mut stream = socket.connect(door.address()).await.unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+    stream.readable().await.unwrap();
+    // As the system lists connections: local and remote address, in hexadecimal digits.
+    let (here, there) = (stream.local_addr().unwrap().port(), door.address().port());
+    let line = format!("0100007F:{there:04X} 0100007F:{here:04X} ");
+    let listed = || std::fs::read_to_string("/proc/net/tcp").unwrap().contains(&line);
+    assert!(listed());
+    until("the system has forgotten what was not read", || !listed()).await;
 }
