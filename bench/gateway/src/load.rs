@@ -1,5 +1,6 @@
 //! The load: connections that ask, wait for the whole answer, and ask again.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
@@ -19,9 +20,20 @@ pub const SECRET: &str = "the secret of the benchmark, which is none";
 /// The clock ticks of `/proc` in a second.
 const TICKS_PER_S: f64 = 100.0;
 
+/// What is asked for.
+#[derive(Clone, Copy)]
+pub enum Asking {
+    /// With a token that says who asks.
+    Signed,
+    /// Without one; once connections are everywhere, each answer must say that it was kept.
+    Kept,
+}
+
 /// How a proxy is asked.
 #[derive(Clone, Copy)]
 pub struct Load {
+    /// What for.
+    pub asking: Asking,
     /// Connections that each ask one request after the other.
     pub connections: usize,
     /// Requests a second of all together; as many as are answered where it is none.
@@ -35,10 +47,14 @@ pub fn measure(proxy: &Proxy, load: Load) -> anyhow::Result<Figures> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         // Connections everywhere first.
-        ask(proxy.port, load, Instant::now() + Duration::from_millis(300)).await?;
+        ask(proxy.port, load, Instant::now() + Duration::from_millis(300), "").await?;
+        let must_say = match load.asking {
+            Asking::Signed => "",
+            Asking::Kept => "hit",
+        };
         let (before, _) = proxy.used()?;
         let began = Instant::now();
-        let took = ask(proxy.port, load, began + Duration::from_secs(load.seconds)).await?;
+        let took = ask(proxy.port, load, began + Duration::from_secs(load.seconds), must_say).await?;
         let elapsed = began.elapsed().as_secs_f64();
         let (after, rss_mb) = proxy.used()?;
         ensure!(!took.is_empty(), "nothing was answered");
@@ -55,13 +71,22 @@ pub fn measure(proxy: &Proxy, load: Load) -> anyhow::Result<Figures> {
 }
 
 /// How long each answer took, in microseconds.
-async fn ask(port: u16, load: Load, until: Instant) -> anyhow::Result<Vec<u32>> {
+async fn ask(port: u16, load: Load, until: Instant, must_say: &'static str) -> anyhow::Result<Vec<u32>> {
     let mut asking = JoinSet::new();
+    let authorization = match load.asking {
+        Asking::Signed => format!("authorization: Bearer {}\r\n", token()),
+        Asking::Kept => String::new(),
+    };
+    let request: Arc<str> = format!(
+        "GET /items?page=1 HTTP/1.1\r\nhost: bench.example\r\nuser-agent: bench\r\naccept: application/json\r\naccept-encoding: gzip\r\n{authorization}\r\n"
+    )
+    .into();
     let pause = load.rate.map(|rate| Duration::from_secs_f64(load.connections as f64 / f64::from(rate)));
     for index in 0..load.connections {
         // Not all at the same moment.
         let first = pause.unwrap_or_default().mul_f64(index as f64 / load.connections as f64);
-        asking.spawn(async move { on_one(port, first, pause, until).await });
+        let request = request.clone();
+        asking.spawn(async move { on_one(port, &request, must_say, (first, pause, until)).await });
     }
     let mut took = Vec::new();
     while let Some(asked) = asking.join_next().await {
@@ -70,13 +95,14 @@ async fn ask(port: u16, load: Load, until: Instant) -> anyhow::Result<Vec<u32>> 
     Ok(took)
 }
 
-async fn on_one(port: u16, first: Duration, pause: Option<Duration>, until: Instant) -> anyhow::Result<Vec<u32>> {
+async fn on_one(
+    port: u16,
+    request: &str,
+    must_say: &str,
+    (first, pause, until): (Duration, Option<Duration>, Instant),
+) -> anyhow::Result<Vec<u32>> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
     stream.set_nodelay(true)?;
-    let request = format!(
-        "GET /items?page=1 HTTP/1.1\r\nhost: bench.example\r\nuser-agent: bench\r\naccept: application/json\r\naccept-encoding: gzip\r\nauthorization: Bearer {}\r\n\r\n",
-        token()
-    );
     let mut buffer = vec![0; 16 << 10];
     let mut took = Vec::new();
     let mut next = Instant::now() + first;
@@ -94,7 +120,7 @@ async fn on_one(port: u16, first: Duration, pause: Option<Duration>, until: Inst
             ensure!(count > 0, "the proxy closed the connection");
             length += count;
             if whole.is_none() {
-                whole = whole_length(&buffer[..length])?;
+                whole = whole_length(&buffer[..length], must_say)?;
             }
         }
         took.push(u32::try_from(began.elapsed().as_micros()).unwrap_or(u32::MAX));
@@ -102,11 +128,12 @@ async fn on_one(port: u16, first: Duration, pause: Option<Duration>, until: Inst
     Ok(took)
 }
 
-/// The length of an answer, once its head is there.
-fn whole_length(bytes: &[u8]) -> anyhow::Result<Option<usize>> {
+/// The length of an answer, once its head is there. The head must have these small letters.
+fn whole_length(bytes: &[u8], must_say: &str) -> anyhow::Result<Option<usize>> {
     let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else { return Ok(None) };
     let head = std::str::from_utf8(&bytes[..end])?.to_ascii_lowercase();
     ensure!(head.starts_with("http/1.1 200"), "an answer that is not 200: {head}");
+    ensure!(head.contains(must_say), "an answer without `{must_say}`: {head}");
     let line = head.lines().find_map(|line| line.strip_prefix("content-length:"));
     let length: usize = line.context("an answer without content-length")?.trim().parse()?;
     Ok(Some(end + 4 + length))

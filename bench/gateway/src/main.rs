@@ -14,7 +14,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use tessera_bench::sorted::Sorted;
 
-use load::Load;
+use load::{Asking, Load};
 use proxies::{Kind, Proxy};
 
 #[derive(Parser)]
@@ -39,6 +39,21 @@ enum Command {
         /// Requests a second of all connections; as many as are answered where it is left out.
         #[arg(long)]
         rate: Option<u32>,
+        /// Threads of each proxy.
+        #[arg(long, default_value_t = 2)]
+        workers: usize,
+    },
+    /// Measures those that keep answers, with an answer that is kept, by turns.
+    Cache {
+        /// Times that each is measured.
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+        /// Seconds of each measurement.
+        #[arg(long, default_value_t = 3)]
+        seconds: u64,
+        /// Connections that ask one request after the other.
+        #[arg(long, default_value_t = 64)]
+        connections: usize,
         /// Threads of each proxy.
         #[arg(long, default_value_t = 2)]
         workers: usize,
@@ -91,10 +106,13 @@ fn main() -> ExitCode {
         Command::Service => service::run(),
         Command::Gateway { file } => proxies::run_gateway(&file),
         Command::Compare { rounds, seconds, connections, rate, workers } => {
-            compare(rounds, workers, Load { connections, rate, seconds })
+            compare(&Kind::ALL, rounds, workers, Load { asking: Asking::Signed, connections, rate, seconds })
+        }
+        Command::Cache { rounds, seconds, connections, workers } => {
+            compare(&Kind::CACHES, rounds, workers, Load { asking: Asking::Kept, connections, rate: None, seconds })
         }
         Command::Reload { rounds, seconds, connections, rate, routes, pause_ms, workers } => {
-            let load = Load { connections, rate: Some(rate), seconds };
+            let load = Load { asking: Asking::Signed, connections, rate: Some(rate), seconds };
             reload::run(&reload::Plan { rounds, workers, routes, pause: Duration::from_millis(pause_ms), load })
         }
     };
@@ -107,13 +125,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn compare(rounds: usize, workers: usize, load: Load) -> anyhow::Result<()> {
+fn compare(kinds: &[Kind], rounds: usize, workers: usize, load: Load) -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let (_service, port) = service::start()?;
-    let mut all: Vec<(Kind, Vec<Figures>)> = Vec::new();
-    for kind in Kind::ALL {
-        all.push((kind, Vec::new()));
-    }
+    let mut all: Vec<(Kind, Vec<Figures>)> = kinds.iter().map(|kind| (*kind, Vec::new())).collect();
     for round in 0..=rounds {
         for (kind, figures) in &mut all {
             let proxy = Proxy::start(*kind, folder.path(), port, workers)?;
@@ -125,13 +140,13 @@ fn compare(rounds: usize, workers: usize, load: Load) -> anyhow::Result<()> {
             }
         }
     }
-    let Load { connections, rate, seconds } = load;
+    let Load { connections, rate, seconds, .. } = load;
     let rate = rate.map_or_else(String::new, |rate| format!(" at {rate} requests/s"));
     println!("1 KiB of JSON, {connections} connections{rate}, {workers} workers, medians of {rounds} × {seconds} s\n");
     println!("| proxy | CPU per request, µs | × nginx | requests/s | × nginx | p50, µs | p99, µs | memory, MB |");
     println!("|---|---|---|---|---|---|---|---|");
-    let nginx =
-        all.iter().find(|(kind, _)| *kind == Kind::Nginx).map(|(_, figures)| figures.clone()).unwrap_or_default();
+    let is_base = |kind: Kind| matches!(kind, Kind::Nginx | Kind::NginxCache);
+    let nginx = all.iter().find(|(kind, _)| is_base(*kind)).map(|(_, figures)| figures.clone()).unwrap_or_default();
     let (base_cpu, base_rate) = (median(&nginx, |f| f.cpu_us), median(&nginx, |f| f.requests_per_s));
     for (kind, figures) in &all {
         let (cpu, rate) = (median(figures, |f| f.cpu_us), median(figures, |f| f.requests_per_s));

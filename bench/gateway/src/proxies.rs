@@ -27,10 +27,16 @@ pub enum Kind {
     Plain,
     /// The gateway with a token's check, a rate limit and the access log, on top of the metrics that are always kept.
     Full,
+    /// nginx with `proxy_cache`.
+    NginxCache,
+    /// The gateway with `cache`, in memory.
+    Cache,
 }
 
 impl Kind {
     pub const ALL: [Self; 5] = [Self::Direct, Self::Nginx, Self::Haproxy, Self::Plain, Self::Full];
+    /// Those that keep answers.
+    pub const CACHES: [Self; 2] = [Self::NginxCache, Self::Cache];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -39,6 +45,8 @@ impl Kind {
             Self::Haproxy => "HAProxy",
             Self::Plain => "tessera",
             Self::Full => "tessera, JWT, rate limit, log",
+            Self::NginxCache => "nginx, `proxy_cache`",
+            Self::Cache => "tessera, `cache`",
         }
     }
 }
@@ -55,9 +63,9 @@ impl Proxy {
         let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let child = match kind {
             Kind::Direct => return Ok(Self { port: service, process: None }),
-            Kind::Nginx => nginx(folder, port, service, workers)?,
+            Kind::Nginx | Kind::NginxCache => nginx(kind, folder, port, service, workers)?,
             Kind::Haproxy => haproxy(folder, port, service, workers)?,
-            Kind::Plain | Kind::Full => gateway(kind, folder, port, service, workers)?,
+            Kind::Plain | Kind::Full | Kind::Cache => gateway(kind, folder, port, service, workers)?,
         };
         Self::of(child, port).with_context(|| format!("{} is not there; is it installed?", kind.name()))
     }
@@ -108,17 +116,24 @@ fn spawn(command: &mut Command) -> anyhow::Result<Child> {
         .with_context(|| format!("{name}; install it: apt-get install -y --no-install-recommends nginx-light haproxy"))
 }
 
-fn nginx(folder: &Path, port: u16, service: u16, workers: usize) -> anyhow::Result<Child> {
+fn nginx(kind: Kind, folder: &Path, port: u16, service: u16, workers: usize) -> anyhow::Result<Child> {
     let file = folder.join("nginx.conf");
     let place = folder.display();
+    let (caches, keeps) = match kind {
+        Kind::NginxCache => (
+            format!("proxy_cache_path {place}/kept keys_zone=kept:10m;\n"),
+            "proxy_cache kept; proxy_cache_valid 200 1h; add_header x-cache $upstream_cache_status;",
+        ),
+        _ => (String::new(), ""),
+    };
     let text = format!(
         "daemon off; worker_processes {workers}; pid {place}/nginx.pid; error_log /dev/null;\n\
          events {{ worker_connections 4096; }}\n\
-         http {{ access_log off; keepalive_requests 1000000;\n\
+         http {{ access_log off; keepalive_requests 1000000; {caches}\
          client_body_temp_path {place}/b; proxy_temp_path {place}/p; fastcgi_temp_path {place}/f; uwsgi_temp_path {place}/u; scgi_temp_path {place}/s;\n\
          upstream s {{ server 127.0.0.1:{service}; keepalive 256; keepalive_requests 1000000; }}\n\
          server {{ listen 127.0.0.1:{port} reuseport; location / {{ proxy_pass http://s; proxy_http_version 1.1; proxy_set_header Connection \"\";\n\
-         proxy_set_header Host $host; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; proxy_set_header X-Request-Id $request_id; }} }} }}\n"
+         proxy_set_header Host $host; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; proxy_set_header X-Request-Id $request_id; {keeps} }} }} }}\n"
     );
     fs::write(&file, text)?;
     spawn(Command::new("nginx").arg("-c").arg(&file).arg("-p").arg(folder))
@@ -141,6 +156,7 @@ fn gateway(kind: Kind, folder: &Path, port: u16, service: u16, workers: usize) -
             "access_log: { file: access.log }\nauth: { people: { jwt: { keys: [{ algorithm: HS256, secret: \"SECRET\" }] } } }\n",
             ", access: { by: [people], roles: [rider] }, rate_limits: [{ name: all, per: [consumer], rate: 1000000000/s }]",
         ),
+        Kind::Cache => ("access_log: { format: \"off\" }\n", ", cache: { default_lifetime: 1h }"),
         _ => ("access_log: { format: \"off\" }\n", ""),
     };
     let log = log.replace("SECRET", crate::load::SECRET);

@@ -42,7 +42,7 @@ pub fn run(plan: &Plan) -> anyhow::Result<()> {
         }
     }
     took_ms.sort_by(f64::total_cmp);
-    let Load { connections, rate, seconds } = plan.load;
+    let Load { connections, rate, seconds, .. } = plan.load;
     let rate = rate.map_or_else(String::new, |rate| format!(" at {rate} requests/s"));
     println!(
         "{} routes, {connections} connections{rate}, {} workers, medians of {} × {seconds} s; no request failed\n",

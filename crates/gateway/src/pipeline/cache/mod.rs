@@ -82,10 +82,56 @@ pub(super) async fn answer(
     toward: Toward<'_>,
     sending: Sending,
 ) -> Result<Response<Source>, Error> {
-    match &route.cache {
-        Some(caching) => Box::pin(kept_or_fetched(exchange, route, caching, toward, sending)).await,
-        None => past(exchange, route, toward, sending).await,
+    let Some(caching) = &route.cache else { return past(exchange, route, toward, sending).await };
+    let Some(sought) = seek(exchange, caching, toward, &sending) else {
+        return Box::pin(unkept(exchange, route, caching, toward, sending)).await;
+    };
+    // A hit waits for nothing; the rest is boxed, as it is large.
+    let now = exchange.worker.shared.clock.now();
+    let fresh = sought.stored.as_ref().filter(|stored| stored.life.judge(&sought.wishes, now) == Use::Fresh);
+    if let Some(stored) = fresh {
+        note(exchange, caching, Outcome::Hit);
+        return Ok(reply(exchange, stored, "hit"));
     }
+    Box::pin(kept_or_fetched(exchange, route, caching, toward, sought)).await
+}
+
+/// What a request seeks in the cache.
+struct Sought {
+    key: Key,
+    wishes: Wishes,
+    /// What is kept in memory, fresh or not.
+    stored: Option<Arc<Stored>>,
+}
+
+/// Looks into the memory; `None` where the request goes past what is kept.
+fn seek(exchange: &Exchange, caching: &Caching, toward: Toward<'_>, sending: &Sending) -> Option<Sought> {
+    let headers = &exchange.head.headers;
+    let wishes = if caching.spec.callers_decide { Wishes::of(headers) } else { Wishes::default() };
+    let is_read = matches!(exchange.head.method, Method::GET | Method::HEAD);
+    let is_plain = matches!(sending, Sending::Nothing)
+        && ![UPGRADE, IF_MATCH, IF_UNMODIFIED_SINCE].iter().any(|name| headers.contains_key(name));
+    if !is_read || !is_plain || wishes.no_store {
+        return None;
+    }
+    let key = key_of(exchange, caching, toward.upstream);
+    let stored = caching.store.find(key, &|name: &HeaderName| value_of(exchange, name));
+    Some(Sought { key, wishes, stored })
+}
+
+/// Forwards what is not looked for in the cache.
+async fn unkept(
+    exchange: &mut Exchange,
+    route: &Route,
+    caching: &Caching,
+    toward: Toward<'_>,
+    sending: Sending,
+) -> Result<Response<Source>, Error> {
+    let is_read = matches!(exchange.head.method, Method::GET | Method::HEAD);
+    note(exchange, caching, Outcome::Pass);
+    let mut answer = past(exchange, route, toward, sending).await?;
+    note_forward(answer.headers_mut(), caching, if is_read { "bypass" } else { "method" }, None);
+    Ok(answer)
 }
 
 async fn kept_or_fetched(
@@ -93,20 +139,12 @@ async fn kept_or_fetched(
     route: &Route,
     caching: &Caching,
     toward: Toward<'_>,
-    sending: Sending,
+    sought: Sought,
 ) -> Result<Response<Source>, Error> {
-    let wishes = if caching.spec.callers_decide { Wishes::of(&exchange.head.headers) } else { Wishes::default() };
-    let is_read = matches!(exchange.head.method, Method::GET | Method::HEAD);
-    let is_plain = matches!(sending, Sending::Nothing)
-        && ![UPGRADE, IF_MATCH, IF_UNMODIFIED_SINCE].iter().any(|name| exchange.head.headers.contains_key(name));
-    if !is_read || !is_plain || wishes.no_store {
-        note(exchange, caching, Outcome::Pass);
-        let mut answer = past(exchange, route, toward, sending).await?;
-        note_forward(answer.headers_mut(), caching, if is_read { "bypass" } else { "method" }, None);
-        return Ok(answer);
+    let Sought { key, wishes, mut stored } = sought;
+    if stored.is_none() {
+        stored = caching.store.find_on_disk(key, &|name: &HeaderName| value_of(exchange, name)).await;
     }
-    let key = key_of(exchange, caching, toward.upstream);
-    let mut stored = find(exchange, caching, key).await;
     let now = exchange.worker.shared.clock.now();
     match stored.as_ref().map(|stored| (stored, stored.life.judge(&wishes, now))) {
         Some((stored, Use::Fresh)) => {

@@ -24,7 +24,7 @@ pub(super) fn reply(exchange: &Exchange, stored: &Stored, status: &str) -> Respo
     let age_s = stored.life.age_us(now) / 1_000_000;
     map.insert(AGE, HeaderValue::from(age_s));
     let ttl_s = stored.life.left_us(now).div_euclid(1_000_000);
-    append_status(&mut map, &format!("{NAME}; {status}; ttl={ttl_s}"));
+    append_status(&mut map, format!("{NAME}; {status}; ttl={ttl_s}"));
     if stored.status == StatusCode::OK && is_not_modified(request, &map, stored.life.got_us) {
         return not_modified(map);
     }
@@ -77,11 +77,11 @@ pub(super) fn note_forward(map: &mut HeaderMap, caching: &Caching, why: &str, go
     let got = got.map_or_else(String::new, |(status, is_stored)| {
         format!("; fwd-status={}{}", status.as_u16(), if is_stored { "; stored" } else { "" })
     });
-    append_status(map, &format!("{NAME}; fwd={why}{got}"));
+    append_status(map, format!("{NAME}; fwd={why}{got}"));
 }
 
-fn append_status(map: &mut HeaderMap, text: &str) {
-    if let Ok(value) = HeaderValue::from_str(text) {
+fn append_status(map: &mut HeaderMap, text: String) {
+    if let Ok(value) = HeaderValue::try_from(text) {
         map.append(CACHE_STATUS, value);
     }
 }
