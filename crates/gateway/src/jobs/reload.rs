@@ -24,7 +24,10 @@ pub async fn follow(reloader: Arc<Reloader>, stop: CancellationToken) -> Result<
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
             _ = hangups.recv() => drop(reloader.reload().await),
-            _ = looks.tick() => drop(reloader.look().await),
+            _ = looks.tick() => {
+                reloader.free_retired();
+                drop(reloader.look().await);
+            }
         }
     }
 }

@@ -19,7 +19,7 @@ pub use caching::{Caching, Outcome};
 pub use files::{Stamps, files};
 pub use hosts::{Hosts, bare_host};
 use route::Around;
-pub use route::{Access, Action, Edits, Facts, Mismatch, Route};
+pub use route::{Access, Action, Edits, Facts, Mismatch, Route, RouteSpec};
 
 use crate::Error;
 use crate::access_log::Sink;
@@ -39,7 +39,7 @@ pub struct Snapshot {
     /// Counts the configs of this process, from 1.
     pub number: u64,
     /// What the file says.
-    pub spec: spec::Gateway,
+    pub spec: Arc<spec::Gateway>,
     /// Where relative paths start.
     pub folder: PathBuf,
     /// The listeners with their TLS, in the file's order.
@@ -144,10 +144,10 @@ impl Snapshot {
             .map(|before| before.routes.iter().map(|route| (&*route.name, &route.gate)).collect())
             .unwrap_or_default();
         let around = Around { gateway: spec, upstreams: &upstreams, ways: &ways, folder, before, lasting };
-        let routes = spec.routes.iter().map(|route| {
+        let routes = spec.routes.iter().enumerate().map(|(at, route)| {
             // Its requests under way go on counting.
             let gate = gates.get(route.name.as_str()).map_or_else(Arc::default, |gate| Arc::clone(gate));
-            Route::new(route, gate, &around)
+            Route::new(RouteSpec { gateway: spec.clone(), at }, gate, &around)
         });
         let mut routes: Box<[Route]> =
             routes.collect::<Result<_, _>>().map_err(|error| at(loaded, &["routes"], error))?;

@@ -1,6 +1,7 @@
 //! A route compiled for serving.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -27,7 +28,7 @@ pub struct Route {
     /// Its name.
     pub name: Arc<str>,
     /// What the file says.
-    pub spec: spec::Route,
+    pub spec: RouteSpec,
     pub(super) pattern: Pattern,
     /// The names of its path's parameters, in order.
     pub parameters: Vec<String>,
@@ -57,6 +58,22 @@ pub struct Route {
     pub stats: Arc<RouteStats>,
     /// Keeps its answers.
     pub cache: Option<Caching>,
+}
+
+/// What the file says of a route: a place in the whole, as ten thousand routes need not be there twice.
+#[derive(Debug)]
+pub struct RouteSpec {
+    pub(super) gateway: Arc<spec::Gateway>,
+    /// Among its routes.
+    pub(super) at: usize,
+}
+
+impl Deref for RouteSpec {
+    type Target = spec::Route;
+
+    fn deref(&self) -> &spec::Route {
+        &self.gateway.routes[self.at]
+    }
 }
 
 /// What becomes of requests.
@@ -138,7 +155,8 @@ pub(super) struct Around<'a> {
 }
 
 impl Route {
-    pub(super) fn new(spec: &spec::Route, gate: Arc<Gate>, around: &Around<'_>) -> Result<Self, Error> {
+    pub(super) fn new(named: RouteSpec, gate: Arc<Gate>, around: &Around<'_>) -> Result<Self, Error> {
+        let spec: &spec::Route = &named;
         let Around { gateway, upstreams, ways, folder, before, lasting } = *around;
         let wrong =
             |reason: String| Error::Config { place: String::new(), detail: format!("route `{}`: {reason}", spec.name) };
@@ -151,9 +169,11 @@ impl Route {
             Ok(Access { ways, policies: policies(access, folder)?, spec: access.clone() })
         });
         let parameters: Vec<String> = pattern.parameters().into_iter().map(str::to_owned).collect();
-        let known = before.and_then(|before| before.routes.iter().find(|route| *route.name == *spec.name));
-        let known = known.and_then(|route| route.transcoder.as_deref());
-        let transcoder = spec.transcode.as_ref().map(|spec| Transcoder::new(spec, folder, known).map(Arc::new));
+        let transcoder = spec.transcode.as_ref().map(|transcode| {
+            let known = before.and_then(|before| before.routes.iter().find(|route| *route.name == *spec.name));
+            let known = known.and_then(|route| route.transcoder.as_deref());
+            Transcoder::new(transcode, folder, known).map(Arc::new)
+        });
         let versions = spec.versions.as_ref();
         let versions = versions.map(|versions| Versions::new(versions, spec, &parameters, upstreams)).transpose();
         Ok(Self {
@@ -174,7 +194,7 @@ impl Route {
             versions: versions.map_err(wrong)?,
             stats: lasting.metrics.route(&spec.name),
             cache: None,
-            spec: spec.clone(),
+            spec: named,
         })
     }
 

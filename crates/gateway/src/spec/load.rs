@@ -1,6 +1,7 @@
 //! Reads a config file: environment, YAML, types, rules.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tessera_service::yaml::{self, Environment, line_of};
 
@@ -14,7 +15,7 @@ const MAX_FILE_BYTES: u64 = 64 << 20;
 #[derive(Clone, Debug)]
 pub struct Loaded {
     /// What the file says.
-    pub gateway: Gateway,
+    pub gateway: Arc<Gateway>,
     /// The folder that relative paths in it start from.
     pub folder: PathBuf,
     /// Where it came from, for messages.
@@ -59,7 +60,7 @@ pub fn load(text: &str, place: &str, folder: &Path, environment: &Environment) -
     let read = yaml::read(text, environment, "docs/gateway.md shows a first one");
     let gateway: Gateway = read.map_err(|(line, detail)| at(line, detail))?;
     check(&gateway).map_err(|fault| at(line_of(text, &fault.keys), fault.detail))?;
-    Ok(Loaded { gateway, folder: folder.to_owned(), place: place.to_owned(), text: text.to_owned() })
+    Ok(Loaded { gateway: Arc::new(gateway), folder: folder.to_owned(), place: place.to_owned(), text: text.to_owned() })
 }
 
 /// The JSON Schema of the config file, for editors.
