@@ -219,7 +219,7 @@ async fn streams_of_http2_end_well_and_the_next_ones_go_to_the_next_process() {
         let text = fs::read_to_string(venue.scratch.file("gateway.yaml")).unwrap();
         let (rest, _) = text.split_once("routes: ").unwrap();
         let all = format!("  - {{ name: all, match: {{ path: /* }}, respond: {{ body: {body} }} }}\n");
-        venue.scratch.write("gateway.yaml", &format!("{rest}routes:\n{all}{slow}"));
+        venue.scratch.write("gateway.yaml", format!("{rest}routes:\n{all}{slow}"));
     };
     configure("one");
     let first = venue.start();

@@ -412,9 +412,9 @@ pub(super) async fn read_with_orders(
     let mut json = Json::array(ids.len(), 36);
     ids.for_each(|id| json.row(|row| row.id(id.uuid())));
     let rows: Vec<HoldInOrder> = WITH_ORDERS.fetch(tx, json.end()).await?;
-    let holds = rows.into_iter().map(|HoldInOrder { hold, in_order }| {
-        hold.read().map(|hold| (hold.id, (hold, in_order.map(OrderId::from))))
-    });
+    let holds = rows
+        .into_iter()
+        .map(|HoldInOrder { hold, in_order }| hold.read().map(|hold| (hold.id, (hold, in_order.map(OrderId::from)))));
     holds.collect::<Result<_, Error>>().map_err(|error| sqlx::Error::Decode(error.into()).into())
 }
 
