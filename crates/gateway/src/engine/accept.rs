@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,6 +13,7 @@ use hyper::server::conn::{http1 as library, http2};
 use hyper::service::{Service, service_fn};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioTimer;
+use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -21,10 +21,12 @@ use tokio_rustls::TlsAcceptor;
 
 use super::executor::StreamExecutor;
 use super::guard::{Guard, Patience, Signals, Step};
-use super::worker::{Serving, Worker};
+use super::worker::Worker;
 use super::{Body, Peer, http1, poll_read_some};
+use crate::domain::framing::HeadLimits;
 use crate::limit::Place;
 use crate::pipeline;
+use crate::snapshot::Snapshot;
 use crate::spec::Limits;
 use crate::tls::{PROOF_PROTOCOL, names_of};
 
@@ -59,7 +61,9 @@ pub(super) async fn accept(worker: Rc<Worker>, address: String, listener: TcpLis
         let Some(place) = place else { continue };
         let _ = stream.set_nodelay(true);
         forget_unread(&stream, limits.write_timeout.0);
-        let serving = connection(worker.clone(), snapshot, address.clone(), local, remote, stream, place);
+        let tls = snapshot.listeners.iter().find(|(known, _)| *known == address).and_then(|(_, tls)| tls.clone());
+        let peer = Peer { remote, local, is_tls: tls.is_some(), certificate: None };
+        let serving = connection(worker.clone(), Terms::of(&snapshot), tls, peer, stream, place);
         worker.tracker.spawn_local(serving);
     }
 }
@@ -73,26 +77,36 @@ fn forget_unread(stream: &TcpStream, patience: Duration) {
     let _ = (stream, patience);
 }
 
+/// What a connection goes by for as long as it lasts. The config that it began under does not last for its sake.
+pub(super) struct Terms {
+    limits: Limits,
+    pub(super) head: HeadLimits,
+    pub(super) patience: Patience,
+}
+
+impl Terms {
+    fn of(snapshot: &Snapshot) -> Self {
+        let limits = snapshot.spec.limits.clone();
+        Self { patience: Patience::of(&limits), head: snapshot.head_limits, limits }
+    }
+}
+
 async fn connection(
     worker: Rc<Worker>,
-    snapshot: Rc<Serving>,
-    address: String,
-    local: SocketAddr,
-    remote: SocketAddr,
+    terms: Terms,
+    tls: Option<Arc<ServerConfig>>,
+    mut peer: Peer,
     stream: TcpStream,
     place: Place,
 ) {
     let _place = place;
-    let limits = &snapshot.spec.limits;
-    let tls = snapshot.listeners.iter().find(|(known, _)| *known == address).and_then(|(_, tls)| tls.clone());
-    let mut peer = Peer { remote, local, is_tls: tls.is_some(), certificate: None };
     let Some(tls) = tls else {
-        return serve(worker, snapshot, peer, stream, None).await;
+        return serve(worker, terms, peer, stream, None).await;
     };
     // Errors here are the client's: it went away, or wants what the profile does not have. Boxed, as a session is large and
     // a connection without TLS has none.
     let accepted = tokio::select! {
-        accepted = timeout(limits.head_timeout.0, Box::pin(TlsAcceptor::from(tls).accept(stream))) => accepted,
+        accepted = timeout(terms.patience.head, Box::pin(TlsAcceptor::from(tls).accept(stream))) => accepted,
         () = worker.draining.cancelled() => return,
     };
     let Ok(Ok(stream)) = accepted else { return };
@@ -103,21 +117,20 @@ async fn connection(
     }
     let is_http2 = session.alpn_protocol().map(|protocol| protocol == b"h2");
     peer.certificate = session.peer_certificates().and_then(|chain| chain.first()).map(|first| names_of(first));
-    Box::pin(serve(worker, snapshot, peer, stream, is_http2)).await;
+    Box::pin(serve(worker, terms, peer, stream, is_http2)).await;
 }
 
 /// Serves HTTP/1 or HTTP/2; where TLS did not choose, the first bytes do.
-async fn serve<S>(worker: Rc<Worker>, snapshot: Rc<Serving>, peer: Peer, mut stream: S, is_http2: Option<bool>)
+async fn serve<S>(worker: Rc<Worker>, terms: Terms, peer: Peer, mut stream: S, is_http2: Option<bool>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let limits = &snapshot.spec.limits;
     let mut read = Bytes::new();
     let is_http2 = match is_http2 {
         Some(known) => known,
         None => {
             let sniffed = tokio::select! {
-                sniffed = timeout(limits.head_timeout.0, sniff(&mut stream, &mut read)) => sniffed,
+                sniffed = timeout(terms.patience.head, sniff(&mut stream, &mut read)) => sniffed,
                 () = worker.draining.cancelled() => return,
             };
             match sniffed {
@@ -126,16 +139,16 @@ where
             }
         }
     };
-    let (peer, patience) = (Rc::new(peer), Patience::of(limits));
+    let (peer, Terms { limits, patience, .. }) = (Rc::new(peer), &terms);
     if is_http2 {
-        let signals = Arc::new(Signals::http2(snapshot.head_limits));
-        let guard = Guard::unframed(stream, BytesMut::from(&read[..]), patience, signals.clone());
+        let signals = Arc::new(Signals::http2(terms.head));
+        let guard = Guard::unframed(stream, BytesMut::from(&read[..]), *patience, signals.clone());
         return Box::pin(serve_http2(&worker, limits, peer, guard, &signals)).await;
     }
     let signals = Arc::new(Signals::http1());
-    let rest = http1::serve(&worker, &snapshot, &peer, &signals, stream, read).await;
+    let rest = http1::serve(&worker, &terms, &peer, &signals, stream, read).await;
     let Some((stream, read)) = rest else { return };
-    let guard = Guard::new(stream, BytesMut::from(&read[..]), snapshot.head_limits, patience, signals.clone());
+    let guard = Guard::new(stream, BytesMut::from(&read[..]), terms.head, *patience, signals.clone());
     Box::pin(serve_http1(&worker, limits, peer, guard, &signals)).await;
 }
 

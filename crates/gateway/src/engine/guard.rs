@@ -27,7 +27,8 @@ use crate::spec::Limits;
 const READ_BYTES: usize = 8 << 10;
 /// Read at once of a long body.
 const LONG_READ_BYTES: usize = 64 << 10;
-/// After a refusal a client may still be sending. Closing at once would make the system drop our answer with its bytes.
+/// After a refusal, or an answer that did not wait for the body, a client may still be sending. Closing at once would make
+/// the system drop our answer with its bytes.
 const LINGER: Duration = Duration::from_secs(1);
 /// So many requests may be given up by their caller beyond those that were answered,
 const MOST_ABANDONED: u64 = 100;
@@ -432,7 +433,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Write for Guard<S> {
         if this.linger.is_none() {
             let polled = Pin::new(&mut this.stream).poll_shutdown(cx);
             ready!(this.timed(polled, cx))?;
-            if !this.signals.has_fault() {
+            if !this.signals.has_fault() && !this.framing.is_in_body() {
                 return Poll::Ready(Ok(()));
             }
         }

@@ -17,8 +17,9 @@ use hyper::body::Body as _;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
+use super::accept::Terms;
 use super::guard::{Patience, Signals};
-use super::worker::{Serving, Worker};
+use super::worker::Worker;
 use super::{Body, Incoming, Peer, Spare, poll_read_some};
 use crate::domain::framing::{Head, HeadLimits};
 use crate::pipeline;
@@ -48,7 +49,7 @@ struct Asked {
 /// none where it is over.
 pub(super) async fn serve<S>(
     worker: &Rc<Worker>,
-    snapshot: &Serving,
+    terms: &Terms,
     peer: &Rc<Peer>,
     signals: &Arc<Signals>,
     stream: S,
@@ -57,14 +58,14 @@ pub(super) async fn serve<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let patience = Patience::of(&snapshot.spec.limits);
+    let patience = terms.patience;
     let mut connection = Connection { stream, buffer, patience, idle_timer: None };
     let mut draining = pin!(worker.draining.cancelled());
     loop {
         if connection.buffer.is_empty() && !connection.waits_for_more(draining.as_mut()).await {
             break;
         }
-        let Some(Asked { request, is_last }) = connection.take_request(snapshot.head_limits, &worker.spare) else {
+        let Some(Asked { request, is_last }) = connection.take_request(terms.head, &worker.spare) else {
             return Some((connection.stream, connection.buffer));
         };
         let is_head = request.method() == Method::HEAD;

@@ -1,4 +1,4 @@
-//! Services that answer before they have read what they are sent.
+//! Services that answer before they have read what they are sent, and the gateway when it does.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -107,6 +107,18 @@ async fn an_answer_counts_although_the_rest_of_the_body_could_not_be_sent() {
         for _ in 0..20 {
             let (status, said) = in_two_parts(&door, "/", &body).await;
             assert_eq!((status, said.as_str()), (413, "long"), "{length} bytes");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_gateway_says_before_it_read_the_body_is_heard() {
+    let door = Door::open("routes: [{ name: none, match: { path: /* }, respond: { status: 403, body: no } }]\n").await;
+    for length in [10, 1_000, 100_000, 1_000_000] {
+        let body = vec![b'x'; length];
+        for _ in 0..20 {
+            let (status, said) = in_two_parts(&door, "/", &body).await;
+            assert_eq!((status, said.as_str()), (403, "no"), "{length} bytes");
         }
     }
 }
