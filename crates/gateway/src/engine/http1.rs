@@ -179,7 +179,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Poll::Pending => {
                     self.write(page, &[]).await?;
                     page.clear();
-                    self.stream.flush().await?;
+                    self.flush().await?;
                     let frame = self.unless_gone(poll_fn(|cx| Pin::new(&mut body).poll_frame(cx))).await;
                     frame.ok_or(ErrorKind::UnexpectedEof)?
                 }
@@ -190,7 +190,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Some(Err(error)) => {
                     // What there is of it goes, and that it is not whole is seen from how it ends.
                     self.write(page, &[]).await?;
-                    self.stream.flush().await?;
+                    self.flush().await?;
                     return Err(Error::other(error));
                 }
             };
@@ -208,7 +208,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         length.at_end(page)?;
         self.write(page, &[]).await?;
-        self.timed(|stream, cx| Pin::new(stream).poll_flush(cx)).await?;
+        self.flush().await?;
         Ok(!is_last)
     }
 
@@ -228,6 +228,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             (first, second) = (&first[of_first..], &second[count - of_first..]);
         }
         Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<()> {
+        self.timed(|stream, cx| Pin::new(stream).poll_flush(cx)).await
     }
 
     /// Does what a client must let happen in time.

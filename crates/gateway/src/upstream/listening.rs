@@ -72,3 +72,25 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Listening<S> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_counts_although_the_rest_could_not_be_sent() {
+        let (near, mut far) = tokio::io::duplex(64);
+        let mut near = Listening::new(near);
+        near.write_all(b"some of it, ").await.unwrap();
+        far.write_all(b"413").await.unwrap();
+        drop(far);
+        near.write_all(&[b'x'; 1_000]).await.unwrap();
+        near.flush().await.unwrap();
+        let mut answer = Vec::new();
+        near.read_to_end(&mut answer).await.unwrap();
+        assert_eq!(answer, b"413");
+        assert!(near.is_deaf);
+    }
+}

@@ -292,7 +292,7 @@ impl Wire {
                 continue;
             }
             self.is_kept = is_kept(version, &headers) && status != StatusCode::SWITCHING_PROTOCOLS;
-            self.left = what_follows(method, status, version, &headers)?;
+            self.left = what_follows(method, status, version, &mut headers)?;
             let mut answer = Response::new(());
             (*answer.status_mut(), *answer.version_mut(), *answer.headers_mut()) = (status, version, headers);
             return Ok(Some(answer));
@@ -359,8 +359,13 @@ fn is_kept(version: Version, headers: &HeaderMap) -> bool {
     is_kept
 }
 
-/// How the end of an answer's body is known (RFC 9112, 6.3).
-fn what_follows(method: &Method, status: StatusCode, version: Version, headers: &HeaderMap) -> Result<Left, String> {
+/// How the end of an answer's body is known (RFC 9112, 6.3). A length that is said twice is left once.
+fn what_follows(
+    method: &Method,
+    status: StatusCode,
+    version: Version,
+    headers: &mut HeaderMap,
+) -> Result<Left, String> {
     if method == Method::HEAD
         || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED | StatusCode::SWITCHING_PROTOCOLS)
     {
@@ -374,7 +379,7 @@ fn what_follows(method: &Method, status: StatusCode, version: Version, headers: 
         let is_chunked = last.eq_ignore_ascii_case(b"chunked");
         return Ok(if is_chunked { Left::Chunked(Chunks::default()) } else { Left::Rest });
     }
-    let mut known = None;
+    let (mut known, mut said) = (None, 0_usize);
     for line in headers.get_all(CONTENT_LENGTH) {
         for text in line.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
             let digits = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
@@ -382,8 +387,11 @@ fn what_follows(method: &Method, status: StatusCode, version: Version, headers: 
             if length.is_none() || known.is_some_and(|known| Some(known) != length) {
                 return Err(format!("its `content-length` is {line:?}"));
             }
-            known = length;
+            (known, said) = (length, said + 1);
         }
+    }
+    if let (Some(length), 2..) = (known, said) {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
     Ok(match known {
         Some(0) => Left::Nothing,

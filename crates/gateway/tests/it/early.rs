@@ -1,6 +1,5 @@
 //! Services that answer before they have read what they are sent, and the gateway when it does.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -11,7 +10,7 @@ use tessera_service::http::Config;
 use tessera_service::run::{self, Inside, Plan, Role, Running};
 use tessera_service::{Component, Metrics};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
 use crate::support::{Door, TIMEOUT};
 
@@ -77,38 +76,6 @@ async fn what_a_product_says_before_it_read_the_body_is_heard() {
         }
     }
     assert!(running.stop().await);
-}
-
-/// A service that answers each head at once and closes, whatever comes behind it: the other side is told by a reset.
-async fn deaf(answer: &'static [u8]) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            tokio::spawn(async move {
-                let mut byte = [0];
-                let mut last = Vec::new();
-                while !last.ends_with(b"\r\n\r\n") && stream.read(&mut byte).await.unwrap_or(0) > 0 {
-                    last.push(byte[0]);
-                }
-                let _ = stream.write_all(answer).await;
-            });
-        }
-    });
-    address
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_answer_counts_although_the_rest_of_the_body_could_not_be_sent() {
-    let address = deaf(b"HTTP/1.1 413 Content Too Large\r\ncontent-length: 4\r\n\r\nlong").await;
-    let door = Door::open(&to(&format!("http://{address}"))).await;
-    for length in [10, 1_000, 100_000, 1_000_000, 8_000_000] {
-        let body = vec![b'x'; length];
-        for _ in 0..20 {
-            let (status, said) = in_two_parts(&door, "/", &body).await;
-            assert_eq!((status, said.as_str()), (413, "long"), "{length} bytes");
-        }
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

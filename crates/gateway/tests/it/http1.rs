@@ -96,6 +96,15 @@ async fn heads_of_answers_are_as_the_standard_has_them() {
             "content-length",
             "2\r\nok\r\n0\r\n\r\n",
         ),
+        // A length that is said twice goes on once.
+        (
+            format!("{ok}content-length: 2, 2\r\ncontent-length: 2\r\n\r\nok"),
+            "GET",
+            "200 OK",
+            "content-length: 2\r\n",
+            "2, 2",
+            "ok",
+        ),
         // With both, it is the chunks that count.
         (
             format!("{ok}content-length: 9\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"),
@@ -143,6 +152,7 @@ async fn heads_of_answers_are_as_the_standard_has_them() {
         assert!(head.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{answer}: {head}");
         assert!(head.contains(present) && !head.contains(absent), "{answer}: {head}");
         assert_eq!(head.matches("\r\ndate: ").count(), 1, "{head}");
+        assert!(head.matches("\r\ncontent-length: ").count() < 2, "{head}");
         assert!(head.contains("connection: close\r\n"), "{head}");
         assert_eq!(rest, body, "{answer}");
     }
