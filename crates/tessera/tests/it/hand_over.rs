@@ -9,19 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use command_fds::{CommandFdExt, FdMapping};
-use http::Request;
-use http_body_util::{BodyExt, Empty};
-use hyper::client::conn::http2::{Builder, SendRequest};
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use tessera_testkit::bin::{Process, tessera_command};
 use tessera_testkit::caller::{Caller, Keeps};
 use tessera_testkit::reference::text;
 use tessera_testkit::{ScratchDir, free_port};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 
 use crate::tessera;
 
@@ -189,71 +182,6 @@ async fn no_request_is_lost_from_one_binary_to_the_next_and_the_one_after() {
     let finished = tokio::task::spawn_blocking(|| first.wait()).await.unwrap();
     assert_eq!(finished.code(), Some(0), "{finished:?}");
     assert_eq!(finished.stderr.matches("\"message\":\"stopped\",\"in_time\":true").count(), 3, "{finished:?}");
-}
-
-/// A connection of HTTP/2, and its end.
-async fn http2(address: SocketAddr) -> (SendRequest<Empty<Bytes>>, JoinHandle<hyper::Result<()>>) {
-    let stream = TcpStream::connect(address).await.unwrap();
-    let (client, connection) = Builder::new(TokioExecutor::new()).handshake(TokioIo::new(stream)).await.unwrap();
-    (client, tokio::spawn(connection))
-}
-
-async fn get(
-    client: &mut SendRequest<Empty<Bytes>>,
-    path: &str,
-) -> hyper::Result<http::Response<hyper::body::Incoming>> {
-    client.ready().await?;
-    client.send_request(Request::get(format!("http://a.example{path}")).body(Empty::new()).unwrap()).await
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn streams_of_http2_end_well_and_the_next_ones_go_to_the_next_process() {
-    let venue = Venue::new();
-    let service = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let slow = format!(
-        "  - {{ name: slow, match: {{ path: /slow }}, upstream: s }}\nupstreams: {{ s: {{ endpoints: [\"http://{}\"] }} }}\n",
-        service.local_addr().unwrap()
-    );
-    let configure = |body: &str| {
-        venue.configure(body);
-        let text = fs::read_to_string(venue.scratch.file("gateway.yaml")).unwrap();
-        let (rest, _) = text.split_once("routes: ").unwrap();
-        let all = format!("  - {{ name: all, match: {{ path: /* }}, respond: {{ body: {body} }} }}\n");
-        venue.scratch.write("gateway.yaml", format!("{rest}routes:\n{all}{slow}"));
-    };
-    configure("one");
-    let first = venue.start();
-    let (mut client, ended) = http2(venue.door).await;
-    let mut other = client.clone();
-    let under_way = tokio::spawn(async move { get(&mut other, "/slow").await });
-    let (mut asked, _) = tokio::time::timeout(PATIENCE, service.accept()).await.unwrap().unwrap();
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        assert!(asked.read_buf(&mut head).await.unwrap() > 0);
-    }
-    asked.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello").await.unwrap();
-    let answer = under_way.await.unwrap().unwrap();
-    configure("two");
-    signal(first.id(), "USR2");
-    let second = Next::after(&first, first.id());
-    // Whoever asks on the old connection is answered, until it is told to go.
-    let asking = async {
-        while let Ok(answer) = get(&mut client, "/").await {
-            assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "one");
-        }
-    };
-    tokio::time::timeout(PATIENCE, asking).await.expect("GOAWAY");
-    assert!(!ended.is_finished(), "there is a stream under way");
-    let (mut next, _) = http2(venue.door).await;
-    assert_eq!(get(&mut next, "/").await.unwrap().into_body().collect().await.unwrap().to_bytes(), "two");
-    // The rest of the answer, and with it the end of the connection.
-    asked.write_all(b"world").await.unwrap();
-    assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "helloworld");
-    drop(client);
-    tokio::time::timeout(PATIENCE, ended).await.unwrap().unwrap().unwrap();
-    signal(second.0, "TERM");
-    let finished = tokio::task::spawn_blocking(|| first.wait()).await.unwrap();
-    assert_eq!(finished.code(), Some(0), "{finished:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,7 +6,7 @@ use tessera_testkit::bin::Process;
 
 #[test]
 fn lines_and_the_exit_code_arrive() {
-    let script = "echo one; echo two >&2; trap 'echo bye; exit 7' TERM; while :; do sleep 0.05; done";
+    let script = "trap 'echo bye; exit 7' TERM; echo one; echo two >&2; while :; do sleep 0.05; done";
     let process = Process::spawn(Command::new("sh").args(["-c", script]));
     assert_eq!(process.wait_for("on"), "one");
     assert_eq!(process.wait_for_stderr("tw"), "two");
