@@ -285,7 +285,7 @@ async fn where_another_process_takes_over_callers_are_told_with_their_next_answe
     until("both are taken", || connections.count() == 2).await;
     // The other process.
     until("each worker has one", || door.deps.sockets.copies().unwrap().len() == 2).await;
-    let sockets = door.deps.sockets.copies().unwrap();
+    let _theirs = door.deps.sockets.copies().unwrap();
     door.deps.sockets.hand_on();
     let engine = door.gateway.engine.clone();
     let stopping = tokio::spawn(async move { engine.stop().await });
