@@ -22,7 +22,8 @@ pub struct RowsSql {
 
 /// A statement over rows, for both engines, from pieces of text and columns of the rows: `rows` is the source, whose
 /// column `n` is `id(n)`, `bytes(n)`, `int(n)` or `text(n)`. Where what is looked for is not unique, `" WHERE seat " among(n)`
-/// is better than a join with the ids: PostgreSQL cannot count the rows, and may read all of the table first.
+/// is better than a join with the ids: PostgreSQL cannot count the rows, and may read all of the table first. A last `locked("table")` has
+/// PostgreSQL lock what is read of that table, in the order of the answer; on SQLite whoever writes is alone.
 ///
 /// ```
 /// const ADD: tessera_store::rows::RowsSql =
@@ -83,6 +84,12 @@ macro_rules! rows_sql_part {
     };
     (postgres bytes $column:literal) => {
         concat!("decode(value ->> ", $column, ", 'hex')")
+    };
+    (sqlite locked $table:literal) => {
+        ""
+    };
+    (postgres locked $table:literal) => {
+        concat!(" FOR UPDATE OF ", $table)
     };
     ($engine:ident int $column:literal) => {
         concat!("CAST(value ->> ", $column, " AS BIGINT)")

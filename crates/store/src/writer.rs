@@ -8,7 +8,9 @@
 //! ```
 //!
 //! Nothing waits to be batched: a lane takes what is there, and while it works more arrives. SQLite has one lane, as it
-//! has one writer; on PostgreSQL several overlap, and between them and other processes the statements decide.
+//! has one writer; on PostgreSQL several overlap, and between them and other processes the statements decide. The lane of
+//! SQLite works on a thread of its own: a batch is some twenty statements, each a question to the thread of the connection,
+//! and on the threads of the requests it would stand in line behind these after every answer, and with it all who wait.
 //!
 //! A product has one writer over one enum of commands. Its [`Apply`] groups a batch by kind and runs few statements over
 //! many rows (`jsonb_each` on SQLite, `unnest` on PostgreSQL); what a command may be refused for is part of its answer. A
@@ -99,7 +101,8 @@ struct Waiting<A: Apply> {
 }
 
 impl<A: Apply> Writer<A> {
-    /// Starts the writer of a database, on the present runtime. The clock is what SQLite goes by.
+    /// Starts the writer of a database: on PostgreSQL on the present runtime, on SQLite on a thread. The clock is what SQLite
+    /// goes by.
     pub fn start(db: &Db, apply: A, clock: Arc<dyn Clock>, limits: Limits, metrics: Metrics) -> Self {
         let (queue, waiting) = mpsc::channel(limits.waiting.max(1));
         let (stop, stopped) = (CancellationToken::new(), CancellationToken::new());
@@ -109,7 +112,11 @@ impl<A: Apply> Writer<A> {
         };
         let apply = Arc::new(apply);
         let lanes = (0..lanes).map(|_| Lane::new(db, &apply, &clock, &metrics)).collect();
-        tokio::spawn(dispatch(waiting, lanes, limits.batch.max(1), stop.clone(), stopped.clone().drop_guard()));
+        let work = dispatch(waiting, lanes, limits.batch.max(1), stop.clone(), stopped.clone().drop_guard());
+        match db {
+            Db::Sqlite(_) => on_a_thread(work),
+            Db::Postgres(_) => drop(tokio::spawn(work)),
+        }
         Self { queue, limits, metrics, stop, stopped }
     }
 
@@ -169,6 +176,16 @@ impl<A: Apply> std::fmt::Debug for Writer<A> {
     }
 }
 
+/// Where there is no thread to be had, the writer is closed: all commands are refused.
+fn on_a_thread(work: impl Future<Output = ()> + Send + 'static) {
+    let started = tokio::runtime::Builder::new_current_thread().enable_time().build().and_then(|runtime| {
+        std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || runtime.block_on(work))
+    });
+    if let Err(error) = started {
+        tracing::error!(%error, "there is no thread for a writer; give the process more, and start it again");
+    }
+}
+
 /// Gives each free lane what waits, until the queue is closed and empty and the lanes are done.
 async fn dispatch<A: Apply>(
     mut queue: mpsc::Receiver<Waiting<A>>,
@@ -207,5 +224,10 @@ async fn dispatch<A: Apply>(
             }
         }
     }
-    while at_work.join_next().await.is_some() {}
+    while let Some(done) = at_work.join_next().await {
+        free.extend(done);
+    }
+    for lane in free {
+        lane.end().await;
+    }
 }

@@ -61,6 +61,15 @@ impl<A: Apply> Lane<A> {
         Self::new(&self.db, &self.apply, &self.clock, &self.metrics)
     }
 
+    /// Gives its connection up. That of SQLite is closed here, as its thread has no runtime any more to give it back on.
+    pub(super) async fn end(self) {
+        if let Some(Held::Sqlite(connection)) = self.connection
+            && let Err(error) = connection.close().await
+        {
+            tracing::debug!(%error, "a writer's connection was not closed in good order");
+        }
+    }
+
     /// Applies a batch and answers each of it, but for those whose callers have left already.
     pub(super) async fn run(mut self, batch: Vec<Waiting<A>>) -> Self {
         let began = Instant::now();

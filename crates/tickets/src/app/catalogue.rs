@@ -387,7 +387,7 @@ impl App {
             Status::Draft => None,
             Status::Published | Status::Cancelled => {
                 let live = self.live.event(event.id).await?;
-                self.live.follow().await?;
+                self.live.follow_event(&live).await?;
                 Some(live)
             }
         };

@@ -20,7 +20,7 @@ use crate::domain::promo::{normal_code, spread};
 use crate::payment::{self, Authorisation, Authorise, Method, PaymentRef, Which};
 use crate::store::{
     Action, Advance, Advanced, Asked, Attempt, Begun, Booked, NewOrder, Once, OpenOrder, OrderRecord, Return,
-    Unreturnable,
+    Unreturnable, Unsettled,
 };
 
 /// How often an order is begun that stands behind one that is not made.
@@ -452,7 +452,7 @@ impl App {
     /// A webhook of the provider: the order that it is about is settled by what the provider says when it is asked.
     ///
     /// # Errors
-    /// [`Error::BadWebhook`]; those of the database.
+    /// [`Error::BadWebhook`]; those of [`App::hear_of`].
     pub async fn hear(&self, signature: &str, body: &[u8]) -> Result<(), Error> {
         let notice = self.payments.read_webhook(signature, body).map_err(|reason| Error::BadWebhook { reason })?;
         match notice {
@@ -464,6 +464,7 @@ impl App {
     /// Something may have happened to a payment: what, the provider is asked.
     ///
     /// # Errors
+    /// [`Error::PaymentUnknown`] where it does not say: of an order that is settled nobody asks again, so whoever rang has to.
     /// Those of the database.
     pub async fn hear_of(&self, payment: &PaymentRef, order: Option<OrderId>) -> Result<(), Error> {
         let known = match self.store.order_of_payment(payment).await? {
@@ -477,10 +478,14 @@ impl App {
             tracing::warn!(order.id = %id, "a webhook names another payment for this order");
             return Ok(());
         }
-        let Ok(Some(truth)) = self.payments.look_up(Which::Payment(payment)).await else { return Ok(()) };
-        if truth.order != Some(id) {
-            return Ok(());
-        }
+        let truth = match self.payments.look_up(Which::Payment(payment)).await {
+            Ok(Some(truth)) if truth.order == Some(id) => truth,
+            Ok(_) => return Ok(()),
+            Err(error) => {
+                tracing::warn!(order.id = %id, error = %error, "a payment that is told of cannot be looked up");
+                return Err(Error::PaymentUnknown { order: id });
+            }
+        };
         let mut events = vec![Event::Seen(truth.seen())];
         if order.money.state == State::Paying && truth.status == payment::Status::Authorised {
             events.push(Event::Book);
@@ -519,12 +524,17 @@ impl App {
         }
     }
 
-    /// Orders that have something left to do and that no request is at, the stalest first.
+    /// Orders that have something left to do and that no request is at, the stalest first, behind one.
     ///
     /// # Errors
     /// Those of the database.
-    pub async fn unsettled(&self, in_hand: Duration, limit: u32) -> Result<Vec<OrderId>, Error> {
-        self.store.unsettled_orders(in_hand, limit).await
+    pub async fn unsettled(
+        &self,
+        in_hand: Duration,
+        behind: Option<Unsettled>,
+        limit: u32,
+    ) -> Result<Vec<Unsettled>, Error> {
+        self.store.unsettled_orders(in_hand, behind, limit).await
     }
 
     async fn advance(&self, news: Advance) -> Result<Advanced, Error> {

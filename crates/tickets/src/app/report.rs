@@ -40,7 +40,7 @@ impl App {
     /// Those of the database.
     pub async fn report(&self, event: Event) -> Result<Report, Error> {
         let live = self.live.event(event.id).await?;
-        self.live.follow().await?;
+        self.live.follow_event(&live).await?;
         let inventory = live.inventory();
         let now = self.clock.now();
         let count = event.details.price_levels.len();

@@ -146,7 +146,7 @@ impl App {
                 Held::Booked(taken) => (taken, None),
             };
             // Others were faster, and what they did is not in memory yet, or others' processes are.
-            self.live.follow().await?;
+            self.live.follow_event(live).await?;
             if wish.names(&taken, event.id) {
                 let nearby = live.with(|states| near(states, &taken, self.clock.now()));
                 return Err(taken_error(event.id, &taken, nearby, until));

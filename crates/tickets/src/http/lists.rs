@@ -1,34 +1,19 @@
 //! Lists of what is published, by the time of the last change: `updated_since` and a cursor let anyone follow along.
 
-use axum::extract::{FromRequestParts, State};
-use http::header::AUTHORIZATION;
-use http::request::Parts;
+use axum::extract::State;
 use serde::Serialize;
 use tessera_kernel::{Currency, Money, Timestamp, Uuid};
+use tessera_service::Problem;
 use tessera_service::http::{Json, List, Page, Query, Since};
-use tessera_service::{Identity, Problem};
 use utoipa::ToSchema;
 
+use super::caller::MaybeIdentity;
 use super::wire::ListBody;
 use crate::app::App;
 use crate::domain::catalogue::{Performer, Venue};
 use crate::domain::event::Status;
 use crate::domain::ids::{EventId, PerformerId, VenueId};
 use crate::store::{Listed, ListedEvent, Viewer};
-
-/// Who asks, where a token says so.
-pub(super) struct Someone(Option<Identity>);
-
-impl FromRequestParts<App> for Someone {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        match parts.headers.contains_key(AUTHORIZATION) {
-            true => Ok(Self(Some(Identity::from_request_parts(parts, app).await?))),
-            false => Ok(Self(None)),
-        }
-    }
-}
 
 /// The part of a list that a query asks for; one item more tells whether there are more.
 pub(super) fn part(since: &Since, page: &Page) -> Result<Listed, tessera_service::Error> {
@@ -157,7 +142,7 @@ pub(super) async fn list_performers(
 )]
 pub(super) async fn events(
     State(app): State<App>,
-    Someone(someone): Someone,
+    MaybeIdentity(someone): MaybeIdentity,
     Query(since): Query<Since>,
     Query(page): Query<Page>,
 ) -> Result<Json<List<ListedEventBody>>, Problem> {

@@ -1,6 +1,7 @@
 //! The API: routes and wire types. The only room that knows JSON and status codes.
 
 mod booking;
+mod caller;
 pub mod card_form;
 mod door;
 mod event;
@@ -21,6 +22,7 @@ use serde_json::{Map, Value, json};
 use tessera_kernel::ErrorKind;
 use tessera_service::ProductError;
 use tessera_service::http::Quick;
+use tessera_service::openapi::{Token, say_tokens};
 use utoipa::OpenApi;
 
 use crate::Error;
@@ -172,11 +174,25 @@ pub fn openapi() -> Value {
     // A document of plain structs always serialises.
     let mut document = serde_json::to_value(Document::openapi()).unwrap_or_default();
     ask_for_keys(&mut document);
+    say_tokens(&mut document, token);
     // An event is sent with its fields beside these, so these alone do not say what there may be.
     if let Some(details) = document.pointer_mut("/components/schemas/Details").and_then(Value::as_object_mut) {
         details.shift_remove("additionalProperties");
     }
     document
+}
+
+/// Who must say who he is: a place in a waiting room is its pass, and what is published is there for all.
+fn token(method: &str, path: &str) -> Token {
+    match (method, path) {
+        ("post", "/event/{id}/queue") | ("get", "/queue/{token}" | "/queue/{token}/stream") => Token::Optional,
+        ("get", "/events") => Token::Optional,
+        ("get", "/venues" | "/performers" | "/search" | "/tickets/keys" | "/payments/provider") => Token::Unread,
+        ("get", "/event/{id}" | "/event/{id}/plan" | "/event/{id}/seats" | "/event/{id}/seats/stream") => Token::Unread,
+        ("get", "/event/{id}/queue/serving") => Token::Unread,
+        ("post", "/queue/{token}/leave" | "/payments/stripe/webhook") => Token::Unread,
+        _ => Token::Wanted,
+    }
 }
 
 /// What [`organiser::Editing`] takes from the head of each of an organiser's writes.

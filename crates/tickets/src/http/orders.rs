@@ -292,7 +292,11 @@ pub(super) async fn refund(
     post,
     path = "/payments/stripe/webhook",
     request_body = String,
-    responses((status = 204), (status = 400, description = "the signature does not hold"))
+    responses(
+        (status = 204),
+        (status = 400, description = "the signature does not hold"),
+        (status = 503, description = "the payment cannot be asked for now; tell it again")
+    )
 )]
 pub(super) async fn stripe_webhook(
     State(app): State<App>,

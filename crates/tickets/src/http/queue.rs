@@ -5,21 +5,21 @@ use std::time::Duration;
 
 use axum::Extension;
 use axum::body::Body;
-use axum::extract::{FromRef, FromRequestParts, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::stream;
-use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE};
-use http::request::Parts;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
 use serde::{Deserialize, Serialize};
 use tessera_kernel::Timestamp;
 use tessera_service::http::edge::Draining;
 use tessera_service::http::{IdempotencyKey, Json, Path};
-use tessera_service::{Identity, Keys, Problem};
+use tessera_service::{Identity, Problem};
 use tessera_store::lines::Phase;
 use tokio_util::sync::CancellationToken;
 
+use super::caller::MaybeIdentity;
 use crate::Error;
 use crate::app::App;
 use crate::app::queue::{Stage, Standing, View, Visitor};
@@ -200,23 +200,6 @@ impl WatchBody {
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub(super) struct LeftBody {
     left: bool,
-}
-
-/// Who asks, where somebody says so. A token that does not hold is refused, not overlooked.
-pub(super) struct MaybeIdentity(Option<Identity>);
-
-impl<S: Send + Sync> FromRequestParts<S> for MaybeIdentity
-where
-    Keys: FromRef<S>,
-{
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        if !parts.headers.contains_key(AUTHORIZATION) {
-            return Ok(Self(None));
-        }
-        Identity::from_request_parts(parts, state).await.map(Some).map(Self)
-    }
 }
 
 fn device(headers: &HeaderMap) -> Result<Option<String>, Error> {

@@ -21,6 +21,7 @@ use tessera_service::http::edge::Draining;
 use tessera_service::http::{Path, Query};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
@@ -33,6 +34,10 @@ use crate::seats::Tick;
 
 /// How often a quiet stream says that it is there.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// How long a client may take to take a frame.
+const TAKE: Duration = Duration::from_secs(10);
+/// The largest message from a client, of whom none is expected.
+const MAX_MESSAGE_BYTES: usize = 4 * 1_024;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -261,6 +266,7 @@ pub(super) async fn stream(
     let ticks = live.watch();
     let first = app.missed(&live, last_id.or(since)).await?;
     if let Ok(upgrade) = upgrade {
+        let upgrade = upgrade.max_message_size(MAX_MESSAGE_BYTES).max_frame_size(MAX_MESSAGE_BYTES);
         return Ok(upgrade.on_upgrade(move |socket| async move {
             // Where the process stops, the client connects to another.
             let _ = stop.run_until_cancelled(talk(socket, first, ticks)).await;
@@ -273,7 +279,7 @@ pub(super) async fn stream(
     };
     let begun = stream::iter([Some(begin), first].into_iter().flatten().map(Ok::<_, Infallible>));
     let rest = stream::unfold(ticks, |mut ticks| async {
-        let bytes = match tokio::time::timeout(KEEP_ALIVE, ticks.recv()).await {
+        let bytes = match timeout(KEEP_ALIVE, ticks.recv()).await {
             Err(_) => Bytes::from_static(b": still here\n\n"),
             Ok(Ok(tick)) => tick.sse,
             Ok(Err(RecvError::Lagged(_))) => Bytes::from_static(b"event: reset\ndata: {}\n\n"),
@@ -290,7 +296,7 @@ async fn talk(mut socket: WebSocket, first: Option<Tick>, mut ticks: Receiver<Ti
     let mut next = Some(first.map_or_else(reset, |tick| Message::Text(tick.json)));
     loop {
         if let Some(message) = next.take()
-            && socket.send(message).await.is_err()
+            && !matches!(timeout(TAKE, socket.send(message)).await, Ok(Ok(())))
         {
             return;
         }

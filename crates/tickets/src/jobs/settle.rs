@@ -11,12 +11,13 @@ use tokio_util::sync::CancellationToken;
 use crate::Error;
 use crate::app::App;
 use crate::domain::ids::OrderId;
+use crate::store::Unsettled;
 
 /// How often it looks.
 const EVERY: Duration = Duration::from_secs(1);
 /// An order that changed since so long ago is being served by a request.
 const IN_HAND: Duration = Duration::from_secs(5);
-/// Orders looked at in one round.
+/// Orders looked up in one round; the next one goes on behind them, so that those that do not move hide no others.
 const ROUND: u32 = 1_000;
 /// Orders settled at a time.
 const AT_A_TIME: usize = 16;
@@ -28,36 +29,69 @@ const MAX_PAUSE: Duration = Duration::from_secs(60);
 /// # Errors
 /// None: what goes wrong is logged, and tried again.
 pub async fn run(app: App, stop: CancellationToken) -> Result<(), String> {
-    let mut pauses = Pauses::default();
+    let mut rounds = Rounds::default();
     loop {
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
             () = sleep(EVERY) => {}
         }
-        if let Err(error) = round(&app, IN_HAND, &mut pauses).await {
+        if let Err(error) = round(&app, IN_HAND, &mut rounds).await {
             tracing::warn!(error = &error as &dyn std::error::Error, "orders cannot be settled now");
         }
     }
 }
 
-/// When orders that did not move are looked at next: each time after twice as long.
-#[derive(Debug, Default)]
-pub struct Pauses(HashMap<OrderId, (Instant, Duration)>);
+/// What one round leaves for the next.
+#[derive(Debug)]
+pub struct Rounds {
+    /// Orders that are looked up at a time.
+    limit: u32,
+    /// Up to which order it has looked; nothing where it begins anew.
+    behind: Option<Unsettled>,
+    /// When orders that did not move are looked at next: each time after twice as long.
+    pauses: HashMap<OrderId, (Instant, Duration)>,
+}
 
-/// Looks once at the orders that have not changed for `in_hand` and whose pause is over; how many there were.
+impl Default for Rounds {
+    fn default() -> Self {
+        Self::of(ROUND)
+    }
+}
+
+impl Rounds {
+    /// Rounds of so many orders at the most.
+    pub fn of(limit: u32) -> Self {
+        Self { limit, behind: None, pauses: HashMap::new() }
+    }
+
+    /// Which of these orders are not in a pause; the next one of each is longer.
+    fn due(&mut self, unsettled: &[Unsettled]) -> Vec<OrderId> {
+        let now = Instant::now();
+        // Who was not met again for so long has come to its end.
+        self.pauses.retain(|_, (until, _)| now < *until + MAX_PAUSE);
+        let mut due = Vec::new();
+        for Unsettled { order, .. } in unsettled {
+            let pause = match self.pauses.get(order) {
+                Some((until, _)) if now < *until => continue,
+                Some((_, pause)) => (*pause * 2).min(MAX_PAUSE),
+                None => EVERY,
+            };
+            self.pauses.insert(*order, (now + pause, pause));
+            due.push(*order);
+        }
+        due
+    }
+}
+
+/// Looks once at some of the orders that have not changed for `in_hand` and whose pause is over; how many there were.
 ///
 /// # Errors
 /// Those of the database. What goes wrong with one order is logged, and the others go on.
-pub async fn round(app: &App, in_hand: Duration, pauses: &mut Pauses) -> Result<usize, Error> {
-    let unsettled = app.unsettled(in_hand, ROUND).await?;
-    let now = Instant::now();
-    pauses.0.retain(|id, _| unsettled.contains(id));
-    let due: Vec<OrderId> =
-        unsettled.into_iter().filter(|id| pauses.0.get(id).is_none_or(|(at, _)| *at <= now)).collect();
-    for id in &due {
-        let pause = pauses.0.get(id).map_or(EVERY, |(_, pause)| (*pause * 2).min(MAX_PAUSE));
-        pauses.0.insert(*id, (now + pause, pause));
-    }
+pub async fn round(app: &App, in_hand: Duration, rounds: &mut Rounds) -> Result<usize, Error> {
+    let unsettled = app.unsettled(in_hand, rounds.behind, rounds.limit).await?;
+    let is_full = unsettled.len() >= rounds.limit as usize;
+    rounds.behind = unsettled.last().copied().filter(|_| is_full);
+    let due = rounds.due(&unsettled);
     let count = due.len();
     futures::stream::iter(due)
         .for_each_concurrent(AT_A_TIME, |id| async move {

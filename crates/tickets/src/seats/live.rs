@@ -160,7 +160,12 @@ impl Live {
         let cell = self.entry(id);
         let loaded = cell.get_or_try_init(|| async { Ok::<_, Error>(Arc::new(self.load(id).await?)) }).await;
         if loaded.is_err() {
-            self.events().by_id.remove(&id);
+            let mut events = self.events();
+            // Who waits for it tries again: what he gets must be the one that is kept.
+            let is_last = |entry: &Entry| Arc::ptr_eq(&entry.cell, &cell) && Arc::strong_count(&cell) == 2;
+            if events.by_id.get(&id).is_some_and(is_last) {
+                events.by_id.remove(&id);
+            }
         }
         loaded.cloned()
     }
@@ -228,26 +233,44 @@ impl Live {
         self.events().by_id.values().filter_map(|entry| entry.cell.get().cloned()).collect()
     }
 
-    /// Reads what others committed, and events that were changed.
+    /// Reads what others committed, and events that were changed. One that cannot be read holds up no others.
     ///
     /// # Errors
-    /// Those of the database.
+    /// Those of the database; [`Error::Corrupt`].
     pub async fn follow(&self) -> Result<(), Error> {
         let loaded = self.loaded();
-        if loaded.is_empty() {
+        self.bring_up(&loaded.iter().map(|event| &**event).collect::<Vec<_>>()).await
+    }
+
+    /// The same for one event.
+    ///
+    /// # Errors
+    /// Those of [`Live::follow`].
+    pub async fn follow_event(&self, event: &LiveEvent) -> Result<(), Error> {
+        self.bring_up(&[event]).await
+    }
+
+    async fn bring_up(&self, events: &[&LiveEvent]) -> Result<(), Error> {
+        if events.is_empty() {
             return Ok(());
         }
-        let ids: Vec<EventId> = loaded.iter().map(|event| event.id).collect();
+        let ids: Vec<EventId> = events.iter().map(|event| event.id).collect();
         let heads = self.0.store.heads(&ids).await?;
-        for event in loaded {
-            let Some(head) = heads.get(&event.id) else { continue };
-            if head.version != event.event().version {
-                self.reload(&event).await?;
-            } else if head.seq > event.seq() {
-                self.catch_up(&event).await?;
-            }
+        let mut failed = Ok(());
+        for event in events {
+            let read = match heads.get(&event.id) {
+                // It was deleted.
+                None => {
+                    self.events().by_id.remove(&event.id);
+                    Ok(())
+                }
+                Some(head) if head.version != event.event().version => self.reload(event).await,
+                Some(head) if head.seq > event.seq() => self.catch_up(event).await,
+                Some(_) => Ok(()),
+            };
+            failed = failed.and(read);
         }
-        Ok(())
+        failed
     }
 
     /// Reads an event anew after it was changed, if it is in memory.

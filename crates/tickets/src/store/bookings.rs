@@ -244,21 +244,12 @@ struct State {
     transfer_request: Option<Uuid>,
 }
 
+/// Of many scans at once one is the first.
 const STATES: RowsSql = rows_sql!(
     "SELECT b.ticket_id, b.subject, b.serial, b.checked_in_at, b.checked_in_by, b.gate, b.check_in_request,
         b.transfer_request
-     FROM " rows " JOIN bookings b ON b.ticket_id = " id(0) " ORDER BY b.ticket_id"
+     FROM " rows " JOIN bookings b ON b.ticket_id = " id(0) " ORDER BY b.ticket_id" locked("b")
 );
-/// On PostgreSQL the rows are locked, in their order: of many scans at once one is the first.
-const STATES_LOCKED: RowsSql = RowsSql {
-    sqlite: STATES.sqlite,
-    postgres: rows_sql!(
-        "SELECT b.ticket_id, b.subject, b.serial, b.checked_in_at, b.checked_in_by, b.gate, b.check_in_request,
-            b.transfer_request
-         FROM " rows " JOIN bookings b ON b.ticket_id = " id(0) " ORDER BY b.ticket_id FOR UPDATE OF b"
-    )
-    .postgres,
-};
 /// The highest serial that a ticket had with owners who gave it back.
 const PAST: RowsSql = rows_sql!(
     "SELECT p.ticket_id, MAX(p.serial) FROM " rows " JOIN past_bookings p ON p.ticket_id = " id(0) "
@@ -287,7 +278,7 @@ pub(super) async fn apply(
     }
     let scanned = scans.iter().flat_map(|scans| scans.iter().map(|scan| scan.ticket));
     let ids = ids(transfers.iter().map(|transfer| transfer.ticket).chain(scanned));
-    let before: Vec<State> = STATES_LOCKED.fetch(tx, ids.clone()).await?;
+    let before: Vec<State> = STATES.fetch(tx, ids.clone()).await?;
     let past: Vec<(Uuid, i64)> = if scans.is_empty() { Vec::new() } else { PAST.fetch(tx, ids).await? };
     let past: HashMap<Uuid, i64> = past.into_iter().collect();
     let now = tx.now().await?;

@@ -56,7 +56,7 @@ const ADD: RowsSql = rows_sql!(
 );
 const HEADS: RowsSql = rows_sql!(
     "SELECT e.id, COALESCE(f.seq, 0), e.version FROM " rows "
-     JOIN events e ON e.id = " id(0) " LEFT JOIN seat_feeds f ON f.event_id = e.id"
+     JOIN events e ON e.id = " id(0) " AND e.deleted_at IS NULL LEFT JOIN seat_feeds f ON f.event_id = e.id"
 );
 
 /// Both in one on PostgreSQL, and those who listen are told when it is committed: whoever else sells the event waits from

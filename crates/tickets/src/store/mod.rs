@@ -46,7 +46,7 @@ pub use indexed::{CHANNEL, Changed, Changes, OutboxHead, Source};
 pub use lists::{Listed, ListedEvent, Viewer};
 pub use orders::{
     Action, Advance, Advanced, Attempt, Begun, Booked, InOrder, NewOrder, OpenOrder, OrderRecord, OrdersOf, Return,
-    Unreturnable,
+    Unreturnable, Unsettled,
 };
 pub use outbox::Kind;
 pub use queues::{OwnedPlace, QueueRow};

@@ -95,6 +95,15 @@ pub enum InOrder {
     NewestFirst,
 }
 
+/// An order that has something left to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unsettled {
+    /// When it last changed.
+    pub since: Timestamp,
+    /// Which.
+    pub order: OrderId,
+}
+
 /// What an attempt is at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
@@ -268,6 +277,32 @@ const ATTEMPTS: RowsSql = rows_sql!(
 
 type AttemptRow = (Uuid, Uuid, String, i64, i64);
 
+/// Both of one moment: attempts that belong to a later state are not those of this one.
+const WITH_ATTEMPTS: RowsSql = rows_sql!(
+    "SELECT orders.*, a.id AS attempt_id, a.action AS attempt_action, a.amount AS attempt_amount, a.created_at AS attempt_began_at
+     FROM " rows " JOIN orders ON orders.id = " id(0) "
+     LEFT JOIN payment_attempts a ON a.order_id = orders.id AND a.state = 'started' ORDER BY a.number"
+);
+
+/// An order, once for each of its open attempts.
+#[derive(FromRow)]
+struct OrderInAttempt {
+    #[sqlx(flatten)]
+    order: OrderRow,
+    attempt_id: Option<Uuid>,
+    attempt_action: Option<String>,
+    attempt_amount: Option<i64>,
+    attempt_began_at: Option<i64>,
+}
+
+impl OrderInAttempt {
+    fn attempt(&self) -> Option<AttemptRow> {
+        let id = self.order.standing.id;
+        let action = self.attempt_action.clone()?;
+        Some((id, self.attempt_id?, action, self.attempt_amount?, self.attempt_began_at?))
+    }
+}
+
 fn read_attempts(rows: Vec<AttemptRow>) -> HashMap<OrderId, Vec<Attempt>> {
     let mut attempts: HashMap<OrderId, Vec<Attempt>> = HashMap::new();
     for (order, id, action, amount, began_at) in rows {
@@ -384,33 +419,36 @@ impl Store {
         // The clock first: what is asked after this read is asked after it.
         let read_at = self.now().await?;
         let missing = || Error::NotFound { what: "order", id: id.to_string() };
-        let mut order = self.find_order(id).await?.ok_or_else(missing)?;
-        loop {
-            let rows: Vec<AttemptRow> = ATTEMPTS.fetch_from(&self.db, ids(&[id])).await?;
-            // Two reads are two moments: attempts that belong to a later state are not those of this one.
-            let again = self.find_order(id).await?.ok_or_else(missing)?;
-            if again == order {
-                let attempts = read_attempts(rows).remove(&id).unwrap_or_default();
-                return Ok(OpenOrder { order, attempts, read_at });
-            }
-            order = again;
-        }
+        let rows: Vec<OrderInAttempt> = WITH_ATTEMPTS.fetch_from(&self.db, ids(&[id])).await?;
+        let attempts = rows.iter().filter_map(OrderInAttempt::attempt).collect();
+        let attempts = read_attempts(attempts).remove(&id).unwrap_or_default();
+        let order = rows.into_iter().next().ok_or_else(missing)?.order.read()?;
+        Ok(OpenOrder { order, attempts, read_at })
     }
 
-    /// Orders that have something left to do and have not changed for so long, the stalest first.
+    /// Orders that have something left to do and have not changed for so long, the stalest first, behind one.
     ///
     /// # Errors
     /// Those of the database.
-    pub async fn unsettled_orders(&self, unchanged_for: Duration, limit: u32) -> Result<Vec<OrderId>, Error> {
+    pub async fn unsettled_orders(
+        &self,
+        unchanged_for: Duration,
+        behind: Option<Unsettled>,
+        limit: u32,
+    ) -> Result<Vec<Unsettled>, Error> {
         let before = self.now().await?.minus(unchanged_for);
-        const OPEN: &str = "SELECT id FROM orders
+        const OPEN: &str = "SELECT updated_at, id FROM orders
              WHERE state IN ('paying', 'authorised', 'booked', 'refund_due') AND updated_at <= $1
-             ORDER BY updated_at LIMIT $2";
-        let rows: Vec<Uuid> = each_engine!(&self.db, |pool| {
-            sqlx::query_scalar(OPEN).bind(before.micros()).bind(i64::from(limit)).fetch_all(pool).await
+                AND (updated_at, id) > ($2, $3)
+             ORDER BY updated_at, id LIMIT $4";
+        let (at, id) = behind.map_or((i64::MIN, Uuid::nil()), |last| (last.since.micros(), last.order.uuid()));
+        let rows: Vec<(i64, Uuid)> = each_engine!(&self.db, |pool| {
+            let open = sqlx::query_as(OPEN).bind(before.micros()).bind(at).bind(id);
+            open.bind(i64::from(limit)).fetch_all(pool).await
         })
         .map_err(sql::Error::from)?;
-        Ok(rows.into_iter().map(Into::into).collect())
+        let unsettled = |(at, id): (i64, Uuid)| Unsettled { since: Timestamp::from_micros(at), order: id.into() };
+        Ok(rows.into_iter().map(unsettled).collect())
     }
 
     /// Orders of a buyer, of the events of an organiser, or all; by default the one changed the longest ago first.

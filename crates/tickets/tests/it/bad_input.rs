@@ -207,3 +207,15 @@ async fn script_in_names_is_text() {
     let (status, problem) = house.send("GET", &format!("/event/{}", "%3Cscript%3E"), &[], None).await;
     assert_eq!((status, problem["code"].as_str()), (400, Some("service.bad_request")), "{problem}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_document_says_who_is_asked_for_a_token() {
+    let databases = Databases::sqlite();
+    let house = House::open(&databases).await;
+    let ask = async |method: &str, target: &str, token: Option<&str>| {
+        let bearer = token.map(bearer);
+        let head: Vec<_> = bearer.iter().map(|token| ("authorization", token.as_str())).collect();
+        house.send(method, target, &head, None).await.1["code"].as_str().map(str::to_owned)
+    };
+    tessera_testkit::reference::tokens_are_as_said(&tessera_tickets::http::openapi(), ask).await;
+}

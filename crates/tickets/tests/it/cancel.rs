@@ -117,7 +117,7 @@ async fn whoever_dies_another_goes_on(house: &House) {
     }
     dying.abort();
     cancel::round(&next.app).await.unwrap();
-    settle::round(&next.app, Duration::ZERO, &mut settle::Pauses::default()).await.unwrap();
+    settle::round(&next.app, Duration::ZERO, &mut settle::Rounds::default()).await.unwrap();
     assert_eq!(next.sums().await, (0, 54_000, 54_000));
     assert_eq!(cancellation(&next).await, json!({ "left": 0, "due": 0, "refunded": 12 }));
 }

@@ -1,7 +1,9 @@
 //! The catalogue over HTTP, in process: one list of cases on both databases; wire formats as snapshots.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -164,6 +166,7 @@ async fn contract(databases: &Databases) {
     the_same_request_is_answered_once(databases).await;
     of_two_processes_one_makes_it(databases).await;
     a_change_of_what_changed_is_refused(databases).await;
+    what_cannot_be_read_any_more_hides_no_sales(databases).await;
     others_may_not_change_it(databases).await;
     a_published_event_keeps_its_numbers(databases).await;
     lists_can_be_followed(databases).await;
@@ -302,6 +305,43 @@ async fn a_change_of_what_changed_is_refused(databases: &Databases) {
     let version = api.get(&path, "ona").await.json()["version"].as_u64().unwrap();
     assert_eq!(version, 3 + done as u64);
     assert!(done >= 1);
+}
+
+async fn what_cannot_be_read_any_more_hides_no_sales(databases: &Databases) {
+    let url = databases.fresh();
+    let process = async || Api::open(&url, Arc::new(SystemClock), Arc::new(tessera_kernel::RandomIds)).await;
+    let (api, other) = (process().await, process().await);
+    let (id, _) = api.on_sale().await;
+    let (broken, _) = api.on_sale().await;
+    let draft: EventId = api.draft().await["id"].as_str().unwrap().parse().unwrap();
+    for event in [id, broken, draft] {
+        other.app.live.event(event).await.unwrap();
+    }
+    let live = other.app.live.event(id).await.unwrap();
+    let held = || live.with(|states| states.counts(SystemClock.now()).held);
+    let one = || Wish { event: Some(id), best: Some((1, None)), ..Wish::default() };
+
+    api.done("DELETE", &format!("/organiser/events/{draft}"), Value::Null).await;
+    api.hold("ana", one()).await;
+    other.app.live.follow().await.unwrap();
+    assert_eq!(held(), 1);
+    let deleted = other.app.live.event(draft).await.err();
+    assert!(matches!(deleted, Some(tessera_tickets::Error::NotFound { .. })), "{deleted:?}");
+
+    let db = Db::open(&url, "tickets", &tessera_tickets::store::migrations()).await.unwrap();
+    tessera_store::each_engine!(&db, |pool| {
+        let damage = "UPDATE events SET document = '{', version = version + 1 WHERE id = $1";
+        sqlx::query(damage).bind(broken.uuid()).execute(pool).await.map(drop).unwrap();
+    });
+    db.close().await;
+    api.hold("bob", one()).await;
+    // The same seat looks free here: others were faster, which only this event is asked about.
+    other.hold("cleo", one()).await;
+    assert_eq!(held(), 3);
+    api.hold("dora", one()).await;
+    let failed = other.app.live.follow().await;
+    assert!(matches!(failed, Err(tessera_tickets::Error::Corrupt { .. })), "{failed:?}");
+    assert_eq!(held(), 4);
 }
 
 async fn others_may_not_change_it(databases: &Databases) {
@@ -646,6 +686,37 @@ async fn wire_formats() {
     insta::assert_json_snapshot!("report", api.get(&format!("/organiser/events/{id}/report"), "ona").await.json());
     let code = json!({ "code": "amigos", "discount": { "basis_points": 1500 }, "valid_until": "2030-04-01T00:00:00Z" });
     insta::assert_json_snapshot!("promo", api.done("POST", &format!("/organiser/events/{id}/promo-codes"), code).await);
+}
+
+/// Otherwise nobody would tell its watchers what changes.
+#[tokio::test]
+async fn who_waits_while_another_fails_gets_the_event_that_is_kept() {
+    let databases = Databases::sqlite();
+    let url = databases.fresh();
+    let process = async || Api::open(&url, Arc::new(SystemClock), Arc::new(tessera_kernel::RandomIds)).await;
+    let (api, other) = (process().await, process().await);
+    let (id, _) = api.on_sale().await;
+    let db = Db::open(&url, "tickets", &tessera_tickets::store::migrations()).await.unwrap();
+    let delete = async |at: Option<i64>| {
+        tessera_store::each_engine!(&db, |pool| {
+            let set = sqlx::query("UPDATE events SET deleted_at = $1").bind(at);
+            set.execute(pool).await.map(drop).unwrap();
+        });
+    };
+    delete(Some(1)).await;
+    let (mut one, mut two) = (pin!(other.app.live.event(id)), pin!(other.app.live.event(id)));
+    let failed = match futures::poll!(&mut one) {
+        Poll::Pending => {
+            assert!(futures::poll!(&mut two).is_pending(), "it waits for the first");
+            one.await
+        }
+        Poll::Ready(failed) => failed,
+    };
+    assert!(failed.is_err());
+    delete(None).await;
+    let live = two.await.unwrap();
+    assert!(Arc::ptr_eq(&live, &other.app.live.event(id).await.unwrap()));
+    db.close().await;
 }
 
 #[test]

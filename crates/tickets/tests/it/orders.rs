@@ -11,7 +11,7 @@ use tessera_tickets::app::request::Request;
 use tessera_tickets::app::reserve::Wish;
 use tessera_tickets::domain::ids::{EventId, HoldId};
 use tessera_tickets::domain::order::State;
-use tessera_tickets::jobs::settle::{Pauses, round};
+use tessera_tickets::jobs::settle::{Rounds, round};
 use tessera_tickets::payment::{Card, Method, Test};
 
 use crate::support::{hall, shop, tickets};
@@ -21,6 +21,7 @@ const POOR: &str = "4000000000009995";
 const SECOND_STEP: &str = "4000002760003184";
 const TIMES_OUT_CHARGED: &str = "4000000000010027";
 const TIMES_OUT: &str = "4000000000010035";
+const SILENT_FOR_30_S: &str = "4000000000010043";
 
 fn request(subject: &str, key: &str) -> Request {
     Request { subject: subject.into(), key: key.into() }
@@ -191,7 +192,7 @@ async fn a_hold_is_paid_once_however_often_it_is_tried(shop: &Shop) {
     }
     orders.dedup();
     assert_eq!(orders.len(), 1);
-    round(&shop.app, Duration::ZERO, &mut Pauses::default()).await.unwrap();
+    round(&shop.app, Duration::ZERO, &mut Rounds::default()).await.unwrap();
     assert_eq!(shop.sums().await, (0, 9_000, 0));
 }
 
@@ -215,10 +216,10 @@ async fn a_payment_that_never_arrived_fails_once_it_cannot_arrive_any_more() {
     let Err(Error::PaymentUnknown { order }) = unknown else { panic!("{unknown:?}") };
     let state = async || shop.app.store.find_order(order).await.unwrap().unwrap().money.state;
     clock.advance(Duration::from_secs(3));
-    round(&shop.app, Duration::ZERO, &mut Pauses::default()).await.unwrap();
+    round(&shop.app, Duration::ZERO, &mut Rounds::default()).await.unwrap();
     assert_eq!(state().await, State::Paying);
     clock.advance(Duration::from_secs(1));
-    round(&shop.app, Duration::ZERO, &mut Pauses::default()).await.unwrap();
+    round(&shop.app, Duration::ZERO, &mut Rounds::default()).await.unwrap();
     assert_eq!(state().await, State::Failed);
 }
 
@@ -240,5 +241,43 @@ async fn a_payment_that_comes_after_the_seats_are_gone_goes_back() {
     let told = shop.app.settle(asked.id).await;
     assert!(matches!(told, Err(Error::SeatsGone { .. })), "{told:?}");
     assert_eq!(shop.sums().await, (0, 4_500, 0));
-    assert!(shop.app.unsettled(Duration::ZERO, 10).await.unwrap().is_empty());
+    assert!(shop.app.unsettled(Duration::ZERO, None, 10).await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn orders_that_do_not_move_hide_no_others() {
+    let clock = Arc::new(ManualClock::at(SystemClock.now()));
+    let databases = Databases::sqlite();
+    let shop = Shop::open_at(&databases, clock.clone()).await;
+    let mut asked = Vec::new();
+    for seat in 0..5 {
+        let hold = shop.hold("ana", &[seat]).await.unwrap();
+        let key = request("ana", &format!("buy {seat}"));
+        asked.push(shop.app.confirm(&key, hold, card(SECOND_STEP), None).await.unwrap().order);
+        clock.advance(Duration::from_secs(1));
+    }
+    // The newest is agreed to, which nobody tells us.
+    let last = asked.pop().unwrap();
+    shop.test.answer(last.payment.as_ref().unwrap(), true).await.unwrap();
+    let mut rounds = Rounds::of(2);
+    for looked in [2, 2, 1] {
+        assert_eq!(round(&shop.app, Duration::ZERO, &mut rounds).await.unwrap(), looked);
+    }
+    assert_eq!(shop.app.store.find_order(last.id).await.unwrap().unwrap().money.state, State::Captured);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn news_that_cannot_be_looked_up_are_asked_for_again() {
+    let clock = Arc::new(ManualClock::at(SystemClock.now()));
+    let databases = Databases::sqlite();
+    let shop = Shop::open_at(&databases, clock.clone()).await;
+    let hold = shop.hold("ana", &[0]).await.unwrap();
+    let unknown = shop.app.confirm(&request("ana", "buy"), hold, card(SILENT_FOR_30_S), None).await;
+    let Err(Error::PaymentUnknown { order }) = unknown else { panic!("{unknown:?}") };
+    let payment = shop.test.ledger(None, 1).await.unwrap().remove(0).payment;
+    let heard = shop.app.hear_of(&payment, Some(order)).await;
+    assert!(matches!(heard, Err(Error::PaymentUnknown { .. })), "{heard:?}");
+    clock.advance(Duration::from_secs(31));
+    shop.app.hear_of(&payment, Some(order)).await.unwrap();
+    assert_eq!(shop.app.store.find_order(order).await.unwrap().unwrap().money.state, State::Captured);
 }

@@ -5,13 +5,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tessera_kernel::SystemClock;
 use tessera_testkit::sql::Databases;
 use tessera_tickets::http;
 use tessera_tickets::jobs::seats;
 use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 use tokio_util::sync::CancellationToken;
 
@@ -137,6 +138,12 @@ async fn who_watches_is_told_and_goes_on_where_he_was(databases: &Databases) {
     here.hold("dan", &[9]).await;
     events.until(&[(9, "held")]).await;
     socket.until(&[(9, "held")]).await;
+
+    // What nobody needs to say is not kept in memory.
+    let Watcher::Socket(mut talker) = Watcher::socket(address, &path, None).await else { panic!("it is a socket") };
+    let _ = talker.send(Message::binary(vec![0; 8 << 20])).await;
+    let told = async { while talker.next().await.is_some_and(|told| told.is_ok_and(|told| !told.is_close())) {} };
+    tokio::time::timeout(PATIENCE, told).await.unwrap();
 
     // Nobody can go on from where nobody was.
     let reset = json!({ "reset": true });

@@ -337,8 +337,7 @@ fn keep_attempts(
     }
 }
 
-/// On PostgreSQL, so that news of an order are taken one after the other, and nobody passes on or goes in with a ticket
-/// that is just going back. Gives the tickets whose claims must stay as they
+/// On PostgreSQL, so that news of an order are taken one after the other. Gives the tickets whose claims must stay as they
 /// are: those to be booked under them, which nobody else may hold between our look and our commit.
 pub async fn lock(tx: &mut Tx<'_>, news: &[&Advance]) -> Result<Vec<Uuid>, sql::Error> {
     let Tx::Postgres { transaction } = tx else { return Ok(Vec::new()) };
@@ -348,26 +347,13 @@ pub async fn lock(tx: &mut Tx<'_>, news: &[&Advance]) -> Result<Vec<Uuid>, sql::
     const LOCK: &str = "SELECT id, event_id, seats FROM orders WHERE id = ANY($1) ORDER BY id FOR UPDATE";
     let ids: Vec<Uuid> = news.iter().map(|news| news.order.uuid()).collect();
     let rows: Vec<(Uuid, Uuid, Vec<u8>)> = sqlx::query_as(LOCK).bind(ids).fetch_all(&mut **transaction).await?;
-    const LOCK_BOOKINGS: &str =
-        "SELECT ticket_id FROM bookings WHERE ticket_id = ANY($1) AND order_id = ANY($2) ORDER BY ticket_id FOR UPDATE";
-    let returning = news.iter().filter(|news| may_return(news));
-    let returning: HashSet<Uuid> = returning.map(|news| news.order.uuid()).collect();
     let booking = news.iter().filter(|news| news.claims_here && news.events.contains(&Event::Book));
     let booking: HashSet<Uuid> = booking.map(|news| news.order.uuid()).collect();
-    let (mut kept, mut returned): (Vec<Uuid>, Vec<Uuid>) = (Vec::new(), Vec::new());
-    for (id, event, seats) in rows.into_iter().filter(|(id, ..)| booking.contains(id) || returning.contains(id)) {
+    let mut kept = Vec::new();
+    for (id, event, seats) in rows.into_iter().filter(|(id, ..)| booking.contains(id)) {
         let seats = seats::decode(&seats, || format!("order `{}`", OrderId::from(id)));
-        let tickets = holds::tickets(event.into(), &seats.map_err(|error| sqlx::Error::Decode(error.into()))?);
-        if returning.contains(&id) {
-            returned.extend_from_slice(&tickets);
-        }
-        if booking.contains(&id) {
-            kept.extend(tickets);
-        }
-    }
-    if !returned.is_empty() {
-        let returning: Vec<Uuid> = returning.into_iter().collect();
-        sqlx::query(LOCK_BOOKINGS).bind(returned).bind(returning).execute(&mut **transaction).await?;
+        let seats = seats.map_err(|error| sqlx::Error::Decode(error.into()))?;
+        kept.extend(holds::tickets(event.into(), &seats));
     }
     Ok(kept)
 }
@@ -415,7 +401,8 @@ fn may_return(news: &Advance) -> bool {
     news.returns.is_some() || news.events.iter().any(takes)
 }
 
-/// The bookings of orders that may give some back.
+/// The bookings of orders that may give some back. On PostgreSQL they are locked, in their order: nobody passes on or goes in
+/// with a ticket that is just going back.
 async fn bookings(
     tx: &mut Tx<'_>,
     news: &[&Advance],
@@ -423,7 +410,7 @@ async fn bookings(
 ) -> Result<HashMap<OrderId, Vec<Booking>>, sql::Error> {
     const OF_ORDERS: RowsSql = rows_sql!(
         "SELECT b.order_id, b.ticket_id, b.subject, b.price, b.checked_in_at
-         FROM " rows " JOIN bookings b ON b.ticket_id = " id(0) " AND b.order_id = " id(1) " ORDER BY b.ticket_id"
+         FROM " rows " JOIN bookings b ON b.ticket_id = " id(0) " AND b.order_id = " id(1) " ORDER BY b.ticket_id" locked("b")
     );
     type Row = (Uuid, Uuid, String, i64, Option<i64>);
     let returning: HashSet<OrderId> = news.iter().filter(|news| may_return(news)).map(|news| news.order).collect();
