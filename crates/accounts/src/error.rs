@@ -31,6 +31,9 @@ pub enum Error {
     /// A refresh token that is none, or of a session that is over.
     #[error("this session is over; sign in again")]
     SessionOver,
+    /// A session that began before a program wanted its person to sign in.
+    #[error("the program asks for a new sign-in; sign in again, then agree")]
+    SignInAgain,
     /// What is not there.
     #[error("there is no {what} `{id}`")]
     NotFound {
@@ -97,6 +100,7 @@ pub const CODES: &[&str] = &[
     "accounts.bad_credentials",
     "accounts.throttled",
     "accounts.session_over",
+    "accounts.sign_in_again",
     "accounts.not_found",
     "accounts.last_admin",
     "accounts.taken",
@@ -109,11 +113,18 @@ pub const CODES: &[&str] = &[
 ];
 
 impl Error {
+    /// A grant that is not taken: as RFC 6749 and OpenID Connect name it, and what is wrong.
+    pub(crate) fn grant(error: &'static str, reason: impl Into<String>) -> Self {
+        Self::BadGrant { error, reason: reason.into() }
+    }
+
     /// What sort of error it is.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::BadRequest { .. } | Self::WeakPassword { .. } | Self::BadGrant { .. } => ErrorKind::Invalid,
-            Self::BadCredentials | Self::SessionOver | Self::BadClient => ErrorKind::Unauthenticated,
+            Self::BadCredentials | Self::SessionOver | Self::SignInAgain | Self::BadClient => {
+                ErrorKind::Unauthenticated
+            }
             Self::Throttled { .. } => ErrorKind::Limited,
             Self::NotFound { .. } => ErrorKind::NotFound,
             Self::LastAdmin { .. } | Self::Taken { .. } => ErrorKind::Conflict,
@@ -134,6 +145,7 @@ impl Error {
             Self::BadCredentials => "accounts.bad_credentials",
             Self::Throttled { .. } => "accounts.throttled",
             Self::SessionOver => "accounts.session_over",
+            Self::SignInAgain => "accounts.sign_in_again",
             Self::NotFound { .. } => "accounts.not_found",
             Self::LastAdmin { .. } => "accounts.last_admin",
             Self::Taken { .. } => "accounts.taken",

@@ -122,8 +122,7 @@ impl App {
     pub async fn client_token(&self, id: &str, secret: Option<&str>) -> Result<(String, Timestamp), Error> {
         let client = self.known_client(id, secret).await?;
         if client.secret.is_none() {
-            let reason = "a program without a secret has no tokens of its own".to_owned();
-            return Err(Error::BadGrant { error: "unauthorized_client", reason });
+            return Err(Error::grant("unauthorized_client", "a program without a secret has no tokens of its own"));
         }
         let ttl = Duration::from_secs(self.config().client_token_ttl_s.into());
         let subject = client.id.to_string();

@@ -23,7 +23,7 @@ use crate::store::{Attempt, Store, User};
 use passwords::Passwords;
 
 pub use clients::{MadeClient, NewClientWish};
-pub use codes::{Agreed, Redeemed, Wish};
+pub use codes::{Agreed, Redeemed, Way, Wish, Wording};
 pub use users::check_roles;
 
 /// What the use cases work with.

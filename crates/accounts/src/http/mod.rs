@@ -13,6 +13,7 @@ use axum::extract::FromRef;
 use axum::routing::{delete, get, patch, post};
 use serde_json::{Map, Value, json};
 use tessera_kernel::ErrorKind;
+use tessera_service::openapi::{Token, say_tokens};
 use tessera_service::{Keys, ProductError};
 use utoipa::OpenApi;
 
@@ -82,11 +83,14 @@ impl FromRef<App> for Keys {
         clients::list,
         clients::revoke,
         oauth::authorize,
+        oauth::authorize_form,
         oauth::asks,
+        oauth::agrees,
         oauth::agree,
         oauth::token,
         oauth::revoke,
         oauth::userinfo,
+        oauth::userinfo_post,
         discovery::configuration,
         discovery::jwks
     )
@@ -107,12 +111,12 @@ pub fn router(app: App) -> Router {
         .route("/accounts/users/{id}", patch(users::edit))
         .route("/accounts/clients", get(clients::list).post(clients::make))
         .route("/accounts/clients/{id}", delete(clients::revoke))
-        .route("/accounts/authorize", post(oauth::agree))
-        .route("/oauth/authorize", get(oauth::authorize))
+        .route("/accounts/authorize", get(oauth::agrees).post(oauth::agree))
+        .route("/oauth/authorize", get(oauth::authorize).post(oauth::authorize_form))
         .route("/oauth/asks", get(oauth::asks))
         .route("/oauth/token", post(oauth::token))
         .route("/oauth/revoke", post(oauth::revoke))
-        .route("/oauth/userinfo", get(oauth::userinfo))
+        .route("/oauth/userinfo", get(oauth::userinfo).post(oauth::userinfo_post))
         .route("/.well-known/openid-configuration", get(discovery::configuration))
         .route("/.well-known/jwks.json", get(discovery::jwks))
         .with_state(app)
@@ -121,5 +125,14 @@ pub fn router(app: App) -> Router {
 /// The OpenAPI 3.1 document of these routes.
 pub fn openapi() -> Value {
     // A document of plain structs always serialises.
-    serde_json::to_value(Document::openapi()).unwrap_or_default()
+    let mut document = serde_json::to_value(Document::openapi()).unwrap_or_default();
+    say_tokens(&mut document, |method, path| match path {
+        "/accounts/sign-up" | "/accounts/sign-in" | "/accounts/refresh" | "/accounts/sign-out" => Token::Unread,
+        // By the cookie of the session.
+        "/accounts/authorize" if method == "get" => Token::Unread,
+        "/oauth/userinfo" => Token::Wanted,
+        path if path.starts_with("/oauth/") || path.starts_with("/.well-known/") => Token::Unread,
+        _ => Token::Wanted,
+    });
+    document
 }

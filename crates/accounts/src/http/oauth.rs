@@ -5,17 +5,18 @@ use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, LOCATION};
+use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, LOCATION, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tessera_kernel::Timestamp;
 use tessera_service::http::{Json, Query};
 use tessera_service::{Identity, Problem};
 use utoipa::ToSchema;
 
 use super::caller::Caller;
 use crate::Error;
-use crate::app::{App, Redeemed, SignedIn, Wish};
+use crate::app::{App, Redeemed, SignedIn, Way, Wish, Wording};
 use crate::store::SignOut;
 
 /// The longest form taken.
@@ -23,6 +24,9 @@ const MAX_FORM_BYTES: usize = 16 * 1_024;
 
 /// The most fields that one may have; each is compared with each.
 const MAX_FIELDS: usize = 32;
+
+/// The field of [`Wish::signed_in_since`].
+const SINCE: &str = "signed_in_since";
 
 /// What a program asks a person for.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -39,13 +43,33 @@ pub(super) struct WishBody {
     scope: String,
     state: Option<String>,
     nonce: Option<String>,
+    /// As the address of the page has it.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    signed_in_since: Option<Timestamp>,
+}
+
+/// Since when somebody must have signed in.
+#[derive(Debug, Deserialize)]
+pub(super) struct SinceQuery {
+    signed_in_since: Option<Timestamp>,
 }
 
 impl From<WishBody> for Wish {
     fn from(body: WishBody) -> Self {
         let WishBody { client_id, redirect_uri, response_type, code_challenge, code_challenge_method, .. } = body;
-        let WishBody { scope, state, nonce, .. } = body;
-        Self { client_id, redirect_uri, response_type, code_challenge, code_challenge_method, scope, state, nonce }
+        let WishBody { scope, state, nonce, signed_in_since, .. } = body;
+        Self {
+            client_id,
+            redirect_uri,
+            response_type,
+            code_challenge,
+            code_challenge_method,
+            scope,
+            state,
+            nonce,
+            signed_in_since,
+        }
     }
 }
 
@@ -55,19 +79,35 @@ impl From<WishBody> for Wish {
     path = "/oauth/authorize",
     responses((status = 303, description = "to the page of the console, or to `redirect_uri` with `error`"))
 )]
-pub(super) async fn authorize(State(app): State<App>, RawQuery(query): RawQuery) -> Response {
-    let query = query.unwrap_or_default();
-    let form = Form::parse(query.as_bytes());
-    let refused = app.refused_at_once(&form.wish(), form.check().err(), form.get("prompt")).await;
-    // What may be sent nowhere is told by the page, which asks again. A query is visible ASCII.
-    let location = refused.ok().flatten().unwrap_or_else(|| format!("/console/#/authorize?{query}"));
-    match HeaderValue::from_str(&location) {
-        Ok(location) => {
-            (StatusCode::SEE_OTHER, [(LOCATION, location), (CACHE_CONTROL, HeaderValue::from_static("no-store"))])
-                .into_response()
-        }
-        Err(_) => StatusCode::BAD_REQUEST.into_response(),
-    }
+pub(super) async fn authorize(State(app): State<App>, RawQuery(query): RawQuery) -> Result<Response, Problem> {
+    begin(&app, &Form::parse(query.unwrap_or_default().as_bytes())).await
+}
+
+/// The same by a form (OpenID Connect Core 3.1.2.1).
+#[utoipa::path(
+    post,
+    path = "/oauth/authorize",
+    request_body(content_type = "application/x-www-form-urlencoded", content = String),
+    responses((status = 303, description = "to the page of the console, or to `redirect_uri` with `error`"), (status = 400))
+)]
+pub(super) async fn authorize_form(
+    State(app): State<App>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Problem> {
+    begin(&app, &Form::sent(&headers, &body)?).await
+}
+
+async fn begin(app: &App, form: &Form) -> Result<Response, Problem> {
+    let location = match app.way(&form.wish(), form.check(), form.wording()).await {
+        Ok(Way::Back(to)) => to,
+        Ok(Way::Page(since)) => form.page(since),
+        // What may be sent nowhere is told by the page, which asks again.
+        Err(Error::BadClient | Error::BadGrant { .. }) => form.page(None),
+        Err(error) => return Err(error.into()),
+    };
+    let headers = [(LOCATION, location), (CACHE_CONTROL, "no-store".to_owned())];
+    Ok((StatusCode::SEE_OTHER, headers).into_response())
 }
 
 /// Who asks: the name of the program, for the page that has its person agree.
@@ -82,6 +122,22 @@ pub(super) async fn asks(State(app): State<App>, Query(body): Query<WishBody>) -
     let Wish { redirect_uri, scope, .. } = wish;
     let issuer = app.issuer();
     Ok(Json(json!({ "client_name": client.name, "redirect_uri": redirect_uri, "scope": scope, "issuer": issuer })))
+}
+
+/// Whether the person in this browser signs in, or signs in again, before they can agree.
+#[utoipa::path(
+    get,
+    path = "/accounts/authorize",
+    params(("signed_in_since" = Option<String>, Query, description = "as the address of the page has it")),
+    responses((status = 200, description = "sign_in_again"), (status = 403))
+)]
+pub(super) async fn agrees(
+    State(app): State<App>,
+    caller: Caller,
+    Query(query): Query<SinceQuery>,
+) -> Result<Response, Problem> {
+    let again = app.signs_in_again(caller.cookie()?, query.signed_in_since).await?;
+    Ok(([(CACHE_CONTROL, "no-store")], Json(json!({ "sign_in_again": again }))).into_response())
 }
 
 /// The person agrees, in the browser in which they have signed in: its cookie is needed besides the token.
@@ -123,10 +179,17 @@ pub(super) struct TokenBody {
     request_body(content_type = "application/x-www-form-urlencoded", content = String),
     responses((status = 200, body = TokenBody), (status = 400), (status = 401))
 )]
-pub(super) async fn token(State(app): State<App>, headers: HeaderMap, body: Bytes) -> Result<Response, Problem> {
-    let form = Form::read(&headers, &body)?;
-    let (id, secret) = form.client(&headers)?;
-    let body = match form.need("grant_type")? {
+pub(super) async fn token(State(app): State<App>, headers: HeaderMap, body: Bytes) -> Response {
+    match give(&app, &headers, &body).await {
+        Ok(tokens) => ([(CACHE_CONTROL, "no-store")], Json(tokens)).into_response(),
+        Err(error) => refused(&headers, error),
+    }
+}
+
+async fn give(app: &App, headers: &HeaderMap, body: &[u8]) -> Result<TokenBody, Error> {
+    let form = Form::read(headers, body)?;
+    let (id, secret) = form.client(headers)?;
+    Ok(match form.need("grant_type")? {
         "client_credentials" => {
             let (access_token, _) = app.client_token(&id, secret.as_deref()).await?;
             let expires_in = app.config().client_token_ttl_s.into();
@@ -143,20 +206,41 @@ pub(super) async fn token(State(app): State<App>, headers: HeaderMap, body: Byte
             let client = app.known_client(&id, secret.as_deref()).await?;
             let (code, uri, verifier) = (form.need("code")?, form.need("redirect_uri")?, form.need("code_verifier")?);
             let Redeemed { signed_in, id_token, scope } = app.redeem(&client, code, uri, verifier).await?;
-            TokenBody { id_token, scope: Some(scope), ..of_session(&app, signed_in) }
+            TokenBody { id_token, scope: Some(scope), ..of_session(app, signed_in) }
         }
         "refresh_token" => {
             let client = app.known_client(&id, secret.as_deref()).await?;
-            of_session(&app, app.refresh(form.need("refresh_token")?, Some(client.id)).await?)
+            let refreshed = app.refresh(form.need("refresh_token")?, Some(client.id)).await;
+            of_session(app, refreshed.map_err(no_grant)?)
         }
         other => {
             let short: String = other.chars().take(40).collect();
             let reason =
                 format!("`{short}` is not taken; there are client_credentials, authorization_code and refresh_token");
-            return Err(Error::BadGrant { error: "unsupported_grant_type", reason }.into());
+            return Err(Error::grant("unsupported_grant_type", reason));
         }
-    };
-    Ok(([(CACHE_CONTROL, "no-store")], Json(body)).into_response())
+    })
+}
+
+/// A program is told in its own words that a session is over: only who it is itself is a matter of 401 (RFC 6749, 5.2).
+fn no_grant(error: Error) -> Error {
+    match error {
+        Error::SessionOver => {
+            Error::grant("invalid_grant", "the refresh token is over, or is another program's; sign in again")
+        }
+        error => error,
+    }
+}
+
+/// A program that has shown its secret in the header hears how (RFC 6749, 5.2).
+fn refused(headers: &HeaderMap, error: Error) -> Response {
+    let is_stranger = matches!(error, Error::BadClient) && headers.contains_key(AUTHORIZATION);
+    let mut response = Problem::from(error).into_response();
+    if is_stranger {
+        let basic = HeaderValue::from_static("Basic realm=\"tessera\"");
+        response.headers_mut().insert(WWW_AUTHENTICATE, basic);
+    }
+    response
 }
 
 /// A program gives a refresh token back, and its session ends (RFC 7009). An access token lasts to its end.
@@ -166,12 +250,18 @@ pub(super) async fn token(State(app): State<App>, headers: HeaderMap, body: Byte
     request_body(content_type = "application/x-www-form-urlencoded", content = String),
     responses((status = 200, description = "it is no token of this program any more"), (status = 400), (status = 401))
 )]
-pub(super) async fn revoke(State(app): State<App>, headers: HeaderMap, body: Bytes) -> Result<Response, Problem> {
-    let form = Form::read(&headers, &body)?;
-    let (id, secret) = form.client(&headers)?;
+pub(super) async fn revoke(State(app): State<App>, headers: HeaderMap, body: Bytes) -> Response {
+    match take_back(&app, &headers, &body).await {
+        Ok(()) => ([(CACHE_CONTROL, "no-store")], Json(json!({}))).into_response(),
+        Err(error) => refused(&headers, error),
+    }
+}
+
+async fn take_back(app: &App, headers: &HeaderMap, body: &[u8]) -> Result<(), Error> {
+    let form = Form::read(headers, body)?;
+    let (id, secret) = form.client(headers)?;
     let client = app.known_client(&id, secret.as_deref()).await?;
-    app.sign_out(form.need("token")?, Some(client.id), SignOut::Here).await?;
-    Ok(([(CACHE_CONTROL, "no-store")], Json(json!({}))).into_response())
+    app.sign_out(form.need("token")?, Some(client.id), SignOut::Here).await
 }
 
 fn of_session(app: &App, signed_in: SignedIn) -> TokenBody {
@@ -188,13 +278,23 @@ fn of_session(app: &App, signed_in: SignedIn) -> TokenBody {
 /// Who has signed in, as OpenID Connect has it.
 #[utoipa::path(get, path = "/oauth/userinfo", responses((status = 200, description = "claims"), (status = 401)))]
 pub(super) async fn userinfo(State(app): State<App>, identity: Identity) -> Result<Json<Value>, Problem> {
-    let user = app.user_of(&identity).await?;
+    claims(&app, &identity).await
+}
+
+/// The same by POST (OpenID Connect Core 5.3).
+#[utoipa::path(post, path = "/oauth/userinfo", responses((status = 200, description = "claims"), (status = 401)))]
+pub(super) async fn userinfo_post(State(app): State<App>, identity: Identity) -> Result<Json<Value>, Problem> {
+    claims(&app, &identity).await
+}
+
+async fn claims(app: &App, identity: &Identity) -> Result<Json<Value>, Problem> {
+    let user = app.user_of(identity).await?;
     let (sub, name, login, roles) = (user.id, user.name, user.login, user.roles);
     Ok(Json(json!({ "sub": sub, "name": name, "preferred_username": login, "roles": roles })))
 }
 
 fn bad_form(reason: &str) -> Error {
-    Error::BadGrant { error: "invalid_request", reason: reason.to_owned() }
+    Error::grant("invalid_request", reason)
 }
 
 /// A form, each of whose fields is there once (RFC 6749, 3.2).
@@ -202,13 +302,18 @@ struct Form(Vec<(String, String)>);
 
 impl Form {
     fn read(headers: &HeaderMap, body: &[u8]) -> Result<Self, Error> {
+        let form = Self::sent(headers, body)?;
+        form.check()?;
+        Ok(form)
+    }
+
+    /// A body, whose fields are not checked.
+    fn sent(headers: &HeaderMap, body: &[u8]) -> Result<Self, Error> {
         let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         if !kind.to_ascii_lowercase().starts_with("application/x-www-form-urlencoded") || body.len() > MAX_FORM_BYTES {
             return Err(bad_form("send a form of up to 16 KiB (`content-type: application/x-www-form-urlencoded`)"));
         }
-        let form = Self::parse(body);
-        form.check()?;
-        Ok(form)
+        Ok(Self::parse(body))
     }
 
     /// As it is, as far as it can be checked.
@@ -238,7 +343,24 @@ impl Form {
             scope: text("scope"),
             state: self.get("state").map(str::to_owned),
             nonce: self.get("nonce").map(str::to_owned),
+            signed_in_since: None,
         }
+    }
+
+    fn wording(&self) -> Wording<'_> {
+        let [prompt, max_age, request, request_uri] =
+            ["prompt", "max_age", "request", "request_uri"].map(|name| self.get(name));
+        Wording { prompt, max_age, request, request_uri }
+    }
+
+    /// The page of the console that asks for this. Since when somebody must have signed in is our word, not that of who sent the form.
+    fn page(&self, signed_in_since: Option<Timestamp>) -> String {
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        query.extend_pairs(self.0.iter().filter(|(name, _)| name != SINCE));
+        if let Some(since) = signed_in_since {
+            query.append_pair(SINCE, &since.to_string());
+        }
+        format!("/console/#/authorize?{}", query.finish())
     }
 
     fn get(&self, name: &str) -> Option<&str> {
@@ -246,7 +368,7 @@ impl Form {
     }
 
     fn need(&self, name: &'static str) -> Result<&str, Error> {
-        let missing = || Error::BadGrant { error: "invalid_request", reason: format!("`{name}` is missing") };
+        let missing = || bad_form(&format!("`{name}` is missing"));
         self.get(name).filter(|value| !value.is_empty()).ok_or_else(missing)
     }
 

@@ -46,6 +46,8 @@ pub struct Seed {
     pub user: UserId,
     /// The program that it is for; none for our own pages.
     pub client: Option<ClientId>,
+    /// When it began.
+    pub created_at: Timestamp,
 }
 
 /// Which sessions end.
@@ -260,10 +262,15 @@ impl Store {
     /// # Errors
     /// Those of the database.
     pub async fn seed(&self, id: SessionId) -> Result<Option<Seed>, Error> {
-        const READ: &str = "SELECT seed, user_id, client_id FROM sessions WHERE id = $1";
-        let row: Option<(Vec<u8>, Uuid, Option<Uuid>)> = each_engine!(&self.db, |pool| {
+        const READ: &str = "SELECT seed, user_id, client_id, created_at FROM sessions WHERE id = $1";
+        let row: Option<(Vec<u8>, Uuid, Option<Uuid>, i64)> = each_engine!(&self.db, |pool| {
             sqlx::query_as(READ).bind(id.uuid()).fetch_optional(pool).await.map_err(sql::Error::from)
         })?;
-        Ok(row.map(|(seed, user, client)| Seed { seed, user: user.into(), client: client.map(ClientId::from) }))
+        Ok(row.map(|(seed, user, client, created_at)| Seed {
+            seed,
+            user: user.into(),
+            client: client.map(ClientId::from),
+            created_at: Timestamp::from_micros(created_at),
+        }))
     }
 }

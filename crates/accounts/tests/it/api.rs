@@ -194,3 +194,17 @@ fn the_document_is_as_published() {
     tessera_testkit::reference::is_published("docs/openapi/accounts.json", &document);
     assert_eq!(document["openapi"], "3.1.0");
 }
+
+#[tokio::test]
+async fn the_document_says_who_is_asked_for_a_token() {
+    let databases = Databases::sqlite();
+    let desk = Desk::still(&databases.fresh(), quick()).await;
+    let ask = async |method: &str, target: &str, token: Option<&str>| {
+        let mut request = Request::builder().method(method).uri(target);
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        desk.send(request, "").await.body["code"].as_str().map(str::to_owned)
+    };
+    tessera_testkit::reference::tokens_are_as_said(&http::openapi(), ask).await;
+}

@@ -72,6 +72,19 @@ async fn a_program_has_tokens_of_its_own() {
         let answer = token(&desk, &fields).await;
         assert_eq!((answer.status, text(&answer.body, "error")), (StatusCode::UNAUTHORIZED, "invalid_client"));
     }
+    // RFC 6749, 5.2: who has shown a secret in the header hears how to.
+    let wrong = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, format!("{id}:tsc_wrong"));
+    for path in ["/oauth/token", "/oauth/revoke"] {
+        let request = Request::post(path).header("content-type", "application/x-www-form-urlencoded");
+        let request = request.header("authorization", format!("Basic {wrong}"));
+        let answer = desk.send(request, "grant_type=client_credentials&token=x").await;
+        assert_eq!(
+            (answer.status, answer.headers["www-authenticate"].to_str().unwrap()),
+            (StatusCode::UNAUTHORIZED, "Basic realm=\"tessera\""),
+            "{path}"
+        );
+    }
+    assert_eq!(desk.ask("nonsense", "GET", "/oauth/userinfo", Value::Null).await.headers["www-authenticate"], "Bearer");
     for (body, error) in [
         ("grant_type=password", "unsupported_grant_type"),
         ("", "invalid_request"),
@@ -130,6 +143,19 @@ impl Shop {
         Self { desk, admin, id: text(&made, "id").to_owned(), ada, cookie }
     }
 
+    /// What the program sends browsers with: no more than it must say, and one thing besides.
+    fn plain_query(&self, besides: Option<(&str, &str)>) -> String {
+        let mut fields = vec![
+            ("client_id", self.id.as_str()),
+            ("redirect_uri", BACK),
+            ("response_type", "code"),
+            ("code_challenge", CHALLENGE),
+            ("code_challenge_method", "S256"),
+        ];
+        fields.extend(besides);
+        url_encoded(&fields)
+    }
+
     fn wish(&self) -> Value {
         json!({
             "client_id": self.id, "redirect_uri": BACK, "response_type": "code", "code_challenge": CHALLENGE,
@@ -176,13 +202,7 @@ impl Shop {
 async fn somebody_signs_in_for_a_program() {
     let databases = Databases::sqlite();
     let shop = Shop::open(&databases.fresh()).await;
-    let query = url_encoded(&[
-        ("client_id", &shop.id),
-        ("redirect_uri", BACK),
-        ("response_type", "code"),
-        ("code_challenge", CHALLENGE),
-        ("code_challenge_method", "S256"),
-    ]);
+    let query = shop.plain_query(None);
     let page = shop.desk.send(Request::get(format!("/oauth/authorize?{query}")), "").await;
     assert_eq!(
         (page.status, page.headers["location"].to_str().unwrap()),
@@ -196,8 +216,10 @@ async fn somebody_signs_in_for_a_program() {
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
     let identity = shop.desk.app.keys().verify(text(&answer.body, "access_token")).unwrap();
     assert!(identity.is("fan"));
-    let info = shop.desk.ask(text(&answer.body, "access_token"), "GET", "/oauth/userinfo", Value::Null).await.body;
-    assert_eq!((&info["preferred_username"], text(&info, "sub")), (&json!("ada"), &*identity.subject));
+    for method in ["GET", "POST"] {
+        let info = shop.desk.ask(text(&answer.body, "access_token"), method, "/oauth/userinfo", Value::Null).await.body;
+        assert_eq!((&info["preferred_username"], text(&info, "sub")), (&json!("ada"), &*identity.subject));
+    }
     // The id token is for the program, and opens nothing.
     let id_token = text(&answer.body, "id_token");
     assert!(shop.desk.app.keys().verify(id_token).unwrap_err().to_string().contains("not meant for"));
@@ -245,6 +267,11 @@ async fn what_cannot_be_met_goes_back_to_the_program() {
     for (change, error) in [
         (("prompt", "none"), "login_required"),
         (("prompt", "none login"), "invalid_request"),
+        (("max_age", "soon"), "invalid_request"),
+        (("max_age", "-1"), "invalid_request"),
+        (("max_age", "99999999999"), "invalid_request"),
+        (("request", "e30.e30."), "request_not_supported"),
+        (("request_uri", "https://shop.example.com/request"), "request_uri_not_supported"),
         (("response_type", "token"), "unsupported_response_type"),
         (("response_type", ""), "invalid_request"),
         (("code_challenge", ""), "invalid_request"),
@@ -270,10 +297,92 @@ async fn what_cannot_be_met_goes_back_to_the_program() {
             assert!(to.starts_with("/console/#/authorize?"), "{to}");
         }
     }
-    // A wish that can be met is asked for on the page, whatever else a program would like.
-    for prompt in ["login", "consent select_account"] {
-        assert!(location(&[("prompt", prompt)]).await.starts_with("/console/#/authorize?"), "{prompt}");
+    // A wish that can be met is asked for on the page. The moment there is our word.
+    for (prompt, forged) in [("login", ""), ("consent select_account", ""), ("consent", "2001-01-01T00:00:00Z")] {
+        let to = location(&[("prompt", prompt), ("signed_in_since", forged)]).await;
+        assert!(to.starts_with("/console/#/authorize?"), "{prompt}: {to}");
+        assert_eq!(since(&to).is_some(), prompt == "login", "{to}");
     }
+    // A form does as well (OpenID Connect Core 3.1.2.1).
+    let send = async |kind: &str, body: &str| {
+        shop.desk.send(Request::post("/oauth/authorize").header("content-type", kind), body).await
+    };
+    let form = send("application/x-www-form-urlencoded", &url_encoded(&good)).await;
+    assert_eq!(form.status, StatusCode::SEE_OTHER);
+    assert!(form.headers["location"].to_str().unwrap().starts_with("/console/#/authorize?"));
+    let refused = send("application/json", "{}").await;
+    assert_eq!((refused.status, text(&refused.body, "error")), (StatusCode::BAD_REQUEST, "invalid_request"));
+}
+
+/// Since when somebody must have signed in, as the address of the page says.
+fn since(location: &str) -> Option<String> {
+    let (_, query) = location.split_once('?').unwrap();
+    let mut pairs = url::form_urlencoded::parse(query.as_bytes()).into_owned();
+    pairs.find(|(name, _)| name == "signed_in_since").map(|(_, value)| value)
+}
+
+#[tokio::test]
+async fn a_program_has_its_person_sign_in_anew() {
+    let databases = Databases::sqlite();
+    let shop = Shop::open(&databases.fresh()).await;
+    let desk = &shop.desk;
+    let page = async |name: &str, value: &str| {
+        let answer =
+            desk.send(Request::get(format!("/oauth/authorize?{}", shop.plain_query(Some((name, value))))), "").await;
+        since(answer.headers["location"].to_str().unwrap())
+    };
+    let signs_in_again = async |cookie: &str, since: &str| {
+        let query = url_encoded(&[("signed_in_since", since)]);
+        let request = Request::get(format!("/accounts/authorize?{query}")).header("cookie", cookie);
+        desk.send(request, "").await.body["sign_in_again"].clone()
+    };
+    // She signed in five minutes ago.
+    desk.passes(300);
+    for (name, value) in [("max_age", "300"), ("max_age", "9999999999"), ("max_age", ""), ("prompt", "consent")] {
+        let since = page(name, value).await;
+        assert_eq!(since.is_some(), name == "max_age" && !value.is_empty(), "{name}={value}: {since:?}");
+        let mut wish = shop.wish();
+        wish["signed_in_since"] = json!(since);
+        let answer = shop.agree(&shop.ada, &shop.cookie, &wish).await;
+        assert_eq!(answer.status, StatusCode::OK, "{name}={value}: {}", answer.body);
+        if let Some(since) = since {
+            assert_eq!(signs_in_again(&shop.cookie, &since).await, false, "{name}={value}");
+        }
+    }
+    for (name, value) in [("max_age", "299"), ("max_age", "0"), ("prompt", "login"), ("prompt", "consent login")] {
+        let since = page(name, value).await.unwrap();
+        let mut wish = shop.wish();
+        wish["signed_in_since"] = json!(since);
+        let answer = shop.agree(&shop.ada, &shop.cookie, &wish).await;
+        assert_eq!(
+            (answer.status, &answer.body["code"]),
+            (StatusCode::UNAUTHORIZED, &json!("accounts.sign_in_again")),
+            "{name}={value}"
+        );
+        assert_eq!(signs_in_again(&shop.cookie, &since).await, true, "{name}={value}");
+        assert_eq!(signs_in_again("", &since).await, true, "nobody is signed in");
+        // A token that is renewed is no sign-in.
+        desk.passes(1);
+        let request = Request::post("/accounts/refresh").header("content-type", "application/json");
+        let renewed = desk.send(request.header("cookie", &shop.cookie), "{}").await;
+        let cookie = renewed.headers["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
+        assert_eq!(signs_in_again(&cookie, &since).await, true, "{name}={value}");
+    }
+    let wanted = page("prompt", "login").await.unwrap();
+    desk.passes(20);
+    let at = desk.app.store().now().await.unwrap().micros() / 1_000_000;
+    let (ada, cookie) = signed_in(desk, "ada").await;
+    desk.passes(10);
+    assert_eq!(signs_in_again(&cookie, &wanted).await, false);
+    let mut wish = shop.wish();
+    wish["signed_in_since"] = json!(wanted);
+    let agreed = shop.agree(&ada, &cookie, &wish).await.body;
+    let code = text(&agreed, "redirect_to").split("code=").nth(1).unwrap().split('&').next().unwrap();
+    let answer = shop.redeem(code, None).await.body;
+    assert_eq!(claims(text(&answer, "id_token"))["auth_time"], json!(at), "{answer}");
+    // Another site learns nothing of it.
+    let request = Request::get("/accounts/authorize").header("cookie", &cookie).header("sec-fetch-site", "cross-site");
+    assert_eq!(desk.send(request, "").await.body["code"], "accounts.cross_site");
 }
 
 #[tokio::test]
@@ -316,7 +425,8 @@ async fn a_code_that_comes_again_ends_what_it_gave() {
     let code = shop.code().await;
     let given = shop.redeem(&code, None).await.body;
     assert_eq!(shop.redeem(&code, None).await.body["error"], "invalid_grant");
-    assert_eq!(shop.refresh(text(&given, "refresh_token")).await.body["error"], "invalid_grant");
+    let over = shop.refresh(text(&given, "refresh_token")).await;
+    assert_eq!((over.status, text(&over.body, "error")), (StatusCode::BAD_REQUEST, "invalid_grant"));
 }
 
 #[tokio::test]
@@ -409,6 +519,7 @@ async fn others_find_what_they_need() {
         assert!(text(&answer.body, endpoint).starts_with(issuer));
     }
     assert_eq!(answer.body["id_token_signing_alg_values_supported"], json!(["EdDSA"]));
+    assert_eq!(answer.body["request_uri_parameter_supported"], json!(false), "it is true where it is not said");
     desk.app.make_user("ada", PASSWORD, vec!["fan".into()]).await.unwrap();
     let token = desk.app.sign_in("ada", PASSWORD, HOME).await.unwrap().access_token;
     let (algorithm, claims) = verified(&desk, &token, "tessera").await;

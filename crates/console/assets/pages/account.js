@@ -96,8 +96,12 @@ function wayIn({ account: isOurs, issuer }) {
 export function authorize(page) {
   page.title('Sign in for a program');
   const wish = Object.fromEntries(page.query);
-  const state = { asks: null, problem: null, busy: false };
-  get(withQuery('/oauth/asks', wish)).then((asks) => { state.asks = asks; }).catch((problem) => { state.problem = problem; }).finally(() => page.render());
+  const { signed_in_since } = wish;
+  const state = { asks: null, again: false, problem: null, busy: false };
+  // Where the program wants a new sign-in, only the server knows when this one was.
+  const agrees = signed_in_since ? get(withQuery('/accounts/authorize', { signed_in_since })) : { sign_in_again: false };
+  Promise.all([get(withQuery('/oauth/asks', wish)), agrees]).then(([asks, { sign_in_again: again }]) => { Object.assign(state, { asks, again }); })
+    .catch((problem) => { state.problem = problem; }).finally(() => page.render());
   const agree = async () => {
     Object.assign(state, { busy: true, problem: null });
     page.render();
@@ -105,7 +109,7 @@ export function authorize(page) {
       const { redirect_to: to } = await write('POST', '/accounts/authorize', wish);
       location.assign(to);
     } catch (problem) {
-      Object.assign(state, { busy: false, problem });
+      Object.assign(state, { busy: false, problem, again: problem.code === 'accounts.sign_in_again' });
       page.render();
     }
   };
@@ -123,14 +127,18 @@ export function authorize(page) {
     return [
       heading({ title: `${state.asks.client_name} asks who you are`, under: `You go back to ${new URL(state.asks.redirect_uri).host}.` }),
       refusal(state.problem),
-      session?.account
+      session?.account && !state.again
         ? h('div', { class: 'card stack-small account-form' },
           h('p', null, `It is told your name, and may act as you with your roles: ${session.roles.join(', ') || 'none'}.`),
           h('div', { class: 'account-actions' },
             button(`Go on as ${session.name}`, agree, { kind: 'primary', disabled: state.busy }),
             button('No', refuse, { disabled: state.busy }),
             h('a', { href: `#/sign-in${back}` }, 'Somebody else')))
-        : empty('Sign in first', 'With an account of this server.', h('a', { class: 'button primary', href: `#/sign-in${back}` }, 'Sign in')),
+        : empty(session?.account ? 'Sign in again' : 'Sign in first',
+          session?.account ? 'This program wants to know that it is you at this moment.' : 'With an account of this server.',
+          h('div', { class: 'account-actions' },
+            h('a', { class: 'button primary', href: `#/sign-in${back}` }, 'Sign in'),
+            button('No', refuse))),
     ];
   };
 }

@@ -4,8 +4,8 @@ import { h } from '../dom.js';
 import { codes, prose, sentence } from '../parts.js';
 import { whoami } from '../session.js';
 
-/** Where each begins who came from nowhere; the others at the events. */
-const FIRST = { rider: '#/rides', driver: '#/rides/driver', operator: '#/rides/operator' };
+/** Where each begins who came from nowhere; the others at the events. What an operator looks after is at home. */
+const FIRST = { rider: '#/rides', driver: '#/rides/driver', operator: '#/', admin: '#/' };
 
 /** A field with its label; `hint` says what fits. */
 export function field({ id, label, type = 'text', value, autocomplete, hint, maxlength = '2000', oninput }) {
