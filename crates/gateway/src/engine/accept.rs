@@ -24,7 +24,6 @@ use super::guard::{Guard, Patience, Signals, Step};
 use super::worker::Worker;
 use super::{Body, Peer, http1, poll_read_some};
 use crate::domain::framing::HeadLimits;
-use crate::limit::Place;
 use crate::pipeline;
 use crate::snapshot::Snapshot;
 use crate::spec::Limits;
@@ -62,14 +61,14 @@ pub(super) async fn accept(worker: Rc<Worker>, address: String, listener: TcpLis
         let _ = stream.set_nodelay(true);
         forget_unread(&stream, limits.write_timeout.0);
         let tls = snapshot.listeners.iter().find(|(known, _)| *known == address).and_then(|(_, tls)| tls.clone());
-        let peer = Peer { remote, local, is_tls: tls.is_some(), certificate: None };
-        let serving = connection(worker.clone(), Terms::of(&snapshot), tls, peer, stream, place);
+        let peer = Peer { remote, local, is_tls: tls.is_some(), certificate: None, place };
+        let serving = connection(worker.clone(), Terms::of(&snapshot), tls, peer, stream);
         worker.tracker.spawn_local(serving);
     }
 }
 
-/// What is written lies with the system until the client takes it, even when the connection was closed here long ago: the
-/// system gives up by the deadline that we have.
+/// What is written lies with the system until the client takes it, even when the connection was closed here long ago. Of a client
+/// that takes nothing more the system gives up by the deadline that we have; one that takes a little begins it anew.
 fn forget_unread(stream: &TcpStream, patience: Duration) {
     #[cfg(target_os = "linux")]
     let _ = socket2::SockRef::from(stream).set_tcp_user_timeout(Some(patience));
@@ -79,13 +78,13 @@ fn forget_unread(stream: &TcpStream, patience: Duration) {
 
 /// What a connection goes by for as long as it lasts. The config that it began under does not last for its sake.
 pub(super) struct Terms {
-    limits: Limits,
+    pub(super) limits: Limits,
     pub(super) head: HeadLimits,
     pub(super) patience: Patience,
 }
 
 impl Terms {
-    fn of(snapshot: &Snapshot) -> Self {
+    pub(super) fn of(snapshot: &Snapshot) -> Self {
         let limits = snapshot.spec.limits.clone();
         Self { patience: Patience::of(&limits), head: snapshot.head_limits, limits }
     }
@@ -97,9 +96,7 @@ async fn connection(
     tls: Option<Arc<ServerConfig>>,
     mut peer: Peer,
     stream: TcpStream,
-    place: Place,
 ) {
-    let _place = place;
     let Some(tls) = tls else {
         return serve(worker, terms, peer, stream, None).await;
     };

@@ -10,7 +10,26 @@ use super::Origin;
 use crate::Error;
 use crate::snapshot::Snapshot;
 
-/// A socket for datagrams, or the address that it is to have as soon as the process before lets go of it.
+/// What becomes of a port that is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum IfTaken {
+    /// It is another's.
+    Refuse,
+    /// It is let go of before long: by the process before, or by connections of ours that are ending.
+    Wait,
+}
+
+impl IfTaken {
+    /// Of a listener where this process `was_speaking` HTTP/3 already, or not.
+    pub(super) fn of(origin: Origin, was_speaking: bool) -> Self {
+        match origin {
+            Origin::Opened if !was_speaking => Self::Refuse,
+            Origin::Opened | Origin::Inherited => Self::Wait,
+        }
+    }
+}
+
+/// A socket for datagrams, or the address that it is to have as soon as whoever has it lets go of it.
 #[derive(Debug)]
 #[cfg_attr(not(feature = "http3"), expect(dead_code, reason = "nobody reads them without HTTP/3"))]
 pub(super) struct Datagrams {
@@ -27,7 +46,7 @@ impl Datagrams {
     ///
     /// # Errors
     /// [`Error::Listener`] where its port is another's.
-    pub(super) fn open(listener: &str, sockets: &[TcpListener], origin: Origin) -> Result<Self, Error> {
+    pub(super) fn open(listener: &str, sockets: &[TcpListener], if_taken: IfTaken) -> Result<Self, Error> {
         let refuse =
             |error: std::io::Error| Error::Listener { address: listener.to_owned(), reason: error.to_string() };
         let address = match sockets.first() {
@@ -40,7 +59,7 @@ impl Datagrams {
         }
         let socket = match UdpSocket::bind(address) {
             Ok(socket) => Some(socket),
-            Err(error) if error.kind() == ErrorKind::AddrInUse && origin == Origin::Inherited => None,
+            Err(error) if error.kind() == ErrorKind::AddrInUse && if_taken == IfTaken::Wait => None,
             Err(error) => return Err(refuse(std::io::Error::new(error.kind(), format!("UDP: {error}")))),
         };
         Ok(Self { listener: listener.to_owned(), address, socket })

@@ -38,13 +38,18 @@ pub(super) struct StreamExecutor {
 impl<F: Future + 'static> hyper::rt::Executor<F> for StreamExecutor {
     fn execute(&self, future: F) {
         let (signals, patience) = (self.signals.clone(), self.patience);
-        if signals.step_is(Step::Opened) {
+        if let Some(over) = signals.take_opened() {
             // The way to the client of a tunnel: it is silent for as long as the other side is, and ends with the tunnel.
             let draining = self.draining.clone();
+            let given_up = async move {
+                over.cancelled().await;
+                sleep(patience).await;
+            };
             tokio::task::spawn_local(async move {
                 signals.request_began();
                 tokio::select! {
                     _ = future => {}
+                    () = given_up => {}
                     () = draining.cancelled() => {}
                 }
                 signals.request_ended(false);

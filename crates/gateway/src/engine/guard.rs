@@ -8,7 +8,7 @@ use std::io::{Error, ErrorKind, IoSlice, Result};
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use tokio_util::io::poll_read_buf;
+use tokio_util::sync::CancellationToken;
 
 use crate::domain::framing::{Framing, HeadLimits, Malformed};
 use crate::spec::Limits;
@@ -71,6 +72,8 @@ pub struct Signals {
     abandoned: AtomicU32,
     flooded: Notify,
     step: AtomicU8,
+    /// A tunnel that was opened on a stream just now, by what tells its end.
+    opened: Mutex<Option<CancellationToken>>,
 }
 
 /// What a request did when it was polled last.
@@ -102,6 +105,7 @@ impl Signals {
             abandoned: AtomicU32::new(0),
             flooded: Notify::new(),
             step: AtomicU8::new(Step::None as u8),
+            opened: Mutex::default(),
         }
     }
 
@@ -140,6 +144,20 @@ impl Signals {
     /// Another protocol was agreed on: bytes are looked at no more.
     pub fn open_tunnel(&self) {
         self.is_tunnel.store(true, Ordering::Release);
+    }
+
+    /// On the stream of the request that is being polled another protocol was agreed on; `over` is cancelled when it ends.
+    pub fn open_stream(&self, over: CancellationToken) {
+        *self.opened.lock().unwrap_or_else(PoisonError::into_inner) = Some(over);
+        self.set_step(Step::Opened);
+    }
+
+    /// The tunnel that the request that is being polled has opened, where it has. It is given once.
+    pub fn take_opened(&self) -> Option<CancellationToken> {
+        if !self.step_is(Step::Opened) {
+            return None;
+        }
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// A request is being answered; the client need not say anything meanwhile.

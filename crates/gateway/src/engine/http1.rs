@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderName, HeaderValue};
+use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use http::{Method, Request, Response, StatusCode, Uri, response};
 use hyper::body::Body as _;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
@@ -256,8 +256,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 enum Length {
     /// There is nothing behind its head.
     None,
-    /// So many bytes are still to come; whether that is to be said in a header of our own.
-    Left(u64, bool),
+    /// So many bytes are still to come.
+    Left(u64),
     /// It comes in chunks.
     Chunked,
 }
@@ -270,18 +270,14 @@ impl Length {
             return Self::None;
         }
         let said = head.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-        match (said, body.size_hint().exact()) {
-            (Some(said), _) => Self::Left(said, false),
-            (None, Some(exact)) => Self::Left(exact, true),
-            (None, None) => Self::Chunked,
-        }
+        said.or_else(|| body.size_hint().exact()).map_or(Self::Chunked, Self::Left)
     }
 
     /// What stands before a piece.
     fn before(&mut self, page: &mut Vec<u8>, data: &[u8]) -> Result<()> {
         match self {
             Self::None => {}
-            Self::Left(left, _) => {
+            Self::Left(left) => {
                 let less = left.checked_sub(data.len() as u64);
                 *left = less.ok_or_else(|| Error::other("an answer is longer than it said"))?;
             }
@@ -303,7 +299,7 @@ impl Length {
     /// What stands behind the last one.
     fn at_end(self, page: &mut Vec<u8>) -> Result<()> {
         match self {
-            Self::Left(1.., _) => return Err(Error::other("an answer is shorter than it said")),
+            Self::Left(1..) => return Err(Error::other("an answer is shorter than it said")),
             Self::Chunked => page.extend_from_slice(b"0\r\n\r\n"),
             _ => {}
         }
@@ -324,16 +320,17 @@ fn write_head(page: &mut Vec<u8>, head: &response::Parts, length: Length, is_las
     };
     for (name, value) in &head.headers {
         match *name {
-            // Behind these there is nothing, whatever they say (RFC 9110, 8.6).
-            CONTENT_LENGTH if head.status == StatusCode::NO_CONTENT => {}
+            // Only of an answer whose body is left out it is as it was said (RFC 9110, 8.6).
+            CONTENT_LENGTH if length != Length::None || head.status == StatusCode::NO_CONTENT => {}
             CONNECTION if is_last => {}
+            TRANSFER_ENCODING => {}
             _ => put(name.as_str(), value.as_bytes()),
         }
     }
     match length {
-        Length::Left(length, true) => put("content-length", HeaderValue::from(length).as_bytes()),
+        Length::Left(length) => put("content-length", HeaderValue::from(length).as_bytes()),
         Length::Chunked => put("transfer-encoding", b"chunked"),
-        _ => {}
+        Length::None => {}
     }
     if is_last {
         put("connection", b"close");

@@ -16,8 +16,9 @@ mod spare;
 mod trace;
 mod worker;
 
+use std::collections::HashSet;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -40,9 +41,10 @@ pub use trace::{Told, Trace, tracer};
 pub use worker::{Order, Serving, Shared, Worker};
 
 use crate::Error;
+use crate::limit::Place;
 use crate::snapshot::Snapshot;
 use crate::tls::Named;
-use datagrams::{Datagrams, wants};
+use datagrams::{Datagrams, IfTaken, wants};
 use worker::{Opened, Start};
 
 /// Connections that the system keeps until they are accepted.
@@ -51,6 +53,8 @@ const BACKLOG: i32 = 4096;
 pub const LOG_PATIENCE: Duration = Duration::from_secs(2);
 /// Orders that a worker has not read yet; it reads them between requests.
 const MOST_ORDERS: usize = 16;
+/// Times that the system chooses a port, where its first choice is not free for datagrams.
+const MOST_CHOICES: usize = 16;
 
 /// Who is at the other end of a connection.
 #[derive(Debug)]
@@ -63,6 +67,8 @@ pub struct Peer {
     pub is_tls: bool,
     /// The names in its certificate.
     pub certificate: Option<Named>,
+    /// Its connection's place, which others may have when nobody has to do with this one any more.
+    pub place: Place,
 }
 
 /// Workers that serve.
@@ -73,6 +79,8 @@ pub struct Engine {
     orders: Vec<Sender<Order>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     addresses: Vec<SocketAddr>,
+    /// Listeners where HTTP/3 is spoken, or was: connections may still be ending there.
+    spoken: Mutex<HashSet<String>>,
     leaving: CancellationToken,
     draining: CancellationToken,
 }
@@ -85,12 +93,13 @@ impl Engine {
     pub fn start(shared: Shared, snapshot: Snapshot, workers: usize) -> Result<Self, Error> {
         let snapshot = Arc::new(snapshot);
         let mut opened: Vec<Opened> = (0..workers).map(|_| Opened::default()).collect();
-        let mut addresses = Vec::new();
+        let (mut addresses, mut spoken) = (Vec::new(), HashSet::new());
         for (address, _) in &snapshot.listeners {
-            let (sockets, origin) = sockets_of(address, workers, &shared.sockets)?;
+            let (sockets, datagrams) = open_new(address, workers, &shared.sockets, wants(&snapshot, address), false)?;
             addresses.extend(sockets.first().and_then(|socket| socket.local_addr().ok()));
-            if wants(&snapshot, address) {
-                give_out(Datagrams::open(address, &sockets, origin)?, &mut opened);
+            if let Some(datagrams) = datagrams {
+                give_out(datagrams, &mut opened);
+                spoken.insert(address.clone());
             }
             share_out(address, sockets, &mut opened);
         }
@@ -114,8 +123,8 @@ impl Engine {
             threads.push(spawned.map_err(|error| Error::Internal(format!("no thread for a worker: {error}")))?);
             senders.push(orders);
         }
-        let threads = Mutex::new(threads);
-        Ok(Self { shared, snapshot: ArcSwap::new(snapshot), orders: senders, threads, addresses, leaving, draining })
+        let (snapshot, threads, spoken) = (ArcSwap::new(snapshot), Mutex::new(threads), Mutex::new(spoken));
+        Ok(Self { shared, snapshot, orders: senders, threads, addresses, spoken, leaving, draining })
     }
 
     /// Where it listens, in the order of the config it was started with.
@@ -143,10 +152,17 @@ impl Engine {
         let mut opened: Vec<Opened> = self.orders.iter().map(|_| Opened::default()).collect();
         for (address, _) in &snapshot.listeners {
             let is_new = !before.listeners.iter().any(|(known, _)| known == address);
-            let new = is_new.then(|| sockets_of(address, self.orders.len(), &self.shared.sockets)).transpose()?;
-            let (sockets, origin) = new.unwrap_or((Vec::new(), Origin::Opened));
-            if wants(&snapshot, address) && !wants(&before, address) {
-                give_out(Datagrams::open(address, &sockets, origin)?, &mut opened);
+            let speaks = wants(&snapshot, address) && !wants(&before, address);
+            let was_spoken = self.spoken().contains(address);
+            let (sockets, datagrams) = if is_new {
+                open_new(address, self.orders.len(), &self.shared.sockets, speaks, was_spoken)?
+            } else {
+                let if_taken = IfTaken::of(Origin::Opened, was_spoken);
+                (Vec::new(), speaks.then(|| Datagrams::open(address, &[], if_taken)).transpose()?)
+            };
+            if let Some(datagrams) = datagrams {
+                give_out(datagrams, &mut opened);
+                self.spoken().insert(address.clone());
             }
             share_out(address, sockets, &mut opened);
         }
@@ -160,6 +176,10 @@ impl Engine {
             let _ = orders.send(Order::Swap(snapshot.clone(), opened)).await;
         }
         Ok(())
+    }
+
+    fn spoken(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.spoken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes no more connections, lets requests end for as long as `limits.drain` allows, and waits for that and for the
@@ -231,6 +251,30 @@ fn share_out(address: &str, sockets: Vec<TcpListener>, workers: &mut [Opened]) {
     let count = workers.len().max(1);
     for (at, socket) in sockets.into_iter().enumerate() {
         workers[at % count].listeners.push((address.to_owned(), socket));
+    }
+}
+
+/// What a new listener has: its sockets for connections, and the one for datagrams where it `speaks` HTTP/3. A port that the
+/// system chooses must be free for both, so it is asked again where another has that of the datagrams.
+fn open_new(
+    address: &str,
+    workers: usize,
+    given: &Sockets,
+    speaks: bool,
+    was_spoken: bool,
+) -> Result<(Vec<TcpListener>, Option<Datagrams>), Error> {
+    let is_chosen = address.parse::<SocketAddr>().is_ok_and(|address| address.port() == 0);
+    let mut choices = if is_chosen { MOST_CHOICES } else { 1 };
+    loop {
+        let (sockets, origin) = sockets_of(address, workers, given)?;
+        if !speaks {
+            return Ok((sockets, None));
+        }
+        choices -= 1;
+        match Datagrams::open(address, &sockets, IfTaken::of(origin, was_spoken)) {
+            Err(_) if choices > 0 => {}
+            opened => return opened.map(|datagrams| (sockets, Some(datagrams))),
+        }
     }
 }
 

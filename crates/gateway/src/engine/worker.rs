@@ -239,6 +239,8 @@ pub(super) async fn run(start: Start) {
     listen(&worker, opened.listeners, &mut accepting);
     watch_upstreams(&worker, &snapshot, &mut watches);
     let mut documents = follow_documents(&worker, &snapshot);
+    // The first config goes as all others do, once another is in use.
+    drop(snapshot);
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -264,6 +266,7 @@ pub(super) async fn run(start: Start) {
             }
         }
     }
+    let left_at = Instant::now();
     worker.is_leaving.set(true);
     accepting.values().flatten().for_each(AbortHandle::abort);
     drop(documents);
@@ -277,7 +280,8 @@ pub(super) async fn run(start: Start) {
     }
     let drain = worker.snapshot().spec.limits.drain.0;
     let patience = worker.shared.longest_drain.map_or(drain, |longest| drain.min(longest));
-    let ended = tokio::time::timeout(patience, worker.tracker.wait()).await;
+    // Half of it has gone by where callers had time to go to another process.
+    let ended = tokio::time::timeout(patience.saturating_sub(left_at.elapsed()), worker.tracker.wait()).await;
     if ended.is_err() {
         tracing::warn!(worker = index, left = worker.tracker.len(), "requests did not end in time and are broken off");
     }

@@ -93,10 +93,6 @@ impl Merged {
             let servers = place.hosts.iter().map(|host| json!({ "url": format!("//{host}") }));
             operation.insert("servers".into(), servers.collect());
         }
-        // What holds for a whole document must be said of each operation beside others.
-        if let Some(security) = document.get("security").filter(|_| !operation.contains_key("security")) {
-            operation.insert("security".into(), security.clone());
-        }
         if operation.get("tags").and_then(Value::as_array).is_none_or(Vec::is_empty) {
             operation.insert("tags".into(), json!([source.upstream]));
         }
@@ -106,7 +102,7 @@ impl Merged {
             self.ids.insert(id);
         }
         let mut operation = Value::Object(operation);
-        renames.apply_to_operation(&mut operation);
+        renames.apply_to_operation(&mut operation, document);
         self.paths.entry(place.public.clone()).or_default().insert(place.method.to_owned(), operation);
     }
 }

@@ -64,6 +64,8 @@ impl Outgoing {
         for (name, value) in &self.headers {
             match name.as_str() {
                 "host" | "transfer-encoding" | TIME_LEFT => {}
+                // Whatever it says: bytes that do not come would be taken from the next request.
+                "content-length" => put(page, "content-length", &HeaderValue::from_static("0")),
                 GRPC_TIME_LEFT => put(page, GRPC_TIME_LEFT, told.grpc_left.as_ref().unwrap_or(value)),
                 name => put(page, name, value),
             }

@@ -1,9 +1,11 @@
-//! Another protocol takes over the connection (WebSocket): bytes go both ways until one side ends or both are silent.
+//! Another protocol takes over the connection (WebSocket): bytes go both ways until the service ends, or the client has and
+//! the service has said what it still had to say, or both are silent.
 //!
 //! On HTTP/2 it takes over one stream (RFC 8441). Such a request is made into the one that HTTP/1 has for it before anything
 //! looks at it, so that all phases and services see one kind of WebSocket.
 
 use std::cell::Cell;
+use std::pin::pin;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -18,13 +20,17 @@ use hyper_util::rt::TokioIo;
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::{Exchange, Reply, error_of, headers, respond};
 use crate::Error;
-use crate::engine::{Body, Source, Step, Worker};
+use crate::engine::{Body, Source, Worker};
 use crate::snapshot::Route;
 
 const BUFFER_BYTES: usize = 16 << 10;
+/// A client may still be sending when its service has ended. Closing at once would make the system drop what the service said
+/// last with the client's bytes.
+const LINGER: Duration = Duration::from_secs(1);
 /// What a server adds to a client's key before it hashes it (RFC 6455, 1.3).
 const ACCEPT_SUFFIX: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
@@ -121,38 +127,53 @@ pub(super) fn open(mut exchange: Exchange, mut answer: Response<Source>) -> Resp
     head.headers.insert(UPGRADE, protocol.unwrap_or(WEBSOCKET));
     head.extensions.clear();
     head.version = Version::HTTP_11;
-    begin(&exchange, &mut head);
+    let over = begin(&exchange, &mut head).drop_guard();
     let idle = exchange.route.map_or(Duration::from_secs(300), |at| exchange.snapshot.routes[at].spec.idle_timeout.0);
-    let Exchange { held, mut record, worker, .. } = exchange;
+    let spans = Spans { idle, write: exchange.snapshot.spec.limits.write_timeout.0 };
+    let Exchange { held, mut record, worker, peer, .. } = exchange;
     record.status = head.status.as_u16();
     let (tracker, draining) = (worker.tracker.clone(), worker.draining.clone());
     tracker.spawn_local(async move {
-        let _held = held;
         let passing = async {
             let (client, server) = futures::future::try_join(client, server).await.ok()?;
-            Some(pass(TokioIo::new(client), TokioIo::new(server), idle).await)
+            let mut client = TokioIo::new(client);
+            let sent = pass(&mut client, TokioIo::new(server), spans).await;
+            Some((sent, client))
         };
         let passed = tokio::select! {
             passed = passing => passed,
             () = draining.cancelled() => None,
         };
-        record.bytes_out = passed.unwrap_or_default();
+        record.bytes_out = passed.as_ref().map_or(0, |(sent, _)| *sent);
         record.finish(passed.is_some());
+        drop((held, record));
+        if let Some((_, mut client)) = passed {
+            let leaving = async {
+                let _ = client.shutdown().await;
+                tokio::io::copy(&mut client, &mut tokio::io::sink()).await
+            };
+            let _ = timeout(LINGER, leaving).await;
+        }
+        // Its place among the connections is taken for as long as there is one.
+        drop((over, peer));
     });
     Response::from_parts(head, Body::Empty)
 }
 
-/// From here on the connection is a tunnel, or one stream of it is: then the answer has the form of HTTP/2.
-fn begin(exchange: &Exchange, head: &mut http::response::Parts) {
-    let signals = &exchange.record.signals;
+/// From here on the connection is a tunnel, or one stream of it is: then the answer has the form of HTTP/2. What it gives is
+/// to be cancelled when the tunnel has ended: then what the client has not taken is not waited for much longer.
+fn begin(exchange: &Exchange, head: &mut http::response::Parts) -> CancellationToken {
+    let (signals, over) = (&exchange.record.signals, CancellationToken::new());
     if exchange.handshake.is_none() {
-        return signals.open_tunnel();
+        signals.open_tunnel();
+        return over;
     }
-    signals.set_step(Step::Opened);
+    signals.open_stream(over.clone());
     head.status = StatusCode::OK;
     for name in [CONNECTION, UPGRADE, SEC_WEBSOCKET_ACCEPT, CONTENT_LENGTH] {
         head.headers.remove(name);
     }
+    over
 }
 
 /// Answers that the protocol changes where a component of this process has taken over the connection.
@@ -166,42 +187,61 @@ fn handed_over(exchange: Exchange, answer: Response<Source>) -> Response<Body> {
     Response::from_parts(head, Body::Empty)
 }
 
+/// How long a tunnel waits.
+#[derive(Clone, Copy)]
+struct Spans {
+    /// For either side to say something.
+    idle: Duration,
+    /// For a side to take the next bytes.
+    write: Duration,
+}
+
 /// Passes bytes both ways, and gives how many went to the client.
 async fn pass(
     client: impl AsyncRead + AsyncWrite + Unpin,
     server: impl AsyncRead + AsyncWrite + Unpin,
-    idle: Duration,
+    spans: Spans,
 ) -> u64 {
     let (mut from_client, mut to_client) = split(client);
     let (mut from_server, mut to_server) = split(server);
     let (active_at, sent) = (Cell::new(Instant::now()), Cell::new(0));
-    let up = pump(&mut from_client, &mut to_server, idle, &active_at, |_| ());
-    let down = pump(&mut from_server, &mut to_client, idle, &active_at, |count| sent.set(sent.get() + count as u64));
-    // When one side ends the other may still have something to say.
-    futures::future::join(up, down).await;
+    let mut up = pin!(pump(&mut from_client, &mut to_server, spans, &active_at, |_| ()));
+    let count = |count| sent.set(sent.get() + count as u64);
+    let mut down = pin!(pump(&mut from_server, &mut to_client, spans, &active_at, count));
+    tokio::select! {
+        // Nobody hears any more what the client says.
+        _ = &mut down => {}
+        // A client that says no more may still be told something; one that has gone may not.
+        has_said_all = &mut up => if has_said_all {
+            down.await;
+        },
+    }
     sent.get()
 }
 
+/// Passes bytes one way, and gives whether all that there was to say was passed.
 async fn pump(
     from: &mut (impl AsyncRead + Unpin),
     to: &mut (impl AsyncWrite + Unpin),
-    idle: Duration,
+    spans: Spans,
     active_at: &Cell<Instant>,
     passed: impl Fn(usize),
-) {
+) -> bool {
     let mut buffer = vec![0; BUFFER_BYTES];
-    loop {
-        let left = idle.saturating_sub(active_at.get().elapsed());
+    let has_said_all = loop {
+        let left = spans.idle.saturating_sub(active_at.get().elapsed());
         let count = match timeout(left, from.read(&mut buffer)).await {
-            Ok(Ok(count)) if count > 0 => count,
-            Err(_) if active_at.get().elapsed() < idle => continue,
-            _ => break,
+            Ok(Ok(0)) => break true,
+            Ok(Ok(count)) => count,
+            Err(_) if active_at.get().elapsed() < spans.idle => continue,
+            _ => break false,
         };
         active_at.set(Instant::now());
-        match timeout(idle, to.write_all(&buffer[..count])).await {
+        match timeout(spans.write, to.write_all(&buffer[..count])).await {
             Ok(Ok(())) => passed(count),
-            _ => break,
+            _ => return false,
         }
-    }
-    let _ = to.shutdown().await;
+    };
+    let _ = timeout(spans.write, to.shutdown()).await;
+    has_said_all
 }

@@ -21,6 +21,8 @@ enum From {
     Whole(Bytes),
     /// The rest is to come on this connection.
     Wire(Option<(Box<Wire>, Home)>),
+    /// It broke off before its end.
+    Cut,
     /// The library reads it.
     Library(Incoming, Option<(SendRequest<Body>, Home)>),
 }
@@ -67,15 +69,17 @@ impl HttpBody for Arriving {
             From::Wire(connection) => {
                 let Some((wire, _)) = connection else { return Poll::Ready(None) };
                 let frame = ready!(wire.poll_frame(cx));
-                let is_broken = matches!(frame, Some(Err(_)));
-                if (is_broken || wire.is_over())
+                if wire.is_over()
                     && let Some((wire, home)) = connection.take()
-                    && !is_broken
                 {
                     keep(wire, home);
                 }
+                if matches!(frame, Some(Err(_))) {
+                    self.0 = From::Cut;
+                }
                 Poll::Ready(frame.map(|frame| frame.map_err(BoxError::from)))
             }
+            From::Cut => Poll::Ready(None),
             From::Library(incoming, _) => {
                 let frame = ready!(Pin::new(incoming).poll_frame(cx));
                 if frame.is_none() {
@@ -90,6 +94,7 @@ impl HttpBody for Arriving {
         match &self.0 {
             From::Whole(bytes) => bytes.is_empty(),
             From::Wire(connection) => connection.is_none(),
+            From::Cut => false,
             From::Library(incoming, _) => incoming.is_end_stream(),
         }
     }
@@ -101,6 +106,7 @@ impl HttpBody for Arriving {
                 let length = connection.as_ref().map_or(Some(0), |(wire, _)| wire.length());
                 length.map_or_else(SizeHint::default, SizeHint::with_exact)
             }
+            From::Cut => SizeHint::default(),
             From::Library(incoming, _) => incoming.size_hint(),
         }
     }

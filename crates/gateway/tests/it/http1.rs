@@ -230,3 +230,21 @@ async fn a_caller_who_takes_nothing_is_closed() {
     }
     assert!(taken < 64 << 20, "{taken}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_breaks_off_is_logged_so() {
+    for cut in [&b"content-length: 10\r\n\r\nhello"[..], b"transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n"] {
+        let answer: &'static [u8] = [&b"HTTP/1.1 200 OK\r\n"[..], cut].concat().leak();
+        let (address, _) = blunt(answer).await;
+        let door = Door::open(&format!(
+            "access_log: {{ file: access.log }}\nupstreams: {{ s: {{ endpoints: [\"http://{address}\"] }} }}\nroutes: [{{ name: all, match: {{ path: /* }}, upstream: s }}]\n"
+        ))
+        .await;
+        let answer = door.raw("GET /cut HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        assert!(answer.contains("hello"), "{answer}");
+        let log = || std::fs::read_to_string(door.folder.path().join("access.log")).unwrap_or_default();
+        until("it is in the log", || log().contains("/cut")).await;
+        let line: serde_json::Value = serde_json::from_str(&log()).unwrap();
+        assert_eq!((&line["broken_off"], &line["error.side"]), (&true.into(), &"upstream".into()), "{line}");
+    }
+}

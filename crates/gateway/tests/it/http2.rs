@@ -6,6 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::{Door, Service, TIMEOUT, until};
+use crate::websocket::brief;
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
@@ -138,6 +139,66 @@ async fn a_client_that_asks_nothing_is_closed() {
     assert!(idle.get(1, "/").await);
     assert_eq!(idle.next_of(&[HEADERS]).await.unwrap().stream, 1);
     assert_eq!(idle.end().await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_under_way_and_those_that_meet_the_word_to_go_are_answered() {
+    let service = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let door = Door::open(&format!(
+        "upstreams: {{ s: {{ endpoints: [\"http://{}\"] }} }}\nroutes:\n  - {{ name: slow, match: {{ path: /slow }}, upstream: s }}\n  - {{ name: all, match: {{ path: /* }}, respond: {{ body: hello }} }}\n",
+        service.local_addr().unwrap()
+    ))
+    .await;
+    let mut client = Frames::connect(&door, &[]).await;
+    assert!(client.get(1, "/slow").await);
+    let (mut behind, _) = service.accept().await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        assert!(behind.read_buf(&mut head).await.unwrap() > 0);
+    }
+    behind.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nsome").await.unwrap();
+    assert_eq!(client.next_of(&[DATA]).await.unwrap().payload, b"some");
+    door.deps.sockets.hand_on();
+    let engine = door.gateway.engine.clone();
+    let stopping = tokio::spawn(async move { engine.stop().await });
+    // By the answer to the ping the gateway knows that its word was read. Until then every stream is answered.
+    let word = client.next_of(&[GOAWAY]).await.unwrap();
+    assert_eq!(word.payload, [0x7f_ff_ff_ff_u32.to_be_bytes(), [0; 4]].concat());
+    let mut frame = client.next().await.unwrap();
+    while frame.kind != PING {
+        frame = client.next().await.unwrap();
+    }
+    assert!(client.get(3, "/").await);
+    let answered = client.next_of(&[HEADERS]).await.unwrap();
+    assert_eq!((answered.stream, answered.payload[0]), (3, 0x88));
+    assert!(client.send(PING, ACK, 0, &frame.payload).await);
+    let last = client.next_of(&[GOAWAY]).await.unwrap();
+    assert_eq!(last.payload, [3_u32.to_be_bytes(), [0; 4]].concat());
+    // The rest of the first answer, and with it the end.
+    behind.write_all(b" more").await.unwrap();
+    let mut rest = Vec::new();
+    while let Some(frame) = client.next_of(&[DATA, RST_STREAM, GOAWAY]).await {
+        assert_eq!(frame.kind, DATA, "{frame:?}");
+        if frame.stream == 1 {
+            rest.extend(frame.payload);
+        }
+    }
+    assert_eq!(rest, b" more");
+    tokio::time::timeout(TIMEOUT, stopping).await.expect("it ends with the last of them").unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_websocket_whose_client_takes_nothing_is_given_up() {
+    let service = brief(1 << 20).await;
+    let door = Door::open(&to(&format!("http://{service}"), "write_timeout: 200ms, head_timeout: 10m", "")).await;
+    // A window that is never opened.
+    let mut client = Frames::connect(&door, &[(4, 0)]).await;
+    let mut connect = vec![(":protocol", "websocket")];
+    connect.extend(pseudo("CONNECT", "/"));
+    assert!(client.request(1, 0, &connect).await);
+    assert_eq!(client.next_of(&[HEADERS]).await.unwrap().payload[0], 0x88);
+    assert_eq!(client.next_of(&[RST_STREAM]).await.expect("the connection stays").stream, 1);
+    until("it is counted", || door.metrics().contains("route=\"all\",status=\"2xx\"} 1")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -535,6 +535,50 @@ async fn new_certificates_are_taken_and_listeners_come_and_go() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_connection_goes_by_the_config_in_use_and_keeps_no_other() {
+    let routes =
+        |body: &str| format!("routes: [{{ name: all, match: {{ path: /* }}, respond: {{ body: {body} }} }}]\n");
+    let door = door(&routes("old")).await;
+    let mut client = Client::connect(&door).await;
+    assert_eq!(client.get("/", &[]).await.text(), "old");
+    let before = Arc::downgrade(&door.gateway.engine.snapshot());
+    std::fs::write(door.file(), crate::support::whole(&format!("{LISTENER}{}", routes("new")))).unwrap();
+    door.gateway.reloader.reload().await.unwrap();
+    let taken = async { while client.get("/", &[]).await.text() != "new" {} };
+    timeout(TIMEOUT, taken).await.expect("the new config is served");
+    until("the one before is freed", || {
+        door.gateway.reloader.free_retired();
+        before.strong_count() == 0
+    })
+    .await;
+    assert_eq!(client.get("/", &[]).await.text(), "new");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listener_may_come_back_before_its_last_request_has_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    authority(folder.path());
+    certificate(folder.path(), "a", "a.example");
+    let service = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let config = format!("{LISTENER}{}", to(&format!("http://{}", service.local_addr().unwrap()), ""));
+    let config = config.replace("127.0.0.1:0", &format!("127.0.0.1:{}", tessera_testkit::free_port()));
+    let door = Door::open_in(folder, &config).await;
+    let mut client = Client::connect(&door).await;
+    let mut stream = client.send(Method::GET, "/", &[]).await;
+    stream.finish().await.unwrap();
+    let mut asked = asked_of(&service).await;
+    for config in [config.replace("http3: true,", ""), config] {
+        std::fs::write(door.file(), crate::support::whole(&config)).unwrap();
+        door.gateway.reloader.look().await.expect("the file has changed").unwrap();
+    }
+    asked.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello").await.unwrap();
+    assert_eq!(read(stream).await.unwrap().text(), "hello");
+    let plain = || settings(door.folder.path(), None, TransportConfig::default());
+    let taken = async { while Client::connect_with(&door, "a.example", plain()).await.is_err() {} };
+    timeout(TIMEOUT, taken).await.expect("it is spoken again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn requests_under_way_end_before_the_gateway_does() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let door = door(&to(&format!("http://{}", listener.local_addr().unwrap()), "")).await;

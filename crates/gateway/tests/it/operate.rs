@@ -10,7 +10,7 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 use tessera_testkit::caller::{Caller, Keeps};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tower::ServiceExt;
 
 use crate::support::{Door, Service, TIMEOUT, client, until, whole};
@@ -300,4 +300,28 @@ async fn where_another_process_takes_over_callers_are_told_with_their_next_answe
     }
     tokio::time::timeout(TIMEOUT, stopping).await.expect("it ends with the last of them").unwrap();
     assert_eq!(connections.count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hand_over_takes_no_longer_than_any_other_stop() {
+    let service = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let open = async |drain: &str| {
+        let door = Door::open(&format!(
+            "limits: {{ drain: {drain} }}\nupstreams: {{ s: {{ endpoints: [\"http://{}\"] }} }}\nroutes: [{{ name: all, match: {{ path: /* }}, upstream: s }}]\n",
+            service.local_addr().unwrap()
+        ))
+        .await;
+        let mut asking = TcpStream::connect(door.address()).await.unwrap();
+        asking.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+        let (behind, _) = service.accept().await.unwrap();
+        (door, asking, behind)
+    };
+    let (handed_on, plain) = (open("4s").await, open("5s").await);
+    handed_on.0.deps.sockets.hand_on();
+    // Neither is ever answered.
+    tokio::select! {
+        biased;
+        () = handed_on.0.gateway.engine.stop() => {}
+        () = plain.0.gateway.engine.stop() => panic!("it took longer than `limits.drain`"),
+    }
 }

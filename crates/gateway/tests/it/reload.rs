@@ -142,3 +142,22 @@ async fn it_is_ready_when_discovered_endpoints_were_found() {
     until("it is ready", || component.ready.get().is_ok()).await;
     assert_eq!(door.get("/", &[]).await.body, "found");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_config_that_was_replaced_is_freed_while_a_connection_of_its_time_goes_on() {
+    let config =
+        |body: &str| format!("routes: [{{ name: all, match: {{ path: /* }}, respond: {{ body: {body} }} }}]\n");
+    let door = Door::open(&config("first")).await;
+    for (before, after) in [("first", "second"), ("second", "third")] {
+        assert_eq!(door.get("/", &[]).await.body, before);
+        let replaced = Arc::downgrade(&door.gateway.engine.snapshot());
+        std::fs::write(door.file(), whole(&config(after))).unwrap();
+        door.gateway.reloader.reload().await.unwrap();
+        until("it is freed", || {
+            door.gateway.reloader.free_retired();
+            replaced.strong_count() == 0
+        })
+        .await;
+        assert_eq!(door.get("/", &[]).await.body, after);
+    }
+}

@@ -13,6 +13,7 @@ use hyper::ext::Protocol;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tessera_testkit::Browser;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::server::{Request as Asked, Response as Agreed};
@@ -50,6 +51,21 @@ async fn echo() -> (SocketAddr, Arc<Mutex<Vec<HeaderMap>>>) {
         }
     });
     (address, heads)
+}
+
+/// A service that says so much to each WebSocket and closes its connection, whatever the other side does.
+pub async fn brief(length: usize) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let Ok(mut socket) = tokio_tungstenite::accept_async(stream).await else { return };
+                let _ = socket.send(Message::text("x".repeat(length))).await;
+            });
+        }
+    });
+    address
 }
 
 /// A client that has heard the settings of its connection.
@@ -175,6 +191,55 @@ async fn a_websocket_ends_when_it_is_silent_for_too_long_and_when_the_gateway_st
     assert_eq!(says(&mut socket, "one").await, "one");
     door.gateway.engine.stop().await;
     assert!(ended(tokio::time::timeout(TIMEOUT, socket.next()).await.expect("an end")));
+}
+
+/// Hears the end of a WebSocket of which its client closes nothing.
+async fn is_ended(door: &Door, mut stream: impl AsyncRead + AsyncWrite + Unpin, counted: &str) {
+    let mut said = Vec::new();
+    tokio::time::timeout(TIMEOUT, stream.read_to_end(&mut said)).await.expect("an end").unwrap();
+    assert!(said.ends_with(b"xxxxx"), "{}", String::from_utf8_lossy(&said));
+    until("it is counted", || door.metrics().contains(counted)).await;
+    // And what it says now goes nowhere.
+    let told = async { while stream.write_all(b"more").await.is_ok() && stream.flush().await.is_ok() {} };
+    tokio::time::timeout(TIMEOUT, told).await.expect("it is told so");
+}
+
+const ASK: &str = "GET /ws/1 HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_websocket_ends_with_its_service_over_http1() {
+    let door = Door::open(&config(brief(5).await, "")).await;
+    let mut stream = TcpStream::connect(door.address()).await.unwrap();
+    stream.write_all(ASK.as_bytes()).await.unwrap();
+    is_ended(&door, stream, "route=\"ws\",status=\"1xx\"} 1").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_websocket_ends_with_its_service_over_http2() {
+    let door = Door::open(&config(brief(5).await, "")).await;
+    let answer = client(&door).await.send_request(connect("/ws/2", "websocket")).await.unwrap();
+    let stream = TokioIo::new(hyper::upgrade::on(answer).await.unwrap());
+    is_ended(&door, stream, "route=\"ws\",status=\"2xx\"} 1").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_websocket_is_a_connection_for_as_long_as_it_lasts() {
+    let (address, _) = echo().await;
+    let door = Door::open(&config(address, "limits: { connections_per_ip: 1 }\n")).await;
+    let mut stream = TcpStream::connect(door.address()).await.unwrap();
+    stream.write_all(ASK.as_bytes()).await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        assert!(stream.read_buf(&mut head).await.unwrap() > 0, "{}", String::from_utf8_lossy(&head));
+    }
+    let mut socket = WebSocketStream::from_raw_socket(stream, Role::Client, None).await;
+    socket.send(Message::text("one")).await.unwrap();
+    assert_eq!(socket.next().await.unwrap().unwrap(), Message::text("one"));
+    let plain = "GET /plain HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    assert_eq!(door.raw(plain).await, "", "there is no place for another");
+    drop(socket);
+    until("its place is free", || door.gateway.engine.shared().connections.count() == 0).await;
+    assert!(door.raw(plain).await.ends_with("plain"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

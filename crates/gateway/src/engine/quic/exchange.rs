@@ -20,7 +20,6 @@ use super::transport::{Over, Receiving, Sending, Streams, Transport};
 use crate::engine::guard::Patience;
 use crate::engine::{Body, BoxError, Flow, Incoming, Peer, Signals, Step, Worker};
 use crate::pipeline;
-use crate::spec::Limits;
 
 type Reading = RequestStream<Receiving, Bytes>;
 type Writing = RequestStream<Sending<Bytes>, Bytes>;
@@ -33,12 +32,6 @@ const OF_CONNECTIONS: [HeaderName; 5] = [
     TRANSFER_ENCODING,
     UPGRADE,
 ];
-
-impl From<&Limits> for Patience {
-    fn from(limits: &Limits) -> Self {
-        Self { head: limits.head_timeout.0, body: limits.body_timeout.0, write: limits.write_timeout.0 }
-    }
-}
 
 /// What a request is answered with.
 pub(super) struct Asked {

@@ -24,6 +24,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use super::accept::Terms;
 use super::datagrams::{Datagrams, wants};
 use super::worker::{Serving, Worker};
 use super::{Peer, Signals};
@@ -46,7 +47,7 @@ const SEND_BUFFER_BYTES: u64 = 1 << 20;
 const ONE_WAY_STREAMS: u32 = 8;
 /// So long a frame may be that is not data, and longer by twice what a head may be: who goes beyond that little is answered.
 const FRAME_BYTES: u64 = 16 << 10;
-/// Between looks whether the process before has let go of the port.
+/// Between looks whether the port was let go of.
 const PORT_PAUSE: Duration = Duration::from_millis(250);
 /// How long a connection without a request may take to close.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
@@ -106,7 +107,8 @@ async fn listen(worker: Rc<Worker>, mut opened: Datagrams, gone: CancellationTok
         // The place of an address that may be forged is taken when it is known.
         let place = is_proven.then_some(place);
         let counted = (!is_proven).then(|| Unproven::new(&unproven));
-        let serving = Opening { worker: worker.clone(), snapshot, local: address, place, counted, gone: gone.clone() };
+        let (worker, terms, gone) = (worker.clone(), Terms::of(&snapshot), gone.clone());
+        let serving = Opening { worker, terms, local: address, place, counted, gone };
         connections.spawn_local(serving.serve(connecting));
     }
     connections.close();
@@ -123,12 +125,12 @@ async fn listen(worker: Rc<Worker>, mut opened: Datagrams, gone: CancellationTok
     let _ = timeout(CLOSE_TIMEOUT, endpoint.wait_idle()).await;
 }
 
-/// The socket, where need be once the process before has let go of its port.
+/// The socket, where need be once its port was let go of.
 async fn bound(opened: &mut Datagrams, gone: &CancellationToken) -> Option<UdpSocket> {
     if let Some(socket) = opened.socket.take() {
         return Some(socket);
     }
-    tracing::info!(listener = opened.listener, "HTTP/3 waits for the process before to let go of the port");
+    tracing::info!(listener = opened.listener, "HTTP/3 waits until connections of before let go of the port");
     let waiting = async {
         loop {
             match UdpSocket::bind(opened.address) {
@@ -232,7 +234,7 @@ fn code(code: Code) -> VarInt {
 /// A connection that a client begins.
 struct Opening {
     worker: Rc<Worker>,
-    snapshot: Rc<Serving>,
+    terms: Terms,
     local: SocketAddr,
     place: Option<Place>,
     counted: Option<Unproven>,
@@ -242,33 +244,32 @@ struct Opening {
 impl Opening {
     /// Shakes hands, and serves until the client ends it, has nothing to ask for a while, or floods it.
     async fn serve(self, connecting: Connecting) {
-        let Self { worker, snapshot, local, place, counted, gone } = self;
-        let limits = &snapshot.spec.limits;
+        let Self { worker, terms: Terms { limits, head, patience }, local, place, counted, gone } = self;
         // Errors here are the client's: it went away, or wants what the profile does not have.
         let connected = tokio::select! {
-            connected = timeout(limits.head_timeout.0, connecting) => connected,
+            connected = timeout(patience.head, connecting) => connected,
             () = worker.draining.cancelled() => return,
         };
         drop(counted);
         let Ok(Ok(connection)) = connected else { return };
         let remote = connection.remote_address();
-        let Some(_place) = place.or_else(|| admit(&worker, &snapshot, remote)) else {
+        let Some(place) = place.or_else(|| admit(&worker, &worker.snapshot(), remote)) else {
             return connection.close(code(Code::H3_EXCESSIVE_LOAD), b"");
         };
-        let peer = Rc::new(Peer { remote, local, is_tls: true, certificate: certificate_of(&connection) });
-        let signals = Arc::new(Signals::http2(snapshot.head_limits));
+        let peer = Rc::new(Peer { remote, local, is_tls: true, certificate: certificate_of(&connection), place });
+        let signals = Arc::new(Signals::http2(head));
         let transport = Transport::new(connection.clone(), limits.head.0 * 2 + FRAME_BYTES);
         let streams = transport.streams();
         let mut builder = h3::server::builder();
         builder.max_field_section_size(limits.head.0).send_grease(false);
-        let built = timeout(limits.head_timeout.0, builder.build::<_, Bytes>(transport)).await;
+        let built = timeout(patience.head, builder.build::<_, Bytes>(transport)).await;
         let Ok(Ok(mut serving)) = built else { return };
         let requests = TaskTracker::new();
         let mut is_leaving = false;
         loop {
             let idle = match (is_leaving, signals.was_used()) {
-                (false, _) => limits.head_timeout.0,
-                (true, true) => limits.write_timeout.0,
+                (false, _) => patience.head,
+                (true, true) => patience.write,
                 (true, false) => CLOSE_TIMEOUT,
             };
             tokio::select! {
@@ -276,7 +277,7 @@ impl Opening {
                     // Errors are the client's: it went away, or sent what is not HTTP/3.
                     let Ok(Some(resolver)) = accepted else { break };
                     let (worker, peer, signals) = (worker.clone(), peer.clone(), signals.clone());
-                    let asked = exchange::Asked { worker, peer, signals, patience: limits.into(), streams: streams.clone() };
+                    let asked = exchange::Asked { worker, peer, signals, patience, streams: streams.clone() };
                     requests.spawn_local(asked.answer(resolver));
                 }
                 () = signals.is_idle_for(idle) => break,
