@@ -53,13 +53,13 @@ struct Args {
     #[arg(long, default_value_t = 5)]
     fixed_s: u32,
     /// Server CPU of an update, µs: one in a request of its own.
-    #[arg(long, default_value_t = 15.5)]
+    #[arg(long, default_value_t = 18.5)]
     single_us: f64,
     /// Of a hundred in a JSON list.
-    #[arg(long, default_value_t = 1.16)]
+    #[arg(long, default_value_t = 0.70)]
     json_us: f64,
     /// Of a hundred in the compact form.
-    #[arg(long, default_value_t = 0.88)]
+    #[arg(long, default_value_t = 0.31)]
     compact_us: f64,
     /// How full cores may be at the peak, %.
     #[arg(long, default_value_t = 60.0)]

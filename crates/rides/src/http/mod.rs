@@ -16,6 +16,7 @@ use axum::routing::{get, patch, post, put};
 use serde_json::{Map, Value, json};
 use tessera_kernel::ErrorKind;
 use tessera_service::ProductError;
+use tessera_service::openapi::{Token, say_tokens};
 use utoipa::OpenApi;
 
 use self::wire::EstimateBody;
@@ -120,5 +121,10 @@ pub fn locations_router(app: App) -> Router {
 /// The OpenAPI 3.1 document of these routes.
 pub fn openapi() -> Value {
     // A document of plain structs always serialises.
-    serde_json::to_value(Document::openapi()).unwrap_or_default()
+    let mut document = serde_json::to_value(Document::openapi()).unwrap_or_default();
+    say_tokens(&mut document, |_, path| match path {
+        "/map" | "/push/key" => Token::Unread,
+        _ => Token::Wanted,
+    });
+    document
 }

@@ -107,7 +107,8 @@ fn public(error: &Error) -> String {
 
 /// Accepts the upgrade.
 pub(super) fn answer(upgrade: WebSocketUpgrade, watch: Watch, guest: Guest, stop: CancellationToken) -> Response {
-    upgrade.protocols([PROTOCOL]).max_message_size(MAX_MESSAGE_BYTES).on_upgrade(move |mut socket| async move {
+    let upgrade = upgrade.max_message_size(MAX_MESSAGE_BYTES).max_frame_size(MAX_MESSAGE_BYTES);
+    upgrade.protocols([PROTOCOL]).on_upgrade(move |mut socket| async move {
         let talk = async {
             let talk = timeout(guest.signed_in_for(), talk(&mut socket, watch, &guest));
             talk.await.unwrap_or(Ended::SignedOut)

@@ -184,7 +184,10 @@ impl Locations {
     /// [`Error::Locations`].
     pub async fn within(&self, bounds: &Bounds, most: usize) -> Result<Vec<Located>, Error> {
         match self {
-            Self::Memory(index) => Ok(index.within(bounds, most)),
+            Self::Memory(index) => {
+                let (index, bounds) = (Arc::clone(index), *bounds);
+                blocking(move || index.within(&bounds, most)).await
+            }
             Self::Redis(index) => index.within(bounds, most).await,
         }
     }
@@ -241,7 +244,7 @@ impl Locations {
 /// Work on many records, off the threads that answer.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
     let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|error| Error::Locations { reason: format!("they were not counted: {error}") })
+    done.map_err(|error| Error::Locations { reason: format!("they were not gone through: {error}") })
 }
 
 /// What a driver's phone says.

@@ -214,3 +214,21 @@ fn the_document_is_as_published() {
     tessera_testkit::reference::is_published("docs/openapi/rides.json", &document);
     assert_eq!(document["openapi"], "3.1.0");
 }
+
+#[tokio::test]
+async fn the_document_says_who_is_asked_for_a_token() {
+    let databases = Databases::sqlite();
+    let town = Town::still(&databases.fresh(), Config::default()).await;
+    let router = http::router(town.app.clone()).merge(http::map_router(None));
+    let ask = async |method: &str, target: &str, token: Option<&str>| {
+        let mut request = Request::builder().method(method).uri(target);
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let response = router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        let body: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+        body["code"].as_str().map(str::to_owned)
+    };
+    tessera_testkit::reference::tokens_are_as_said(&http::openapi(), ask).await;
+}
