@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+/// The name of the scheme in our documents.
+const BEARER: &str = "bearer";
+
 /// A component: its section and its name.
 type Name = (String, String);
 
@@ -95,9 +98,14 @@ impl Renames {
         }
     }
 
-    /// As [`Self::apply`], and the `security` of an operation, which names its schemes without a reference.
-    pub fn apply_to_operation(&self, operation: &mut Value) {
+    /// As [`Self::apply`] to an operation of a document. Its `security`, which names its schemes without a reference, is the
+    /// document's where it says nothing itself: beside operations of others each has to say it.
+    pub fn apply_to_operation(&self, operation: &mut Value, document: &Value) {
         self.apply(operation);
+        let Some(operation) = operation.as_object_mut() else { return };
+        if let Some(common) = document.get("security") {
+            operation.entry("security").or_insert_with(|| common.clone());
+        }
         let Some(Value::Array(requirements)) = operation.get_mut("security") else { return };
         for requirement in requirements.iter_mut().filter_map(Value::as_object_mut) {
             let named = std::mem::take(requirement);
@@ -113,6 +121,39 @@ impl Renames {
         let (name, behind) = component_of(text)?;
         let new = self.0.get(&name)?.replace('~', "~0").replace('/', "~1");
         Some(format!("#/components/{}/{new}{behind}", name.0))
+    }
+}
+
+/// What an operation wants of its caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Token {
+    /// One that holds.
+    Wanted,
+    /// One that holds, or none.
+    Optional,
+    /// It looks at none.
+    Unread,
+}
+
+/// Says of each operation of a document, by its method and path, whether it wants a bearer token.
+pub fn say_tokens(document: &mut Value, of: impl Fn(&str, &str) -> Token) {
+    document["components"]["securitySchemes"][BEARER] = json!({
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": "A token of `tessera token`, of accounts or of the issuer that the settings name.",
+    });
+    let paths = document.get_mut("paths").and_then(Value::as_object_mut).into_iter().flatten();
+    for (path, item) in paths {
+        for (method, operation) in item.as_object_mut().into_iter().flatten() {
+            let Some(operation) = operation.as_object_mut() else { continue };
+            let security = match of(method, path) {
+                Token::Wanted => json!([{ BEARER: [] }]),
+                Token::Optional => json!([{}, { BEARER: [] }]),
+                Token::Unread => json!([]),
+            };
+            operation.insert("security".into(), security);
+        }
     }
 }
 
@@ -170,5 +211,48 @@ fn refers(value: &Value, renames: &BTreeMap<Name, String>) -> bool {
         Value::Array(items) => items.iter().any(|item| refers(item, renames)),
         Value::String(text) => component_of(text).is_some_and(|(name, _)| renames.contains_key(&name)),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn document(security: Value, operation: Value) -> Value {
+        let key = json!({ "type": "http", "scheme": "basic" });
+        let paths = json!({ "/things": { "get": operation } });
+        json!({ "security": security, "paths": paths, "components": { "securitySchemes": { "key": key } } })
+    }
+
+    #[test]
+    fn what_a_document_asks_of_callers_each_operation_says() {
+        let other = json!({ "components": { "securitySchemes": { "key": { "type": "http", "scheme": "bearer" } } } });
+        for (own, expected) in [
+            (json!({}), json!([{ "second_key": [] }])),
+            (json!({ "security": [] }), json!([])),
+            (json!({ "security": [{}, { "key": ["read"] }] }), json!([{}, { "second_key": ["read"] }])),
+        ] {
+            let mut components = Components::default();
+            components.add(&other, "first");
+            let document = document(json!([{ "key": [] }]), own);
+            let mut operation = document["paths"]["/things"]["get"].clone();
+            components.add(&document, "second").apply_to_operation(&mut operation, &document);
+            assert_eq!(operation["security"], expected);
+        }
+    }
+
+    #[test]
+    fn each_operation_says_which_token_it_wants() {
+        let mut document = json!({ "paths": { "/open": { "get": {} }, "/own": { "get": {}, "post": {} } } });
+        say_tokens(&mut document, |method, path| match (method, path) {
+            (_, "/open") => Token::Unread,
+            ("get", _) => Token::Optional,
+            _ => Token::Wanted,
+        });
+        let security = |path: &str, method: &str| document["paths"][path][method]["security"].clone();
+        assert_eq!(security("/open", "get"), json!([]));
+        assert_eq!(security("/own", "get"), json!([{}, { "bearer": [] }]));
+        assert_eq!(security("/own", "post"), json!([{ "bearer": [] }]));
+        assert_eq!(document["components"]["securitySchemes"]["bearer"]["scheme"], "bearer");
     }
 }

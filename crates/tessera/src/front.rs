@@ -3,7 +3,7 @@
 //! Everything is served through it, with and without TLS; the products' own port is for this machine. The config is a file in the
 //! data folder, to look at and to begin an own one from.
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -45,16 +45,47 @@ pub async fn open(config: &Config) -> Result<(TcpListener, Front), Failure> {
     Ok((direct, Front { http: plain_at, https: https_at }))
 }
 
-/// Writes the gateway's config and, where there is none, a certificate signed by itself. Gives the file.
-pub fn prepare(front: Front, data: &Path, clock: &dyn Clock) -> anyhow::Result<PathBuf> {
+/// The gateway's config in the data folder. While this is held no other process puts other addresses into it, which the gateway would
+/// follow.
+#[derive(Debug)]
+pub struct Served {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// Locked, shared with processes that serve by the same words.
+    _held: File,
+}
+
+/// Writes the gateway's config and, where there is none, a certificate signed by itself.
+pub fn prepare(front: Front, data: &Path, clock: &dyn Clock) -> Result<Served, Failure> {
     let folder = data.join("gateway");
     fs::create_dir_all(&folder).with_context(|| format!("the folder {}", folder.display()))?;
     certify(&folder, clock)?;
-    let file = folder.join("up.yaml");
     let text =
         include_str!("front.yaml").replace("HTTPS", &front.https.to_string()).replace("HTTP", &front.http.to_string());
-    fs::write(&file, text).with_context(|| format!("the file {}", file.display()))?;
-    Ok(file)
+    serve_by(folder.join("up.yaml"), &text)
+}
+
+fn serve_by(path: PathBuf, text: &str) -> Result<Served, Failure> {
+    let of_file = || format!("the file {}", path.display());
+    let held = File::options().write(true).create(true).truncate(false).open(&path).with_context(of_file)?;
+    // Nobody writes while it is locked. Who has it for writing is done at once.
+    match held.try_lock() {
+        Ok(()) => {
+            fs::write(&path, text).with_context(of_file)?;
+            held.unlock().with_context(of_file)?;
+        }
+        Err(TryLockError::WouldBlock) => {}
+        Err(TryLockError::Error(error)) => return Err(anyhow::Error::new(error).context(of_file()).into()),
+    }
+    held.lock_shared().with_context(of_file)?;
+    if fs::read_to_string(&path).with_context(of_file)? != text {
+        let line = format!(
+            "another process serves by {} on other addresses; stop that one, or give this one another folder with --data",
+            path.display()
+        );
+        return Err(Failure::Usage(line));
+    }
+    Ok(Served { path, _held: held })
 }
 
 /// A certificate for this machine, made once and kept for as long as it is good. Where a start was cut short between the two
@@ -93,6 +124,26 @@ mod tests {
     use tessera_kernel::SystemClock;
 
     use super::*;
+
+    #[test]
+    fn the_file_of_a_process_that_serves_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("up.yaml");
+        let serve = |text: &str| serve_by(path.clone(), text);
+        let written = || fs::read_to_string(&path).unwrap();
+        drop(serve("an older and longer one").unwrap());
+        let (first, second) = (serve("one").unwrap(), serve("one").unwrap());
+        assert!(first.path == second.path && written() == "one");
+        for left in [Some(first), None] {
+            let Err(Failure::Usage(line)) = serve("another") else { panic!("it was written") };
+            assert!(line.contains("up.yaml") && line.contains("--data"), "{line}");
+            assert_eq!(written(), "one");
+            drop(left);
+        }
+        drop(second);
+        serve("another").unwrap();
+        assert_eq!(written(), "another");
+    }
 
     fn is_good(folder: &Path) -> bool {
         read_pair(&folder.join("certificate.pem"), &folder.join("key.pem")).is_ok()

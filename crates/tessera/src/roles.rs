@@ -23,32 +23,52 @@ pub struct Role {
     pub name: &'static str,
     /// What it does, in a few words.
     pub about: &'static str,
+    /// Where its pages begin; they are served where the console is.
+    pub page: Option<&'static str>,
     /// Opens its stores and makes its components. Ports are bound by now, nothing is started.
-    pub build: for<'a> fn(&'a Config, &'a Deps) -> Building<'a>,
+    pub build: Build,
 }
+
+type Build = for<'a> fn(&'a Config, &'a Deps) -> Building<'a>;
+
+impl Role {
+    const fn new(name: &'static str, about: &'static str, build: Build) -> Self {
+        Self { name, about, page: None, build }
+    }
+
+    const fn page(self, page: &'static str) -> Self {
+        Self { page: Some(page), ..self }
+    }
+}
+
+/// The role of the pages.
+pub const CONSOLE: &str = "console";
 
 /// The role in front of the others.
 pub const GATEWAY: &str = "gateway";
 
 /// Every role, each whole.
 pub const ROLES: &[Role] = &[
-    Role { name: "console", about: "the web pages", build: console },
-    Role { name: "ingest", about: "pipelines on their schedules, and the API of their runs", build: ingest },
-    Role { name: "tickets", about: "events, search, seats, booking, the waiting room and the door", build: tickets },
-    Role { name: "accounts", about: "sign-up, sign-in, tokens, roles and keys", build: accounts },
-    Role { name: "rides", about: "fare estimates, drivers' locations, matching and trips", build: rides },
-    Role { name: GATEWAY, about: "the one door in front of all APIs; alone it needs a file of routes", build: gateway },
+    Role::new(CONSOLE, "the web pages", console),
+    Role::new("ingest", "pipelines on their schedules, and the API of their runs", ingest)
+        .page("/console/#/ingest/pipelines"),
+    Role::new("tickets", "events, search, seats, booking, the waiting room and the door", tickets)
+        .page("/console/#/tickets"),
+    Role::new("accounts", "sign-up, sign-in, tokens, roles and keys", accounts).page("/console/#/account"),
+    Role::new("rides", "fare estimates, drivers' locations, matching and trips", rides).page("/console/#/rides"),
+    Role::new(GATEWAY, "the one door in front of all APIs; alone it needs a file of routes", gateway)
+        .page("/console/#/gateway"),
 ];
 
 /// Parts of a role, for several processes: `up` runs them with it, `serve` alone.
 pub const SPLIT: &[Role] = &[
-    Role { name: "rides-api", about: "of rides: the API and its streams", build: rides_api },
-    Role { name: "rides-locations", about: "of rides: takes drivers' positions", build: rides_locations },
-    Role { name: "rides-matcher", about: "of rides: finds drivers, and ends what is due", build: rides_matcher },
+    Role::new("rides-api", "of rides: the API and its streams", rides_api),
+    Role::new("rides-locations", "of rides: takes drivers' positions", rides_locations),
+    Role::new("rides-matcher", "of rides: finds drivers, and ends what is due", rides_matcher),
 ];
 
 /// What `up --demo` serves besides.
-pub const DEMO: Role = Role { name: "demo", about: "signs in the people of the demo", build: demo };
+pub const DEMO: Role = Role::new("demo", "signs in the people of the demo", demo);
 
 /// The row of that name.
 pub fn find(name: &str) -> Option<Role> {
@@ -142,14 +162,14 @@ fn gateway<'a>(config: &'a Config, deps: &'a Deps) -> Building<'a> {
     Box::pin(async {
         let settings: tessera_gateway::config::Config = config.get()?;
         match settings.file {
-            Some(file) => gateway_by(&file, config, deps),
+            Some(file) => Ok(vec![gateway_by(&file, config, deps)?]),
             None => Ok(vec![Component::new(GATEWAY, "/gateway")]),
         }
     })
 }
 
 /// The gateway that serves by this file.
-pub fn gateway_by(file: &Path, config: &Config, deps: &Deps) -> anyhow::Result<Vec<Component>> {
+pub fn gateway_by(file: &Path, config: &Config, deps: &Deps) -> anyhow::Result<Component> {
     use tessera_gateway::spec::Environment;
     let http: tessera_service::http::Config = config.get()?;
     let stop_deadline = Duration::from_secs(http.stop_deadline_s);
@@ -158,7 +178,7 @@ pub fn gateway_by(file: &Path, config: &Config, deps: &Deps) -> anyhow::Result<V
         let key = tessera_gateway::config::Config::FILE;
         bad_setting(config, key, file.display().to_string(), error.to_string())
     });
-    Ok(vec![opened?.component(deps)])
+    Ok(opened?.component(deps))
 }
 
 fn demo<'a>(_: &'a Config, deps: &'a Deps) -> Building<'a> {

@@ -9,10 +9,10 @@ use tessera_service::config::Config;
 use tessera_service::identity::Issuer;
 use tessera_service::run::{self, Inside, Plan, Running};
 use tessera_service::sockets::Sockets;
-use tessera_service::{Deps, Keys, Metrics, http};
+use tessera_service::{Deps, Keys, Metrics, Task, http};
 
 use crate::front;
-use crate::roles::{self, GATEWAY, Role};
+use crate::roles::{self, CONSOLE, GATEWAY, Role};
 use crate::settings::Store;
 
 /// Why a process did not start: which exit code, and one line for the user.
@@ -86,16 +86,25 @@ pub async fn start_prepared(
         inside: Inside::default(),
         sockets: sockets.clone(),
     };
+    let has_pages = roles.iter().any(|role| role.name == CONSOLE);
     let mut built = Vec::new();
     for role in roles {
-        let components = match front {
-            // The last of the roles: by now the stores have refused the folder of another process, which follows that file.
+        let mut components = match front {
+            // The last of the roles: by now stores that cannot be shared have refused the folder of another process.
             Some(front) if role.name == GATEWAY => {
-                let file = front::prepare(front, &deps.data_dir, &*deps.clock).map_err(Failure::Other)?;
-                roles::gateway_by(&file, config, &deps)?
+                let served = front::prepare(front, &deps.data_dir, &*deps.clock)?;
+                let gateway = roles::gateway_by(&served.path, config, &deps)?;
+                vec![gateway.task(Task::new("file", move |stop| async move {
+                    stop.cancelled().await;
+                    drop(served);
+                    Ok(())
+                }))]
             }
             _ => (role.build)(config, &deps).await?,
         };
+        if let Some(page) = role.page.filter(|_| has_pages) {
+            components.iter_mut().for_each(|component| component.path = page);
+        }
         built.push(run::Role { name: role.name, components });
     }
     close_rest(sockets);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -87,6 +87,34 @@ pub fn is_published(path: &str, document: &Value) {
         assert!(written.is_ok(), "{path}: {written:?}");
     }
     assert!(text(path) == present, "{path} is not what the code says; run the test with INSTA_UPDATE=always");
+}
+
+/// What a document says of tokens is so: an operation that wants one refuses who has none, one that reads it refuses one that does
+/// not hold, and others do neither. `ask` sends a request with a token or without, and gives the code of the answer's error, if any.
+///
+/// # Panics
+/// Where that is not so.
+pub async fn tokens_are_as_said(document: &Value, ask: impl AsyncFn(&str, &str, Option<&str>) -> Option<String>) {
+    let mut wanting = 0;
+    for (path, item) in document["paths"].as_object().into_iter().flatten() {
+        // With somebody whom nobody knows in place of each parameter.
+        let parts: Vec<&str> =
+            path.split('/').map(|part| if part.starts_with('{') { "nobody" } else { part }).collect();
+        let target = parts.join("/");
+        for (method, operation) in item.as_object().into_iter().flatten() {
+            let security = &operation["security"];
+            let wants = *security == json!([{ "bearer": [] }]);
+            let reads = wants || *security == json!([{}, { "bearer": [] }]);
+            assert!(reads || *security == json!([]), "{method} {path}: {security}");
+            let name = method.to_uppercase();
+            let without = ask(&name, &target, None).await;
+            assert_eq!(without.as_deref() == Some("service.not_signed_in"), wants, "{method} {path}: {without:?}");
+            let bad = ask(&name, &target, Some("nonsense")).await;
+            assert_eq!(bad.as_deref() == Some("service.bad_token"), reads, "{method} {path}: {bad:?}");
+            wanting += usize::from(wants);
+        }
+    }
+    assert!(wanting > 0, "no operation wants a token");
 }
 
 fn keys(schema: &Value, found: &mut BTreeSet<String>) {

@@ -6,13 +6,9 @@ use axum::http::request::Parts;
 use tessera_service::{Identity, Problem};
 use utoipa::Modify;
 use utoipa::openapi::path::Operation;
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, ResponseBuilder};
 
 use crate::app::service::Service;
-
-/// The name of the scheme in the document.
-const SCHEME: &str = "bearer";
 
 /// A caller who is an operator; anybody else is refused before the request is read.
 pub(super) struct Operator;
@@ -27,15 +23,11 @@ impl FromRequestParts<Service> for Operator {
     }
 }
 
-/// Says in the document of each operation what [`Operator`] asks for, and how it refuses.
+/// Says in the document of each operation how [`Operator`] refuses.
 pub(super) struct Described;
 
 impl Modify for Described {
     fn modify(&self, document: &mut OpenApi) {
-        let about = "A token of `tessera token`, of accounts or of the issuer that the settings name, with the role `operator` or `admin`.";
-        let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").description(Some(about));
-        let components = document.components.get_or_insert_default();
-        components.add_security_scheme(SCHEME, SecurityScheme::Http(bearer.build()));
         let items = document.paths.paths.values_mut();
         for operation in items.flat_map(|item| [&mut item.get, &mut item.post]).flatten() {
             guard(operation);
@@ -44,8 +36,8 @@ impl Modify for Described {
 }
 
 fn guard(operation: &mut Operation) {
-    operation.security = Some(vec![SecurityRequirement::new::<_, [&str; 0], _>(SCHEME, [])]);
-    for (status, description) in [("401", "no token, or one that does not hold"), ("403", "operators only")] {
+    for (status, description) in [("401", "no token, or one that does not hold"), ("403", "operators and admins only")]
+    {
         let problem = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
         let refusal = ResponseBuilder::new().description(description).content("application/problem+json", problem);
         operation.responses.responses.insert(status.to_owned(), refusal.build().into());

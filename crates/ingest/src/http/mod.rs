@@ -11,6 +11,7 @@ use axum::routing::{get, post};
 use serde_json::Value;
 use tessera_kernel::ErrorKind;
 use tessera_service::ProductError;
+use tessera_service::openapi::{Token, say_tokens};
 use utoipa::OpenApi;
 
 use self::access::{Described, Operator};
@@ -66,5 +67,7 @@ pub fn router(service: Service) -> Router {
 /// The OpenAPI 3.1 document of these routes.
 pub fn openapi() -> Value {
     // A document of plain structs always serialises.
-    serde_json::to_value(Document::openapi()).unwrap_or_default()
+    let mut document = serde_json::to_value(Document::openapi()).unwrap_or_default();
+    say_tokens(&mut document, |_, _| Token::Wanted);
+    document
 }

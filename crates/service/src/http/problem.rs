@@ -1,13 +1,15 @@
 //! Errors on the wire: `application/problem+json` (RFC 9457) with a stable code and the request's id.
 
 use axum::response::{IntoResponse, Response};
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use tessera_kernel::ErrorKind;
 
 const CONTENT: HeaderValue = HeaderValue::from_static("application/problem+json");
+/// How to say who asks (RFC 9110, 15.5.2; RFC 6750, 3).
+const BEARER: HeaderValue = HeaderValue::from_static("Bearer");
 const HIDDEN: &str = "the server could not do it; its log says why, under this request id";
 
 /// What a product's error is to its callers. With it, `?` in a handler makes a [`Problem`].
@@ -92,6 +94,9 @@ impl Problem {
         let mut response = (status, [(CONTENT_TYPE, CONTENT)], self.body(request_id)).into_response();
         if let Some(seconds) = self.retry_after_s {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(WWW_AUTHENTICATE, BEARER);
         }
         response
     }

@@ -97,7 +97,7 @@ impl Status {
         for (path, item) in paths {
             let mut item = item.clone();
             for operation in item.as_object_mut().into_iter().flat_map(Map::values_mut) {
-                renames.apply_to_operation(operation);
+                renames.apply_to_operation(operation, document);
                 self.name_operation(operation, role);
                 if let Some(answers) = operation.get_mut("responses").and_then(Value::as_object_mut) {
                     answers.entry("default").or_insert_with(refusal);

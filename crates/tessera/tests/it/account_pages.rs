@@ -322,6 +322,19 @@ fn somebody_signs_in_at_another_issuer() {
     desk.says("Go on as Grace H");
     desk.browser.run("[...document.querySelectorAll('button')].find((one) => one.innerText === 'No').click()", &[]);
     desk.says("access_denied");
+    // Grace is signed in there; a program that asks for a new sign-in has one.
+    let id = client["id"].as_str().unwrap();
+    desk.browser.open(&format!(
+        "{home}/oauth/authorize?client_id={id}&redirect_uri=http://{there}/console/&response_type=code&code_challenge={}\
+         &code_challenge_method=S256&prompt=login",
+        "A".repeat(43)
+    ));
+    desk.says("Sign in again");
+    desk.fits();
+    desk.browser.run("document.querySelector('.empty a.button').click()", &[]);
+    desk.fill(&[("#login", "grace"), ("#password", PASSWORD)]);
+    desk.submit("#password");
+    desk.says("Go on as Grace H");
     desk.browser.open(&format!("{}/console/?code=theirs&state=theirs", desk.base));
     desk.says("was not begun in this window");
     let nobody = desk.browser.run("return localStorage.getItem('tessera.session')", &[]);
