@@ -14,10 +14,12 @@ use hyper::service::{Service, service_fn};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioTimer;
 use rustls::ServerConfig;
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use super::executor::StreamExecutor;
 use super::guard::{Guard, Patience, Signals, Step};
@@ -38,6 +40,9 @@ const PING_EVERY: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// Kept of each answer until the client's window opens.
 const SEND_BUFFER_BYTES: usize = 64 << 10;
+/// So much of an answer lies with the system and is not on its way yet; the rest waits here, where it has a deadline.
+#[cfg(target_os = "linux")]
+const UNSENT_BYTES: u32 = 128 << 10;
 /// How long a connection without a request may take to close when the gateway stops.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -59,21 +64,45 @@ pub(super) async fn accept(worker: Rc<Worker>, address: String, listener: TcpLis
         // Above the cap it is closed without a word: a refusal in TLS would cost more than what the cap saves.
         let Some(place) = place else { continue };
         let _ = stream.set_nodelay(true);
-        forget_unread(&stream, limits.write_timeout.0);
+        keep_little(&stream, limits.write_timeout.0);
         let tls = snapshot.listeners.iter().find(|(known, _)| *known == address).and_then(|(_, tls)| tls.clone());
-        let peer = Peer { remote, local, is_tls: tls.is_some(), certificate: None, place };
+        let peer = Peer::of(remote, local, tls.is_some(), place);
         let serving = connection(worker.clone(), Terms::of(&snapshot), tls, peer, stream);
         worker.tracker.spawn_local(serving);
     }
 }
 
-/// What is written lies with the system until the client takes it, even when the connection was closed here long ago. Of a client
-/// that takes nothing more the system gives up by the deadline that we have; one that takes a little begins it anew.
-fn forget_unread(stream: &TcpStream, patience: Duration) {
+/// What is written lies with the system until the client takes it, even when the connection was closed here long ago. That is
+/// bounded, and of a client that takes nothing more the system gives up by the deadline that we have; one that takes a little
+/// begins it anew.
+fn keep_little(stream: &TcpStream, patience: Duration) {
     #[cfg(target_os = "linux")]
-    let _ = socket2::SockRef::from(stream).set_tcp_user_timeout(Some(patience));
+    {
+        let socket = SockRef::from(stream);
+        let _ = socket.set_tcp_notsent_lowat(UNSENT_BYTES);
+        let _ = socket.set_tcp_user_timeout(Some(patience));
+    }
     #[cfg(not(target_os = "linux"))]
     let _ = (stream, patience);
+}
+
+/// A client's connection.
+pub(super) trait ClientStream: AsyncRead + AsyncWrite + Unpin {
+    /// The client takes too little: what it was sent and has not taken is dropped when the connection is, and not kept by the
+    /// system.
+    fn drop_unread(&self);
+}
+
+impl ClientStream for TcpStream {
+    fn drop_unread(&self) {
+        let _ = SockRef::from(self).set_linger(Some(Duration::ZERO));
+    }
+}
+
+impl ClientStream for TlsStream<TcpStream> {
+    fn drop_unread(&self) {
+        self.get_ref().0.drop_unread();
+    }
 }
 
 /// What a connection goes by for as long as it lasts. The config that it began under does not last for its sake.
@@ -120,7 +149,7 @@ async fn connection(
 /// Serves HTTP/1 or HTTP/2; where TLS did not choose, the first bytes do.
 async fn serve<S>(worker: Rc<Worker>, terms: Terms, peer: Peer, mut stream: S, is_http2: Option<bool>)
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: ClientStream + Send + 'static,
 {
     let mut read = Bytes::new();
     let is_http2 = match is_http2 {
@@ -152,7 +181,7 @@ where
 /// Serves HTTP/1 by the library.
 async fn serve_http1<S>(worker: &Rc<Worker>, limits: &Limits, peer: Rc<Peer>, guard: Guard<S>, signals: &Arc<Signals>)
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: ClientStream + Send + 'static,
 {
     let mut http = library::Builder::new();
     // The guard has looked at lengths and times already; these bounds are only never to be met.
@@ -201,7 +230,7 @@ fn service(
 /// Serves HTTP/2 until the client ends it, has nothing to ask for a while, or floods it.
 async fn serve_http2<S>(worker: &Rc<Worker>, limits: &Limits, peer: Rc<Peer>, guard: Guard<S>, signals: &Arc<Signals>)
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: ClientStream + Send + 'static,
 {
     let (idle, write) = (limits.head_timeout.0, limits.write_timeout.0);
     let draining = worker.draining.clone();

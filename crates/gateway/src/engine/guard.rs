@@ -16,12 +16,13 @@ use bytes::{Buf, BytesMut};
 use http::header::{CONTENT_LENGTH, HOST};
 use http::request::Parts;
 use hyper::rt::{Read, ReadBufCursor, Write};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::ReadBuf;
 use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use tokio_util::io::poll_read_buf;
 use tokio_util::sync::CancellationToken;
 
+use super::accept::ClientStream;
 use crate::domain::framing::{Framing, HeadLimits, Malformed};
 use crate::spec::Limits;
 
@@ -255,7 +256,7 @@ pub struct Guard<S> {
     linger: Option<Pin<Box<Sleep>>>,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
+impl<S: ClientStream> Guard<S> {
     /// Around a connection that speaks HTTP/1, of which these bytes were read already.
     pub fn new(stream: S, buffer: BytesMut, limits: HeadLimits, patience: Patience, signals: Arc<Signals>) -> Self {
         let now = Instant::now();
@@ -372,6 +373,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
         let due = Instant::now() + self.patience.write;
         let timer = self.write_timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
         ready!(timer.as_mut().poll(cx));
+        self.stream.drop_unread();
         Poll::Ready(Err(Error::new(ErrorKind::TimedOut, "the client does not take its answer")))
     }
 
@@ -390,7 +392,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Read for Guard<S> {
+impl<S: ClientStream> Read for Guard<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, mut out: ReadBufCursor<'_>) -> Poll<Result<()>> {
         let this = self.get_mut();
         loop {
@@ -433,7 +435,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Read for Guard<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Write for Guard<S> {
+impl<S: ClientStream> Write for Guard<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize>> {
         let this = self.get_mut();
         let polled = Pin::new(&mut this.stream).poll_write(cx, bytes);

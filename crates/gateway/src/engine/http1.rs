@@ -14,10 +14,9 @@ use bytes::{Buf, Bytes};
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use http::{Method, Request, Response, StatusCode, Uri, response};
 use hyper::body::Body as _;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::accept::Terms;
+use super::accept::{ClientStream, Terms};
 use super::guard::{Patience, Signals};
 use super::worker::Worker;
 use super::{Body, Incoming, Peer, Spare, poll_read_some};
@@ -56,10 +55,9 @@ pub(super) async fn serve<S>(
     buffer: Bytes,
 ) -> Option<(S, Bytes)>
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: ClientStream,
 {
-    let patience = terms.patience;
-    let mut connection = Connection { stream, buffer, patience, idle_timer: None };
+    let mut connection = Connection { stream, buffer, patience: terms.patience, idle_timer: None };
     let mut draining = pin!(worker.draining.cancelled());
     loop {
         if connection.buffer.is_empty() && !connection.waits_for_more(draining.as_mut()).await {
@@ -80,12 +78,12 @@ where
             Err(_) => return None,
         }
     }
-    // A client that does not take what it was sent is not waited for any longer than for other bytes.
-    let _ = timeout(patience.write, connection.stream.shutdown()).await;
+    // What goes wrong now is the client's: it went away.
+    let _ = connection.timed(|stream, cx| Pin::new(stream).poll_shutdown(cx)).await;
     None
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+impl<S: ClientStream> Connection<S> {
     /// Waits for the next request; false where the client has gone, says nothing for too long, or is to go.
     async fn waits_for_more(&mut self, mut draining: Pin<&mut impl Future<Output = ()>>) -> bool {
         let due = Instant::now() + self.patience.head;
@@ -245,6 +243,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
             let timer = timer.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + patience)));
             ready!(timer.as_mut().poll(cx));
+            self.stream.drop_unread();
             Poll::Ready(Err(ErrorKind::TimedOut.into()))
         })
         .await

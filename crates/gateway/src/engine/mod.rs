@@ -23,8 +23,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use http::HeaderValue;
 use socket2::{Domain, Protocol, Socket, Type};
 use tessera_service::sockets::Sockets;
+use tokio::runtime::LocalOptions;
 use tokio::sync::mpsc::{Sender, channel};
 use tokio_util::sync::CancellationToken;
 
@@ -61,6 +63,8 @@ const MOST_CHOICES: usize = 16;
 pub struct Peer {
     /// Its address.
     pub remote: SocketAddr,
+    /// The same without its port, as services are told.
+    pub remote_text: HeaderValue,
     /// The address it came to.
     pub local: SocketAddr,
     /// Whether it speaks TLS.
@@ -69,6 +73,15 @@ pub struct Peer {
     pub certificate: Option<Named>,
     /// Its connection's place, which others may have when nobody has to do with this one any more.
     pub place: Place,
+}
+
+impl Peer {
+    /// Without a certificate.
+    fn of(remote: SocketAddr, local: SocketAddr, is_tls: bool, place: Place) -> Self {
+        let text = remote.ip().to_canonical().to_string();
+        let remote_text = HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""));
+        Self { remote, remote_text, local, is_tls, certificate: None, place }
+    }
 }
 
 /// Workers that serve.
@@ -222,9 +235,9 @@ impl Drop for Engine {
 }
 
 fn work(start: Start) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
     match runtime {
-        Ok(runtime) => tokio::task::LocalSet::new().block_on(&runtime, worker::run(start)),
+        Ok(runtime) => runtime.block_on(worker::run(start)),
         Err(error) => tracing::error!(%error, "a worker has no runtime"),
     }
 }

@@ -1,6 +1,9 @@
 //! The trace a request belongs to (W3C Trace Context) and, where the process sends spans somewhere, its span.
 
+use std::io::Write;
+
 use http::HeaderMap;
+use http::header::{HeaderName, HeaderValue};
 use opentelemetry::global::{self, BoxedSpan, BoxedTracer};
 use opentelemetry::trace::{
     Span, SpanBuilder, SpanContext, SpanId, SpanKind, Status, TraceContextExt, TraceFlags, TraceId, TraceState, Tracer,
@@ -9,7 +12,7 @@ use opentelemetry::{Context, KeyValue};
 
 use super::worker::Worker;
 
-pub(crate) const TRACE_PARENT: &str = "traceparent";
+pub(crate) const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
 const SAMPLED: u8 = 1;
 
 /// The process's tracer, where it has one that sends.
@@ -92,8 +95,11 @@ impl Trace {
     }
 
     /// What services are told: the request's own span is the parent of theirs.
-    pub fn parent_text(&self) -> String {
-        format!("00-{:032x}-{:016x}-{:02x}", self.trace_id, self.span_id, self.flags)
+    pub fn parent(&self) -> HeaderValue {
+        let mut text = [0; 55];
+        // There is room for all of it, and it is fit for a header.
+        let _ = write!(&mut text[..], "00-{:032x}-{:016x}-{:02x}", self.trace_id, self.span_id, self.flags);
+        HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static(""))
     }
 
     /// The request is over. `describe` is asked only where the span is sent.

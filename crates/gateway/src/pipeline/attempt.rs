@@ -1,11 +1,12 @@
 //! One attempt: a request goes to one endpoint, and its answer begins or does not.
 
+use std::io::Write;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONTENT_LENGTH, HOST, HeaderName, TRANSFER_ENCODING, UPGRADE};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Body as HttpBody;
@@ -24,9 +25,9 @@ const MOST_STALE: usize = 3;
 /// Of an answer that is not passed on, so much is read to keep its connection.
 const MOST_DISCARDED: usize = 64 << 10;
 /// How long the upstream has left until its answer must begin, in milliseconds.
-const TIME_LEFT: &str = "x-request-timeout-ms";
+const TIME_LEFT: HeaderName = HeaderName::from_static("x-request-timeout-ms");
 /// How long a call of gRPC may last.
-pub(super) const GRPC_TIME_LEFT: &str = "grpc-timeout";
+pub(super) const GRPC_TIME_LEFT: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// The head of a request for an upstream.
 #[derive(Clone, Debug)]
@@ -49,7 +50,7 @@ impl Outgoing {
     fn told<'a>(&'a self, ask: &'a Ask, deadline: Deadline) -> Told<'a> {
         Told {
             host: self.host.as_ref().unwrap_or(&ask.endpoint.authority),
-            left: HeaderValue::from(millis(deadline.at.saturating_duration_since(Instant::now()))),
+            left_ms: millis(deadline.at.saturating_duration_since(Instant::now())),
             grpc_left: self.headers.contains_key(GRPC_TIME_LEFT).then(|| deadline.grpc_text()).flatten(),
         }
     }
@@ -59,15 +60,17 @@ impl Outgoing {
         for part in [self.method.as_str(), " ", self.path.as_str(), " HTTP/1.1\r\n"] {
             page.extend_from_slice(part.as_bytes());
         }
-        put(page, HOST.as_str(), told.host);
-        put(page, TIME_LEFT, &told.left);
+        put(page, &HOST, told.host);
+        // Writing into a `Vec` cannot fail.
+        let _ = write!(page, "{TIME_LEFT}: {}\r\n", told.left_ms);
         for (name, value) in &self.headers {
-            match name.as_str() {
-                "host" | "transfer-encoding" | TIME_LEFT => {}
+            match *name {
+                HOST | TRANSFER_ENCODING => {}
                 // Whatever it says: bytes that do not come would be taken from the next request.
-                "content-length" => put(page, "content-length", &HeaderValue::from_static("0")),
-                GRPC_TIME_LEFT => put(page, GRPC_TIME_LEFT, told.grpc_left.as_ref().unwrap_or(value)),
-                name => put(page, name, value),
+                CONTENT_LENGTH => put(page, name, &HeaderValue::from_static("0")),
+                _ if *name == TIME_LEFT => {}
+                _ if *name == GRPC_TIME_LEFT => put(page, name, told.grpc_left.as_ref().unwrap_or(value)),
+                _ => put(page, name, value),
             }
         }
         page.extend_from_slice(b"\r\n");
@@ -78,7 +81,7 @@ impl Outgoing {
         let mut request = Request::new(body);
         *request.method_mut() = self.method.clone();
         *request.headers_mut() = self.headers.clone();
-        request.headers_mut().insert(TIME_LEFT, told.left);
+        request.headers_mut().insert(TIME_LEFT, HeaderValue::from(told.left_ms));
         if let Some(left) = told.grpc_left {
             request.headers_mut().insert(GRPC_TIME_LEFT, left);
         }
@@ -128,13 +131,13 @@ impl Outgoing {
 struct Told<'a> {
     host: &'a HeaderValue,
     /// Milliseconds until the answer must begin.
-    left: HeaderValue,
+    left_ms: u64,
     /// What a service of gRPC is told of that.
     grpc_left: Option<HeaderValue>,
 }
 
-fn put(page: &mut Vec<u8>, name: &str, value: &HeaderValue) {
-    for part in [name.as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+fn put(page: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
+    for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
         page.extend_from_slice(part);
     }
 }
@@ -159,7 +162,7 @@ impl Deadline {
 
     /// The route's, or the caller's where that is sooner.
     pub(super) fn of(route: &Route, headers: &HeaderMap) -> Self {
-        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
         let stated = text(TIME_LEFT).and_then(|text| text.parse().ok()).map(Duration::from_millis);
         let of_grpc = text(GRPC_TIME_LEFT).and_then(grpc::timeout);
         let own = Self::after(route.spec.timeout.0);

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, TE, UPGRADE};
-use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Response, Version};
 use hyper::body::Body as _;
 use tokio::time::Instant;
@@ -155,13 +154,7 @@ pub(super) fn prepare(
     host: Option<&HeaderValue>,
 ) -> Result<Outgoing, Error> {
     let protocol = tunnel::wanted(exchange, route);
-    let path = headers::rewritten(exchange, route)?;
-    let query = exchange.head.uri.query();
-    let target = match query {
-        Some(query) => PathAndQuery::try_from(format!("{path}?{query}")),
-        None => PathAndQuery::try_from(path),
-    };
-    let target = target.map_err(|_| Error::BadPath("it cannot be passed on"))?;
+    let path = headers::target(exchange, route)?;
     headers::for_upstream(exchange, route);
     let kept = exchange.head.headers.remove(HOST);
     let named = exchange.head.uri.authority().and_then(|named| HeaderValue::try_from(named.as_str()).ok());
@@ -175,7 +168,7 @@ pub(super) fn prepare(
         map.insert(http::header::CONNECTION, HeaderValue::from_static("upgrade"));
         map.insert(UPGRADE, protocol);
     }
-    Ok(Outgoing { method: exchange.head.method.clone(), path: target, headers: map, host })
+    Ok(Outgoing { method: exchange.head.method.clone(), path, headers: map, host })
 }
 
 async fn attempts(

@@ -6,6 +6,7 @@ use http::header::{
     CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue,
     PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
+use http::uri::PathAndQuery;
 
 use super::Exchange;
 use super::identify::{FORWARDED_FOR, REQUEST_ID};
@@ -27,8 +28,8 @@ const HOP_BY_HOP: [HeaderName; 7] = [
     TRANSFER_ENCODING,
     UPGRADE,
 ];
-const FORWARDED_HOST: &str = "x-forwarded-host";
-const FORWARDED_PROTO: &str = "x-forwarded-proto";
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// Takes away what is meant for us alone, also what `connection` names.
 pub(super) fn strip_hops(headers: &mut HeaderMap) {
@@ -79,11 +80,12 @@ pub(super) fn for_upstream(exchange: &mut Exchange, route: &Route) {
         }
     }
     let text = |text: String| HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""));
-    let hop = exchange.peer.remote.ip().to_canonical().to_string();
+    let hop = exchange.peer.remote_text.clone();
     // Every line counts: a proxy may have added one to what its own caller made up.
-    let known = headers.get_all(FORWARDED_FOR).iter().filter(|_| is_trusted).filter_map(|line| line.to_str().ok());
-    let hops: Vec<&str> = known.chain([hop.as_str()]).collect();
-    let hops = text(hops.join(", "));
+    let known = headers.get_all(FORWARDED_FOR).iter().filter(|_| is_trusted);
+    let hops: Vec<&str> = known.filter_map(|line| line.to_str().ok()).collect();
+    let hops =
+        if hops.is_empty() { hop } else { text(hops.into_iter().chain(hop.to_str()).collect::<Vec<_>>().join(", ")) };
     headers.insert(FORWARDED_FOR, hops);
     // The last line is the nearest proxy's.
     let told = |headers: &HeaderMap, name| headers.get_all(name).iter().next_back().cloned().filter(|_| is_trusted);
@@ -133,9 +135,7 @@ fn join_cookies(headers: &mut HeaderMap) {
 
 /// Passes the trace on with a span of ours, or begins one (W3C Trace Context).
 fn trace(exchange: &mut Exchange) {
-    if let Ok(value) = HeaderValue::try_from(exchange.record.trace.parent_text()) {
-        exchange.head.headers.insert(TRACE_PARENT, value);
-    }
+    exchange.head.headers.insert(TRACE_PARENT, exchange.record.trace.parent());
 }
 
 fn set_identity(exchange: &mut Exchange, route: &Route) {
@@ -213,14 +213,30 @@ pub(super) fn in_path<'e>(exchange: &'e Exchange, name: &str) -> Cow<'e, str> {
     }
 }
 
+/// What the upstream is asked for.
+///
+/// # Errors
+/// Those of [`rewritten`].
+pub(super) fn target(exchange: &Exchange, route: &Route) -> Result<PathAndQuery, Error> {
+    let path = rewritten(exchange, route)?;
+    if let Some(asked) = exchange.head.uri.path_and_query().filter(|asked| asked.path() == path) {
+        return Ok(asked.clone());
+    }
+    let target = match exchange.head.uri.query() {
+        Some(query) => PathAndQuery::try_from(format!("{path}?{query}")),
+        None => PathAndQuery::try_from(path.into_owned()),
+    };
+    target.map_err(|_| Error::BadPath("it cannot be passed on"))
+}
+
 /// The path that the upstream is asked for.
 ///
 /// # Errors
 /// [`Error::BadPath`] where it could be read as the path to another place.
-pub(super) fn rewritten(exchange: &Exchange, route: &Route) -> Result<String, Error> {
+pub(super) fn rewritten<'e>(exchange: &'e Exchange, route: &Route) -> Result<Cow<'e, str>, Error> {
     let rewrite = &route.spec.rewrite;
     if rewrite.path.is_none() && rewrite.strip_prefix.is_none() && rewrite.add_prefix.is_none() {
-        return Ok(exchange.path.clone());
+        return Ok(exchange.path.as_str().into());
     }
     let mut path = match &rewrite.path {
         Some(template) => template.fill(|name| in_path(exchange, name)),
@@ -239,5 +255,5 @@ pub(super) fn rewritten(exchange: &Exchange, route: &Route) -> Result<String, Er
     if !path.starts_with('/') {
         path.insert(0, '/');
     }
-    if is_normal(&path) { Ok(path) } else { Err(Error::BadPath("what it is rewritten to leads elsewhere")) }
+    if is_normal(&path) { Ok(path.into()) } else { Err(Error::BadPath("what it is rewritten to leads elsewhere")) }
 }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use http::header::{HOST, HeaderMap};
+use http::header::{HOST, HeaderMap, HeaderName};
 use http::{HeaderValue, Method, Version};
 
 use super::Exchange;
@@ -13,8 +13,8 @@ use crate::engine::Peer;
 use crate::snapshot::{Snapshot, bare_host};
 use crate::spec::LogFormat;
 
-pub(super) const REQUEST_ID: &str = "x-request-id";
-pub(super) const FORWARDED_FOR: &str = "x-forwarded-for";
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const MAX_REQUEST_ID_BYTES: usize = 128;
 /// Addresses of `x-forwarded-for` that are looked at.
 const MAX_HOPS: usize = 32;

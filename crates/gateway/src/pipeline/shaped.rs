@@ -52,7 +52,7 @@ pub(super) async fn forward(
     }
     let changes_body = snapshot_version.is_some_and(|version| !version.request.is_empty())
         && is_json(exchange.head.headers.get(CONTENT_TYPE));
-    let path = headers::rewritten(exchange, route)?;
+    let path = headers::rewritten(exchange, route)?.into_owned();
     let rules = rules_for(exchange, route, &path, toward.upstream)?;
     let reads_body = rules.as_ref().is_some_and(|rules| rules.reads_body(exchange, &path));
     let sending = match sending {

@@ -37,7 +37,7 @@ pub(super) async fn transcode(
     incoming: Incoming,
 ) -> Result<Reply, Error> {
     let deadline = Deadline::of(route, &exchange.head.headers);
-    let path = headers::rewritten(exchange, route)?;
+    let path = headers::rewritten(exchange, route)?.into_owned();
     let meant = match transcoder.find(&exchange.head.method, &path) {
         Found::Meant(meant) => meant,
         Found::NoPath => return Err(Error::NoRoute(exchange.path.chars().take(200).collect())),

@@ -1,5 +1,7 @@
 //! How often, how many at once, and what is shed first.
 
+use std::time::Duration;
+
 use tessera_gateway::auth::hash_key;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -282,15 +284,28 @@ async fn what_a_client_does_not_read_is_forgotten_by_the_system_too() {
         service.url()
     );
     let door = Door::open(&config).await;
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.set_recv_buffer_size(2_048).unwrap();
-    let mut stream = socket.connect(door.address()).await.unwrap();
-    stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
-    stream.readable().await.unwrap();
-    // As the system lists connections: local and remote address, in hexadecimal digits.
-    let (here, there) = (stream.local_addr().unwrap().port(), door.address().port());
-    let line = format!("0100007F:{there:04X} 0100007F:{here:04X} ");
-    let listed = || std::fs::read_to_string("/proc/net/tcp").unwrap().contains(&line);
-    assert!(listed());
-    until("the system has forgotten what was not read", || !listed()).await;
+    // Requests with a body go another way.
+    let requests = ["GET / HTTP/1.1\r\nhost: a\r\n\r\n", "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nhi"];
+    for (request, is_read) in requests.into_iter().flat_map(|request| [(request, false), (request, true)]) {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(2_048).unwrap();
+        let mut stream = socket.connect(door.address()).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        stream.readable().await.unwrap();
+        // As the system lists connections: local and remote address, in hexadecimal digits.
+        let (here, there) = (stream.local_addr().unwrap().port(), door.address().port());
+        let line = format!("0100007F:{there:04X} 0100007F:{here:04X} ");
+        let listed = || std::fs::read_to_string("/proc/net/tcp").unwrap().contains(&line);
+        assert!(listed());
+        let reading = async {
+            while is_read && stream.read_exact(&mut [0; 5]).await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = reading => {}
+            () = until("the system has forgotten what was not read", || !listed()) => {}
+        }
+    }
 }

@@ -256,7 +256,7 @@ impl Opening {
         let Some(place) = place.or_else(|| admit(&worker, &worker.snapshot(), remote)) else {
             return connection.close(code(Code::H3_EXCESSIVE_LOAD), b"");
         };
-        let peer = Rc::new(Peer { remote, local, is_tls: true, certificate: certificate_of(&connection), place });
+        let peer = Rc::new(Peer { certificate: certificate_of(&connection), ..Peer::of(remote, local, true, place) });
         let signals = Arc::new(Signals::http2(head));
         let transport = Transport::new(connection.clone(), limits.head.0 * 2 + FRAME_BYTES);
         let streams = transport.streams();
