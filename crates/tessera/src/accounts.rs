@@ -16,10 +16,13 @@ use tessera_kernel::{Clock, SystemClock};
 use tessera_service::Keys;
 use tessera_service::config::Config;
 use tessera_service::identity::{KeyInfo, ROLES, Rotation};
-use tokio::runtime::Runtime;
+use tokio::runtime::{Builder, Runtime};
 
 use crate::settings::{self, Flags, Store};
 use crate::up::Failure;
+
+/// The exit code of a program that Ctrl-C has ended, as shells have it.
+const ENDED_BY_CTRL_C: i32 = 130;
 
 /// What can be done.
 #[derive(Subcommand, Clone, Debug)]
@@ -281,7 +284,17 @@ struct Hidden;
 impl Hidden {
     fn begin() -> Self {
         stty("-echo");
+        std::thread::spawn(Self::end_with_ctrl_c);
         Self
+    }
+
+    /// Who gives up gets back a terminal that shows what is typed.
+    fn end_with_ctrl_c() {
+        let Ok(runtime) = Builder::new_current_thread().enable_io().build() else { return };
+        if runtime.block_on(tokio::signal::ctrl_c()).is_ok() {
+            stty("echo");
+            std::process::exit(ENDED_BY_CTRL_C);
+        }
     }
 }
 
