@@ -221,7 +221,18 @@ impl Stripe {
     /// Where the payment is not there or has less.
     pub fn refund_by_hand(&self, payment: &str, amount: i64) {
         let now = self.state.now();
-        self.state.books().refund(payment, amount, now).expect("a payment with so much of it captured");
+        let form = Default::default();
+        self.state.books().refund(payment, amount, &form, now).expect("a payment with so much of it captured");
+        self.deliver_new();
+    }
+
+    /// The bank sends the last refund of a payment back, as it may for days.
+    ///
+    /// # Panics
+    /// Where the payment has none.
+    pub fn fail_refund(&self, payment: &str) {
+        let now = self.state.now();
+        self.state.books().fail_refund(payment, now).expect("a payment with a refund");
         self.deliver_new();
     }
 

@@ -82,7 +82,15 @@ pub(super) struct Books {
     /// How many of the events have been delivered by themselves.
     pub delivered: usize,
     intents: Vec<Intent>,
-    refunds: usize,
+    refunds: Vec<Refund>,
+}
+
+struct Refund {
+    /// The place of its payment.
+    of: usize,
+    amount: i64,
+    has_failed: bool,
+    metadata: BTreeMap<String, String>,
 }
 
 /// The fields of a form or query.
@@ -99,6 +107,14 @@ fn invalid(code: &str, message: &str) -> Refusal {
 
 fn missing(what: &str) -> Refusal {
     refusal(404, "invalid_request_error", "resource_missing", &format!("No such payment_intent: '{what}'"))
+}
+
+/// What the caller wants noted.
+fn noted(form: &Fields) -> BTreeMap<String, String> {
+    let noted = form
+        .iter()
+        .filter_map(|(key, value)| Some((key.strip_prefix("metadata[")?.strip_suffix(']')?.to_owned(), value.clone())));
+    noted.collect()
 }
 
 impl Books {
@@ -136,9 +152,6 @@ impl Books {
                 None => invalid("resource_missing", "No such PaymentMethod"),
             });
         };
-        let noted = form.iter().filter_map(|(key, value)| {
-            Some((key.strip_prefix("metadata[")?.strip_suffix(']')?.to_owned(), value.clone()))
-        });
         let mut intent = Intent {
             id: format!("pi_{:06}", self.intents.len() + 1),
             status: "requires_capture",
@@ -147,7 +160,7 @@ impl Books {
             captured: 0,
             refunded: 0,
             created: now,
-            metadata: noted.collect(),
+            metadata: noted(form),
             return_url: field("return_url").map(str::to_owned),
             error: None,
         };
@@ -241,7 +254,7 @@ impl Books {
     }
 
     /// `POST /v1/refunds`.
-    pub fn refund(&mut self, id: &str, amount: i64, now: i64) -> Answer {
+    pub fn refund(&mut self, id: &str, amount: i64, form: &Fields, now: i64) -> Answer {
         let at = self.find(id)?;
         let intent = &mut self.intents[at];
         if intent.status != "succeeded" {
@@ -253,11 +266,35 @@ impl Books {
             return Err(invalid(code, &format!("Refund amount ({amount}) is greater than what is left ({left})")));
         }
         intent.refunded += amount;
-        self.refunds += 1;
+        self.refunds.push(Refund { of: at, amount, has_failed: false, metadata: noted(form) });
         self.tell(at, "charge.refunded", now);
-        let number = self.refunds;
-        Ok(json!({"id": format!("re_{number:06}"), "object": "refund", "amount": amount, "payment_intent": id,
-            "status": "succeeded"}))
+        Ok(self.refund_json(self.refunds.len() - 1))
+    }
+
+    /// `GET /v1/refunds/<id>`.
+    pub fn get_refund(&self, id: &str) -> Answer {
+        let number = id.strip_prefix("re_").and_then(|digits| digits.parse::<usize>().ok());
+        let at = number.and_then(|number| number.checked_sub(1)).filter(|at| *at < self.refunds.len());
+        at.map(|at| self.refund_json(at)).ok_or_else(|| missing(id))
+    }
+
+    /// The bank would not take the last refund of a payment.
+    pub fn fail_refund(&mut self, id: &str, now: i64) -> Result<(), Refusal> {
+        let of = self.find(id)?;
+        let at = self.refunds.iter().rposition(|refund| refund.of == of && !refund.has_failed);
+        let at = at.ok_or_else(|| missing(id))?;
+        self.refunds[at].has_failed = true;
+        self.intents[of].refunded -= self.refunds[at].amount;
+        let object = self.refund_json(at);
+        self.tell_of(of, "charge.refund.updated", object, now);
+        Ok(())
+    }
+
+    fn refund_json(&self, at: usize) -> Value {
+        let Refund { of, amount, has_failed, metadata } = &self.refunds[at];
+        let status = if *has_failed { "failed" } else { "succeeded" };
+        json!({"id": format!("re_{:06}", at + 1), "object": "refund", "amount": amount, "status": status,
+            "payment_intent": self.intents[*of].id, "metadata": metadata})
     }
 
     /// The buyer's second step.
@@ -299,6 +336,11 @@ impl Books {
                 "amount_refunded": intent.refunded, "metadata": intent.metadata}),
             false => intent.json(false, ""),
         };
+        self.tell_of(at, kind, object, now);
+    }
+
+    fn tell_of(&mut self, at: usize, kind: &str, object: Value, now: i64) {
+        let intent = &self.intents[at];
         let id = format!("evt_{:06}", self.events.len() + 1);
         let body = json!({"id": id, "object": "event", "type": kind, "created": now, "livemode": false,
             "data": {"object": object}});

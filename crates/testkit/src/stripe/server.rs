@@ -114,8 +114,9 @@ fn carry_out(state: &State, is_post: bool, path: &str, fields: &Fields) -> (u16,
         (true, ["refunds"]) => {
             let id = fields.get("payment_intent").map(String::as_str).unwrap_or_default();
             let amount = fields.get("amount").and_then(|text| text.parse().ok()).unwrap_or(0);
-            books.refund(id, amount, now)
+            books.refund(id, amount, fields, now)
         }
+        (false, ["refunds", id]) => books.get_refund(id),
         (false, ["payment_intents"]) => books.list(fields, url),
         (false, ["payment_intents", "search"]) => books.search(fields, url),
         (false, ["payment_intents", id]) => books.get(id, fields, url),

@@ -456,17 +456,22 @@ impl App {
     pub async fn hear(&self, signature: &str, body: &[u8]) -> Result<(), Error> {
         let notice = self.payments.read_webhook(signature, body).map_err(|reason| Error::BadWebhook { reason })?;
         match notice {
-            Some(notice) => self.hear_of(&notice.payment, notice.order).await,
+            Some(notice) => self.hear_of(&notice.payment, notice.order, notice.refund.as_deref()).await,
             None => Ok(()),
         }
     }
 
-    /// Something may have happened to a payment: what, the provider is asked.
+    /// Something may have happened to a payment, or to a refund of it: what, the provider is asked.
     ///
     /// # Errors
     /// [`Error::PaymentUnknown`] where it does not say: of an order that is settled nobody asks again, so whoever rang has to.
     /// Those of the database.
-    pub async fn hear_of(&self, payment: &PaymentRef, order: Option<OrderId>) -> Result<(), Error> {
+    pub async fn hear_of(
+        &self,
+        payment: &PaymentRef,
+        order: Option<OrderId>,
+        refund: Option<&str>,
+    ) -> Result<(), Error> {
         let known = match self.store.order_of_payment(payment).await? {
             Some(order) => Some(order),
             None => order,
@@ -478,19 +483,32 @@ impl App {
             tracing::warn!(order.id = %id, "a webhook names another payment for this order");
             return Ok(());
         }
-        let truth = match self.payments.look_up(Which::Payment(payment)).await {
-            Ok(Some(truth)) if truth.order == Some(id) => truth,
-            Ok(_) => return Ok(()),
-            Err(error) => {
-                tracing::warn!(order.id = %id, error = %error, "a payment that is told of cannot be looked up");
-                return Err(Error::PaymentUnknown { order: id });
-            }
+        let later = |error: payment::Error| {
+            tracing::warn!(order.id = %id, error = %error, "a payment that is told of cannot be looked up");
+            Error::PaymentUnknown { order: id }
         };
+        let truth = match self.payments.look_up(Which::Payment(payment)).await.map_err(later)? {
+            Some(truth) if truth.order == Some(id) => truth,
+            _ => return Ok(()),
+        };
+        let undone = match refund {
+            Some(refund) => self.payments.failed_refund(refund).await.map_err(later)?,
+            None => None,
+        };
+        if let Some(attempt) = undone
+            && self.store.open_order(id).await?.attempts.iter().any(|open| open.id == attempt)
+        {
+            // Whoever made it has not noted yet that it was done.
+            return Err(Error::PaymentUnknown { order: id });
+        }
         let mut events = vec![Event::Seen(truth.seen())];
         if order.money.state == State::Paying && truth.status == payment::Status::Authorised {
             events.push(Event::Book);
         }
-        let told = self.advance(Advance { events, payment: Some(payment.clone()), ..self.news(id) }).await?;
+        let told = self.advance(Advance { events, payment: Some(payment.clone()), undone, ..self.news(id) }).await?;
+        if undone.is_some() && told.changed {
+            tracing::warn!(order.id = %id, refund, "a refund that was done has failed; it is due again");
+        }
         // What the buyer would be told is of no interest here.
         if let Err(error) = self.settle_from(told.open, told.booked).await {
             tracing::debug!(order.id = %id, error = %error, "an order was settled after a webhook");
@@ -583,6 +601,7 @@ impl App {
             returns: None,
             payment: None,
             ended: None,
+            undone: None,
             fresh: self.attempt(),
             claims_here: self.claims.is_none(),
             asked: None,

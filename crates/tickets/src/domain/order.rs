@@ -8,8 +8,9 @@
 //! ```
 //!
 //! What the provider says of a payment may come late, twice and in another order than it happened, so it is not taken as a
-//! step but as something seen: numbers only grow, and a state is not left for one that lies before it. One figure ties
-//! money to seats: `keep`, what the order's seats are worth and what shall stay with us of its money.
+//! step but as something seen: numbers only grow, and a state is not left for one that lies before it. (What went back and was
+//! not taken is told by the refund that it was, once.) One figure ties money to seats: `keep`, what the order's seats are worth
+//! and what shall stay with us of its money.
 
 use tessera_kernel::Timestamp;
 
@@ -132,6 +133,11 @@ pub enum Event {
         /// Minor units.
         amount: i64,
     },
+    /// So much that had gone back came back to us, as a bank would not take it: it is due again.
+    RefundFailed {
+        /// Minor units.
+        amount: i64,
+    },
 }
 
 /// What the provider said of the payment of an order.
@@ -231,6 +237,7 @@ impl Order {
             Event::SeatsGone => self.seats_gone()?,
             Event::GiveUp => self.give_up(now)?,
             Event::Refund { amount } => self.refund(*amount)?,
+            Event::RefundFailed { amount } => self.refund_failed(*amount),
         };
         debug_assert!(next.is_sound(), "{self:?} and {event:?} make {next:?}");
         Ok(Some(next).filter(|next| next != self))
@@ -404,6 +411,16 @@ impl Order {
                 Ok(next.ended_if_nothing_is_owed(State::Refunded))
             }
             _ => Err(not_now),
+        }
+    }
+
+    fn refund_failed(&self, amount: i64) -> Self {
+        let back = amount.clamp(0, self.refunded);
+        match self.state {
+            State::Captured | State::RefundDue | State::Refunded if back > 0 => {
+                Self { state: State::RefundDue, refunded: self.refunded - back, ..self.clone() }
+            }
+            _ => self.clone(),
         }
     }
 

@@ -141,7 +141,7 @@ async fn answer(
     let reference = PaymentRef::new(payment.clone());
     let answered = bank.test.answer(&reference, agree).await;
     let answered = answered.map_err(|error| Error::NotNow { reason: error.to_string() })?;
-    bank.app.hear_of(&reference, None).await?;
+    bank.app.hear_of(&reference, None, None).await?;
     Ok(back(&bank.app, answered.order.map(|order| order.to_string())).into_response())
 }
 

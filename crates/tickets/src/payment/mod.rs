@@ -82,6 +82,13 @@ pub trait Provider: Send + Sync + fmt::Debug {
     /// It could not be found out; ask again later.
     fn look_up<'a>(&'a self, which: Which<'a>) -> BoxFuture<'a, Result<Option<Payment>, Error>>;
 
+    /// The attempt that made a refund which was answered as done, where the money came back since: a bank may refuse it days
+    /// later. `None`: it did not fail, or is no refund of ours.
+    ///
+    /// # Errors
+    /// It could not be found out; ask again later.
+    fn failed_refund<'a>(&'a self, refund: &'a str) -> BoxFuture<'a, Result<Option<AttemptId>, Error>>;
+
     /// Reads a webhook, checking its signature. What it says of the payment is not used, as it may be late, doubled and
     /// out of order: it is the bell to [`Provider::look_up`]. `None`: a genuine one that concerns no payment of ours.
     ///
@@ -252,6 +259,8 @@ pub struct Notice {
     pub payment: PaymentRef,
     /// The order, where the provider was told.
     pub order: Option<OrderId>,
+    /// The provider's name of the refund that it is about, where it is about one.
+    pub refund: Option<String>,
 }
 
 /// A call that did not do what it was to do, as far as is known.

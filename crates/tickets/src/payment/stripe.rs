@@ -92,7 +92,7 @@ impl Stripe {
 
     async fn take(&self, attempt: AttemptId, payment: &PaymentRef, amount: Money) -> Result<(), Error> {
         let form = vec![("amount_to_capture".to_owned(), wire::amount(amount)?.to_string())];
-        let path = format!("payment_intents/{}/capture", wire::segment(payment)?);
+        let path = format!("payment_intents/{}/capture", wire::segment(payment.as_str())?);
         let answer = self.api.call(Call::post(&path, attempt, form)).await?;
         match wire::read::<Intent>(&answer)?.payment()?.status {
             Status::Captured => Ok(()),
@@ -103,7 +103,7 @@ impl Stripe {
     }
 
     async fn cancel(&self, attempt: AttemptId, payment: &PaymentRef) -> Result<(), Error> {
-        let path = format!("payment_intents/{}/cancel", wire::segment(payment)?);
+        let path = format!("payment_intents/{}/cancel", wire::segment(payment.as_str())?);
         match self.api.call(Call::post(&path, attempt, Vec::new())).await {
             Ok(_) => Ok(()),
             // Stripe says what it is instead: let go of already, by us or by itself.
@@ -120,18 +120,28 @@ impl Stripe {
         ];
         let answer = self.api.call(Call::post("refunds", attempt, form)).await?;
         let refund: wire::Refund = wire::read(&answer)?;
-        match refund.status.as_deref() {
-            Some(status @ ("failed" | "canceled")) => {
-                let reason = refund.failure_reason.unwrap_or_else(|| status.to_owned());
-                Err(Error::refused("refund_failed", reason))
+        if refund.has_failed() {
+            let reason = refund.failure_reason.as_deref().or(refund.status.as_deref());
+            return Err(Error::refused("refund_failed", reason.unwrap_or_default()));
+        }
+        // Should one that is pending or done fail, a webhook rings; see `failed`.
+        Ok(())
+    }
+
+    async fn failed(&self, refund: &str) -> Result<Option<AttemptId>, Error> {
+        let Ok(id) = wire::segment(refund) else { return Ok(None) };
+        match self.api.call(Call::get(&format!("refunds/{id}"), Vec::new())).await {
+            Ok(answer) => {
+                let refund: wire::Refund = wire::read(&answer)?;
+                Ok(refund.attempt().filter(|_| refund.has_failed()))
             }
-            // A pending one is on its way; should it fail, a webhook rings.
-            _ => Ok(()),
+            Err(Failure::Refused { status: 404, .. }) => Ok(None),
+            Err(failure) => Err(failure.into()),
         }
     }
 
     async fn get(&self, payment: &PaymentRef) -> Result<Option<Payment>, Error> {
-        let Ok(id) = wire::segment(payment) else { return Ok(None) };
+        let Ok(id) = wire::segment(payment.as_str()) else { return Ok(None) };
         let query = vec![("expand[]".to_owned(), "latest_charge".to_owned())];
         match self.api.call(Call::get(&format!("payment_intents/{id}"), query)).await {
             Ok(answer) => wire::read::<Intent>(&answer)?.payment().map(Some),
@@ -268,6 +278,10 @@ impl Provider for Stripe {
             Which::Attempt(attempt) => self.find(attempt).boxed(),
             Which::Payment(payment) => self.get(payment).boxed(),
         }
+    }
+
+    fn failed_refund<'a>(&'a self, refund: &'a str) -> BoxFuture<'a, Result<Option<AttemptId>, Error>> {
+        self.failed(refund).boxed()
     }
 
     fn read_webhook(&self, signature: &str, body: &[u8]) -> Result<Option<Notice>, String> {

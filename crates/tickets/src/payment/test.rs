@@ -283,6 +283,11 @@ impl Provider for Test {
         self.refund_some(attempt, payment, amount).boxed()
     }
 
+    fn failed_refund<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Option<AttemptId>, Error>> {
+        // What it gives back, it has given back.
+        async { Ok(None) }.boxed()
+    }
+
     fn look_up<'a>(&'a self, which: Which<'a>) -> BoxFuture<'a, Result<Option<Payment>, Error>> {
         async move {
             let id = match which {

@@ -43,7 +43,7 @@ async fn what_was_given_back_by_hand_is_not_asked_for_again(house: &House) {
     let order = house.app.store.find_order(ana.parse().unwrap()).await.unwrap().unwrap();
     let (payment, some) = (order.payment.clone().unwrap(), Money::new(3_000, order.currency));
     house.test.refund(AttemptId::from(RandomIds.next()), &payment, some).await.unwrap();
-    house.app.hear_of(&payment, None).await.unwrap();
+    house.app.hear_of(&payment, None, None).await.unwrap();
     assert_eq!(house.sums().await, (0, 9_000, 3_000));
 
     house.done(&format!("/organiser/events/{}/cancel", house.event), "organiser org", Value::Null).await;
@@ -85,7 +85,7 @@ async fn everything_goes_back(house: &House) {
     // Who was at the bank when it was cancelled gets the money back too.
     let payment = house.app.store.find_order(eve.parse().unwrap()).await.unwrap().unwrap().payment.unwrap();
     house.test.answer(&PaymentRef::new(payment.as_str().to_owned()), true).await.unwrap();
-    house.app.hear_of(&payment, None).await.unwrap();
+    house.app.hear_of(&payment, None, None).await.unwrap();
     assert_eq!(cancel::round(&house.app).await.unwrap(), 1);
     assert_eq!(house.sums().await, (0, 18_000, 18_000));
     assert_eq!(cancellation(house).await, json!({ "left": 0, "due": 0, "refunded": 3 }));

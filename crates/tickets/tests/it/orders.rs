@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tessera_kernel::{Clock, ManualClock, SystemClock};
 use tessera_testkit::sql::Databases;
+use tessera_testkit::stripe as stand_in;
 use tessera_tickets::Error;
 use tessera_tickets::app::App;
 use tessera_tickets::app::request::Request;
@@ -12,9 +13,9 @@ use tessera_tickets::app::reserve::Wish;
 use tessera_tickets::domain::ids::{EventId, HoldId};
 use tessera_tickets::domain::order::State;
 use tessera_tickets::jobs::settle::{Rounds, round};
-use tessera_tickets::payment::{Card, Method, Test};
+use tessera_tickets::payment::{Card, Method, Provider, Stripe, Test, stripe};
 
-use crate::support::{hall, shop, tickets};
+use crate::support::{Process, hall, shop, tickets};
 
 const GOOD: &str = "4242424242424242";
 const POOR: &str = "4000000000009995";
@@ -70,6 +71,7 @@ async fn contract(databases: &Databases) {
     parts_and_all_go_back(&Shop::open(databases).await).await;
     a_hold_is_paid_once_however_often_it_is_tried(&Shop::open(databases).await).await;
     what_is_not_ones_own_is_not_there(&Shop::open(databases).await).await;
+    a_refund_that_the_bank_sends_back_is_made_again(databases).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -153,7 +155,7 @@ async fn a_second_step_is_waited_for(shop: &Shop) {
         assert!(shop.app.confirm(&key, hold, card(SECOND_STEP), None).await.unwrap().next_url.is_some());
         shop.test.answer(&payment, agreed).await.unwrap();
         for _ in 0..2 {
-            shop.app.hear_of(&payment, None).await.unwrap();
+            shop.app.hear_of(&payment, None, None).await.unwrap();
         }
         let order = shop.app.store.find_order(asked.order.id).await.unwrap().unwrap();
         assert_eq!(order.money.state, if agreed { State::Captured } else { State::Failed });
@@ -235,13 +237,49 @@ async fn a_payment_that_comes_after_the_seats_are_gone_goes_back() {
     let others = shop.hold("bob", &[1]).await.unwrap();
     shop.app.confirm(&request("bob", "buy"), others, card(GOOD), None).await.unwrap();
     shop.test.answer(&payment, true).await.unwrap();
-    shop.app.hear_of(&payment, None).await.unwrap();
+    shop.app.hear_of(&payment, None, None).await.unwrap();
     let order = shop.app.store.find_order(asked.id).await.unwrap().unwrap();
     assert_eq!(order.money.state, State::Voided);
     let told = shop.app.settle(asked.id).await;
     assert!(matches!(told, Err(Error::SeatsGone { .. })), "{told:?}");
     assert_eq!(shop.sums().await, (0, 4_500, 0));
     assert!(shop.app.unsettled(Duration::ZERO, None, 10).await.unwrap().is_empty());
+}
+
+async fn a_refund_that_the_bank_sends_back_is_made_again(databases: &Databases) {
+    let (url, event) = hall(databases).await;
+    let bank = stand_in::start();
+    let access = stripe::Access {
+        url: bank.url.clone(),
+        api_key: stand_in::API_KEY.into(),
+        webhook_secret: stand_in::WEBHOOK_SECRET.into(),
+        timeout: Duration::from_secs(3),
+    };
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let provider: Arc<dyn Provider> = Arc::new(Stripe::new(access, clock.clone()).unwrap());
+    let (app, test) = Process { provider: Some(provider), ..Process::new(&url, clock) }.start().await;
+    let shop = Shop { app, test, event };
+    let hold = shop.hold("ana", &[0, 1]).await.unwrap();
+    let bought = shop.app.confirm(&request("ana", "buy"), hold, card(GOOD), None).await.unwrap().order;
+    let (id, payment) = (bought.id, bought.payment.unwrap());
+    let stands = async || {
+        let money = shop.app.store.find_order(id).await.unwrap().unwrap().money;
+        (money.state, money.refunded, bank.charged()[0].refunded)
+    };
+    let made = || bank.events().iter().filter(|event| event.kind == "charge.refunded").count();
+    // A part of it, then the rest.
+    let parts = [(Some(tickets(event, &[0])), State::Captured, 4_500, 2), (None, State::Refunded, 9_000, 4)];
+    for (part, state, refunded, refunds) in parts {
+        shop.app.refund(id, part, None).await.unwrap();
+        assert_eq!((stands().await, made()), ((state, refunded, refunded), refunds - 1));
+        bank.fail_refund(payment.as_str());
+        let told = bank.events().pop().unwrap();
+        // Twice, as webhooks may come.
+        for _ in 0..2 {
+            shop.app.hear(&bank.signature(&told), told.body.as_bytes()).await.unwrap();
+            assert_eq!((stands().await, made()), ((state, refunded, refunded), refunds));
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -275,9 +313,9 @@ async fn news_that_cannot_be_looked_up_are_asked_for_again() {
     let unknown = shop.app.confirm(&request("ana", "buy"), hold, card(SILENT_FOR_30_S), None).await;
     let Err(Error::PaymentUnknown { order }) = unknown else { panic!("{unknown:?}") };
     let payment = shop.test.ledger(None, 1).await.unwrap().remove(0).payment;
-    let heard = shop.app.hear_of(&payment, Some(order)).await;
+    let heard = shop.app.hear_of(&payment, Some(order), None).await;
     assert!(matches!(heard, Err(Error::PaymentUnknown { .. })), "{heard:?}");
     clock.advance(Duration::from_secs(31));
-    shop.app.hear_of(&payment, Some(order)).await.unwrap();
+    shop.app.hear_of(&payment, Some(order), None).await.unwrap();
     assert_eq!(shop.app.store.find_order(order).await.unwrap().unwrap().money.state, State::Captured);
 }

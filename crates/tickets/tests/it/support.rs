@@ -16,6 +16,7 @@ use tessera_tickets::domain::event::{Area, Details, PriceLevel, Rules};
 use tessera_tickets::domain::ids::{EventId, PlanId, SeatNumber, TicketId, VenueId};
 use tessera_tickets::domain::inventory::assign_blocks;
 use tessera_tickets::domain::plan::{Category, Point, Row, Seat, SeatPlan, Size, Zone};
+use tessera_tickets::payment::Provider;
 use tessera_tickets::seats::Live;
 use tessera_tickets::store::Store;
 
@@ -56,6 +57,8 @@ pub struct Process<'a> {
     pub payment_window: Duration,
     /// How long the provider may take.
     pub timeout_s: u64,
+    /// Who moves its money, where that is not the test provider.
+    pub provider: Option<Arc<dyn Provider>>,
 }
 
 impl<'a> Process<'a> {
@@ -63,19 +66,20 @@ impl<'a> Process<'a> {
     pub fn new(url: &'a str, clock: Arc<dyn Clock>) -> Self {
         let keys = Keys::ephemeral(clock.clone()).unwrap();
         let payment_window = Duration::from_secs(300);
-        Self { url, claims: None, lines: None, keys, clock, ids: Arc::new(RandomIds), payment_window, timeout_s: 1 }
+        let ids = Arc::new(RandomIds);
+        Self { url, claims: None, lines: None, keys, clock, ids, payment_window, timeout_s: 1, provider: None }
     }
 
     /// The process, and the provider of its payments, whose ledger is the same for all processes of a database.
     pub async fn start(self) -> (App, Arc<tessera_tickets::payment::Test>) {
-        let Self { url, claims, lines, keys, clock, ids, payment_window, timeout_s } = self;
+        let Self { url, claims, lines, keys, clock, ids, payment_window, timeout_s, provider } = self;
         let folder = format!("{}.data", url.trim_start_matches("sqlite:"));
         let config = tessera_tickets::payment::Config { timeout_s, ..Default::default() };
         let payments = tessera_tickets::payment::open(&config, url, folder.as_ref(), clock.clone(), Default::default());
         let payments = payments.await.unwrap();
         let store = Store::open(url, clock.clone(), Default::default()).await.unwrap();
         let app = App::new(Parts {
-            payments: payments.provider,
+            payments: provider.unwrap_or(payments.provider),
             public_url: "https://tickets.example".into(),
             live: Live::new(store.clone(), clock.clone()),
             queues: Queues::new(lines.unwrap_or_else(|| store.lines()), keys.clone()),

@@ -68,6 +68,7 @@ struct Data {
 #[derive(Deserialize)]
 struct Object {
     id: Option<String>,
+    object: Option<String>,
     payment_intent: Option<String>,
     #[serde(default)]
     metadata: Option<Metadata>,
@@ -77,14 +78,15 @@ struct Object {
 pub(super) fn notice(body: &[u8]) -> Result<Option<Notice>, String> {
     let event: Event =
         serde_json::from_slice(body).map_err(|error| format!("it is not an event of Stripe: {error}"))?;
-    let Object { id, payment_intent, metadata } = event.data.object;
-    let payment = match event.kind.split('.').next() {
-        Some("payment_intent") => id,
-        Some("charge" | "refund") => payment_intent,
-        _ => None,
+    let Object { id, object, payment_intent, metadata } = event.data.object;
+    let (payment, refund) = match event.kind.split('.').next() {
+        Some("payment_intent") => (id, None),
+        // `charge.refund.updated` is about the refund.
+        Some("charge" | "refund") => (payment_intent, id.filter(|_| object.as_deref() == Some("refund"))),
+        _ => (None, None),
     };
     let order = metadata.and_then(|metadata| metadata.order?.parse().ok());
-    Ok(payment.map(|payment| Notice { id: event.id, payment: PaymentRef::new(payment), order }))
+    Ok(payment.map(|payment| Notice { id: event.id, payment: PaymentRef::new(payment), order, refund }))
 }
 
 #[cfg(test)]

@@ -60,6 +60,20 @@ pub(super) struct Page {
 pub(super) struct Refund {
     pub status: Option<String>,
     pub failure_reason: Option<String>,
+    #[serde(default)]
+    metadata: Metadata,
+}
+
+impl Refund {
+    /// Whether the money came back.
+    pub fn has_failed(&self) -> bool {
+        matches!(self.status.as_deref(), Some("failed" | "canceled"))
+    }
+
+    /// The attempt that made it.
+    pub fn attempt(&self) -> Option<AttemptId> {
+        self.metadata.attempt()
+    }
 }
 
 /// What Stripe says went wrong.
@@ -113,10 +127,16 @@ impl ApiError {
     }
 }
 
+impl Metadata {
+    fn attempt(&self) -> Option<AttemptId> {
+        self.attempt.as_deref()?.parse().ok()
+    }
+}
+
 impl Intent {
     /// The attempt that made it.
     pub fn attempt(&self) -> Option<AttemptId> {
-        self.metadata.attempt.as_deref()?.parse().ok()
+        self.metadata.attempt()
     }
 
     /// In our words.
@@ -163,13 +183,12 @@ pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
     serde_json::from_slice(body).map_err(|error| Error::unknown(format!("its answer cannot be read: {error}")))
 }
 
-/// A payment's name as part of a path.
-pub(super) fn segment(payment: &PaymentRef) -> Result<&str, Error> {
-    let text = payment.as_str();
+/// The name of a payment or refund as part of a path.
+pub(super) fn segment(text: &str) -> Result<&str, Error> {
     let fit = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     match fit {
         true => Ok(text),
-        false => Err(Error::refused("resource_missing", format!("`{text}` is no payment of Stripe"))),
+        false => Err(Error::refused("resource_missing", format!("`{text}` is no name of Stripe's"))),
     }
 }
 
@@ -222,8 +241,8 @@ mod tests {
     #[test]
     fn a_name_cannot_reach_another_path() {
         for text in ["", "pi_1/capture", "../customers", "pi_1?x", "pi 1"] {
-            assert!(segment(&PaymentRef::new(text)).is_err(), "{text}");
+            assert!(segment(text).is_err(), "{text}");
         }
-        assert_eq!(segment(&PaymentRef::new("pi_3Nq")).unwrap(), "pi_3Nq");
+        assert_eq!(segment("pi_3Nq").unwrap(), "pi_3Nq");
     }
 }

@@ -36,6 +36,8 @@ pub struct Advance {
     pub payment: Option<PaymentRef>,
     /// An attempt that has ended, and whether it did what it was to do.
     pub ended: Option<(AttemptId, bool)>,
+    /// An attempt at a refund that was done, and whose money came back since.
+    pub undone: Option<AttemptId>,
     /// The id of the attempt that is stored, if one is due after this and none is open.
     pub fresh: AttemptId,
     /// Whether claims are kept in this database: then a booking needs its claim to be there under its token.
@@ -154,6 +156,7 @@ pub async fn advance(
     let mut attempts = read_attempts(rows);
     let mut gone = gone(tx, news, &orders).await?;
     let mut bookings = bookings(tx, news, &orders).await?;
+    let undone = undo(tx, news, now).await?;
     let paying = orders.values().filter(|order| order.money.state.pays_hold()).map(|order| order.id);
     let mut plan = Plan { paid_holds: paying.collect(), ..Plan::default() };
     let mut results = Vec::with_capacity(news.len());
@@ -164,7 +167,8 @@ pub async fn advance(
         };
         let before = order.clone();
         let of_order = bookings.entry(news.order).or_default();
-        let result = apply(order, &before, news, of_order, &mut gone, &mut plan, now);
+        let undone = news.undone.and_then(|attempt| undone.get(&attempt)).copied();
+        let result = apply(order, &before, news, undone, of_order, &mut gone, &mut plan, now);
         let open = attempts.entry(news.order).or_default();
         keep_attempts(order, &before, open, news, &mut plan, now);
         results.push(Some(result));
@@ -212,12 +216,14 @@ fn apply(
     order: &mut OrderRecord,
     before: &OrderRecord,
     news: &Advance,
+    undone: Option<i64>,
     bookings: &mut Vec<Booking>,
     gone: &mut HashSet<(OrderId, TicketId)>,
     plan: &mut Plan,
     now: Timestamp,
 ) -> Outcome {
     let mut events = news.events.clone();
+    events.extend(undone.map(|amount| Event::RefundFailed { amount }));
     let mut returned: Vec<TicketId> = Vec::new();
     if let Some(wish) = &news.returns {
         match returnable(wish, bookings) {
@@ -358,6 +364,30 @@ pub async fn lock(tx: &mut Tx<'_>, news: &[&Advance]) -> Result<Vec<Uuid>, sql::
     Ok(kept)
 }
 
+/// Takes back that refunds were done; gives how much each was of. One that was taken back before is left as it is.
+async fn undo(tx: &mut Tx<'_>, news: &[&Advance], now: Timestamp) -> Result<HashMap<AttemptId, i64>, sql::Error> {
+    const UNDONE: RowsSql = rows_sql!(
+        "UPDATE payment_attempts SET state = 'failed', updated_at = " int(2) " FROM " rows "
+         WHERE payment_attempts.id = " id(0) " AND payment_attempts.order_id = " id(1) "
+            AND payment_attempts.action = 'refund' AND payment_attempts.state = 'succeeded'
+         RETURNING payment_attempts.id, payment_attempts.amount"
+    );
+    let mut rows = Json::array(0, 0);
+    for (attempt, order) in news.iter().filter_map(|news| Some((news.undone?, news.order))) {
+        rows.row(|row| {
+            row.id(attempt.uuid());
+            row.id(order.uuid());
+            row.number(now.micros());
+        });
+    }
+    let rows = rows.end();
+    if rows == "[]" {
+        return Ok(HashMap::new());
+    }
+    let undone: Vec<(Uuid, i64)> = UNDONE.fetch(tx, rows).await?;
+    Ok(undone.into_iter().map(|(attempt, amount)| (attempt.into(), amount)).collect())
+}
+
 /// Seats of orders to be booked that somebody has, or whose claim is not theirs any more.
 async fn gone(
     tx: &mut Tx<'_>,
@@ -396,7 +426,7 @@ fn may_return(news: &Advance) -> bool {
         Event::Refund { .. } | Event::Seen(Seen::Voided) => true,
         Event::Seen(Seen::Captured { refunded, .. }) => *refunded > 0,
         // What was not booked has no seats; see [`crate::domain::order::Order::after`].
-        Event::Book | Event::SeatsGone | Event::GiveUp | Event::Seen(_) => false,
+        Event::Book | Event::SeatsGone | Event::GiveUp | Event::RefundFailed { .. } | Event::Seen(_) => false,
     };
     news.returns.is_some() || news.events.iter().any(takes)
 }
