@@ -119,6 +119,8 @@ struct Plan {
     /// Orders that paid for their holds before.
     paid_holds: HashSet<OrderId>,
     ended: Vec<(AttemptId, bool)>,
+    /// Refunds that were taken for done until now, and how much each was of.
+    undone: HashMap<AttemptId, i64>,
     added: Vec<(OrderId, u32, Attempt)>,
     /// Promotion codes of orders that came to nothing.
     unused: Vec<PromoId>,
@@ -156,9 +158,9 @@ pub async fn advance(
     let mut attempts = read_attempts(rows);
     let mut gone = gone(tx, news, &orders).await?;
     let mut bookings = bookings(tx, news, &orders).await?;
-    let undone = undo(tx, news, now).await?;
     let paying = orders.values().filter(|order| order.money.state.pays_hold()).map(|order| order.id);
-    let mut plan = Plan { paid_holds: paying.collect(), ..Plan::default() };
+    let undone = undo(tx, news, now).await?;
+    let mut plan = Plan { paid_holds: paying.collect(), undone, ..Plan::default() };
     let mut results = Vec::with_capacity(news.len());
     for news in news {
         let Some(order) = orders.get_mut(&news.order) else {
@@ -167,8 +169,7 @@ pub async fn advance(
         };
         let before = order.clone();
         let of_order = bookings.entry(news.order).or_default();
-        let undone = news.undone.and_then(|attempt| undone.get(&attempt)).copied();
-        let result = apply(order, &before, news, undone, of_order, &mut gone, &mut plan, now);
+        let result = apply(order, &before, news, of_order, &mut gone, &mut plan, now);
         let open = attempts.entry(news.order).or_default();
         keep_attempts(order, &before, open, news, &mut plan, now);
         results.push(Some(result));
@@ -216,14 +217,14 @@ fn apply(
     order: &mut OrderRecord,
     before: &OrderRecord,
     news: &Advance,
-    undone: Option<i64>,
     bookings: &mut Vec<Booking>,
     gone: &mut HashSet<(OrderId, TicketId)>,
     plan: &mut Plan,
     now: Timestamp,
 ) -> Outcome {
     let mut events = news.events.clone();
-    events.extend(undone.map(|amount| Event::RefundFailed { amount }));
+    let undone = news.undone.and_then(|attempt| plan.undone.get(&attempt));
+    events.extend(undone.map(|amount| Event::RefundFailed { amount: *amount }));
     let mut returned: Vec<TicketId> = Vec::new();
     if let Some(wish) = &news.returns {
         match returnable(wish, bookings) {
