@@ -289,6 +289,10 @@ impl Hidden {
     }
 
     /// Who gives up gets back a terminal that shows what is typed.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "as the signal would have ended it; while it asks it has written nothing"
+    )]
     fn end_with_ctrl_c() {
         let Ok(runtime) = Builder::new_current_thread().enable_io().build() else { return };
         if runtime.block_on(tokio::signal::ctrl_c()).is_ok() {
