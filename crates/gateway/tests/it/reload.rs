@@ -138,7 +138,10 @@ async fn it_is_ready_when_discovered_endpoints_were_found() {
     let component = door.gateway.clone().component(&door.deps);
     let waits_for = component.ready.get().unwrap_err();
     assert!(waits_for.contains("upstream `s`"), "{waits_for}");
-    std::fs::write(door.folder.path().join("endpoints.txt"), format!("{}\n", service.url())).unwrap();
+    // Put there whole: a file that is being written lists none for a moment, and that is an answer.
+    let (written, read) = (door.folder.path().join("new.txt"), door.folder.path().join("endpoints.txt"));
+    std::fs::write(&written, format!("{}\n", service.url())).unwrap();
+    std::fs::rename(&written, &read).unwrap();
     until("it is ready", || component.ready.get().is_ok()).await;
     assert_eq!(door.get("/", &[]).await.body, "found");
 }
