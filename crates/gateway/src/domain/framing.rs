@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use memchr::memchr;
+
 use super::chunked::{Chunk, MAX_TRAILER_BYTES};
 
 /// More digits than these do not fit a length.
@@ -293,7 +295,7 @@ impl Framing {
 /// refused rather than waited on.
 fn find_end(bytes: &[u8], from: usize) -> Option<usize> {
     let mut at = from;
-    while let Some(found) = bytes[at..].iter().position(|byte| *byte == b'\n') {
+    while let Some(found) = memchr(b'\n', &bytes[at..]) {
         at += found + 1;
         match &bytes[at..] {
             [b'\n', ..] => return Some(at + 1),
@@ -306,7 +308,7 @@ fn find_end(bytes: &[u8], from: usize) -> Option<usize> {
 
 /// The line up to CR LF, without it; `None` where it is not whole yet.
 pub(super) fn line_of(bytes: &[u8]) -> Result<Option<&[u8]>, Malformed> {
-    match bytes.iter().position(|byte| *byte == b'\n') {
+    match memchr(b'\n', bytes) {
         None => Ok(None),
         Some(at) if at > 0 && bytes[at - 1] == b'\r' => Ok(Some(&bytes[..at - 1])),
         Some(_) => Err(Malformed::LineEnd),
@@ -433,12 +435,11 @@ pub(super) fn split_line(line: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
     if matches!(line.first(), Some(b' ' | b'\t')) {
         return Err(Malformed::Folded);
     }
-    let colon = line.iter().position(|byte| *byte == b':').ok_or(Malformed::HeaderName)?;
+    let colon = line.iter().position(|byte| !is_token(*byte)).filter(|at| *at > 0 && line[*at] == b':');
+    let colon = colon.ok_or(Malformed::HeaderName)?;
     let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
-    if name.is_empty() || !name.iter().all(|byte| is_token(*byte)) {
-        return Err(Malformed::HeaderName);
-    }
-    if !line[colon + 1..].iter().all(|byte| matches!(byte, b'\t' | 0x20..=0x7e | 0x80..)) {
+    // To look at all of them is quicker than to stop at the first.
+    if line[colon + 1..].iter().fold(false, |is_bad, byte| is_bad | !matches!(byte, b'\t' | 0x20..=0x7e | 0x80..)) {
         return Err(if value.contains(&b'\r') { Malformed::LineEnd } else { Malformed::HeaderValue });
     }
     Ok((name, value))

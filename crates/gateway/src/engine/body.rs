@@ -235,7 +235,7 @@ pub struct Answer {
     /// Kept until the end.
     pub held: Held,
     /// What is logged at the end.
-    pub record: Record,
+    pub record: Box<Record>,
     /// How long it may say nothing.
     pub idle_timeout: Duration,
     timer: Option<Pin<Box<Sleep>>>,
@@ -324,7 +324,7 @@ pub struct Held {
 
 impl Answer {
     /// An answer that is not read yet.
-    pub fn new(source: Source, held: Held, record: Record, idle_timeout: Duration) -> Self {
+    pub fn new(source: Source, held: Held, record: Box<Record>, idle_timeout: Duration) -> Self {
         Self { source, held, record, idle_timeout, timer: None, rest: None, is_read: false }
     }
 

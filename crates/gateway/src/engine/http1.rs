@@ -67,8 +67,10 @@ where
             return Some((connection.stream, connection.buffer));
         };
         let is_head = request.method() == Method::HEAD;
-        let answering = pipeline::handle(worker.clone(), peer.clone(), signals.clone(), request);
-        let answer = connection.unless_gone(answering).await?;
+        let answer = {
+            let answering = pin!(pipeline::handle(worker.clone(), peer.clone(), signals.clone(), request));
+            connection.unless_gone(answering).await?
+        };
         let mut page = worker.spare.page();
         let is_kept = connection.send(&mut page, worker, answer, is_head, is_last).await;
         worker.spare.keep_page(page);
@@ -138,9 +140,8 @@ impl<S: ClientStream> Connection<S> {
         Some(Asked { request, is_last })
     }
 
-    /// What this comes to, unless the client goes before.
-    async fn unless_gone<T>(&mut self, future: impl Future<Output = T>) -> Option<T> {
-        let mut future = pin!(future);
+    /// What this comes to, unless the client goes before. It stays where it is: one that answers has some kilobytes.
+    async fn unless_gone<T>(&mut self, mut future: Pin<&mut impl Future<Output = T>>) -> Option<T> {
         poll_fn(|cx| match future.as_mut().poll(cx) {
             Poll::Ready(output) => Poll::Ready(Some(output)),
             Poll::Pending if self.is_gone(cx) => Poll::Ready(None),
@@ -178,7 +179,8 @@ impl<S: ClientStream> Connection<S> {
                     self.write(page, &[]).await?;
                     page.clear();
                     self.flush().await?;
-                    let frame = self.unless_gone(poll_fn(|cx| Pin::new(&mut body).poll_frame(cx))).await;
+                    let frame = pin!(poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)));
+                    let frame = self.unless_gone(frame).await;
                     frame.ok_or(ErrorKind::UnexpectedEof)?
                 }
             };

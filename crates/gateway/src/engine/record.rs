@@ -79,14 +79,14 @@ pub struct Record {
 }
 
 impl Record {
-    /// Of a request that begins now.
+    /// Of a request that begins now. Boxed, as it is handed on often and has half a kilobyte.
     pub fn begin(
         worker: &Rc<Worker>,
         snapshot: &Rc<Serving>,
         signals: &Arc<Signals>,
         client_ip: IpAddr,
         request: &http::request::Parts,
-    ) -> Self {
+    ) -> Box<Self> {
         signals.request_began();
         let mut record = Self::of(worker, snapshot, signals, client_ip, request);
         record.trace = Trace::begin(worker, &request.headers, &request.method, snapshot.spec.tracing.sample_percent);
@@ -94,7 +94,7 @@ impl Record {
     }
 
     /// Of what is fetched again in the background for a request: neither counted nor logged.
-    pub fn of_background(of: &Self, request: &http::request::Parts) -> Self {
+    pub fn of_background(of: &Self, request: &http::request::Parts) -> Box<Self> {
         let mut record = Self::of(&of.worker, &of.snapshot, &of.signals, of.client_ip, request);
         record.request_id = of.request_id.clone();
         record.is_over = true;
@@ -107,8 +107,8 @@ impl Record {
         signals: &Arc<Signals>,
         client_ip: IpAddr,
         request: &http::request::Parts,
-    ) -> Self {
-        Self {
+    ) -> Box<Self> {
+        Box::new(Self {
             worker: worker.clone(),
             snapshot: snapshot.clone(),
             signals: signals.clone(),
@@ -136,7 +136,7 @@ impl Record {
             bytes_out: 0,
             error: None,
             is_over: false,
-        }
+        })
     }
 
     /// Why the caller's body broke off, where that is the caller's doing.

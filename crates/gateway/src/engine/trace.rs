@@ -1,7 +1,5 @@
 //! The trace a request belongs to (W3C Trace Context) and, where the process sends spans somewhere, its span.
 
-use std::io::Write;
-
 use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
 use opentelemetry::global::{self, BoxedSpan, BoxedTracer};
@@ -96,9 +94,11 @@ impl Trace {
 
     /// What services are told: the request's own span is the parent of theirs.
     pub fn parent(&self) -> HeaderValue {
-        let mut text = [0; 55];
-        // There is room for all of it, and it is fit for a header.
-        let _ = write!(&mut text[..], "00-{:032x}-{:016x}-{:02x}", self.trace_id, self.span_id, self.flags);
+        let mut text = *b"00-................................-................-..";
+        hexadecimal(&mut text[3..35], self.trace_id);
+        hexadecimal(&mut text[36..52], self.span_id.into());
+        hexadecimal(&mut text[53..], self.flags.into());
+        // It is fit for a header.
         HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static(""))
     }
 
@@ -112,6 +112,14 @@ impl Trace {
             span.set_status(Status::error(""));
         }
         span.end();
+    }
+}
+
+/// Writes a number's last digits, as many as there is room for.
+fn hexadecimal(text: &mut [u8], mut number: u128) {
+    for digit in text.iter_mut().rev() {
+        *digit = b"0123456789abcdef"[(number & 0xf) as usize];
+        number >>= 4;
     }
 }
 
@@ -129,6 +137,15 @@ pub struct Told {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn services_are_told_what_they_can_read() {
+        let trace = Trace { trace_id: 0x4b_f92f, span_id: 0xf0_67aa_0ba9_02b7, flags: 1, span: None };
+        let text = trace.parent();
+        assert_eq!(text, "00-000000000000000000000000004bf92f-00f067aa0ba902b7-01");
+        let parent = Parent { trace_id: trace.trace_id, span_id: trace.span_id, flags: 1 };
+        assert_eq!(Parent::of(&HeaderMap::from_iter([(TRACE_PARENT, text)])), Some(parent));
+    }
 
     #[test]
     fn parents_are_read_as_the_recommendation_has_them() {

@@ -142,7 +142,12 @@ impl Worker {
 
     /// Microseconds on the workers' common clock.
     pub fn now_us(&self) -> u64 {
-        u64::try_from(self.shared.began.elapsed().as_micros()).unwrap_or(u64::MAX)
+        self.us_at(Instant::now())
+    }
+
+    /// A moment on that clock.
+    pub fn us_at(&self, moment: Instant) -> u64 {
+        u64::try_from(moment.saturating_duration_since(self.shared.began).as_micros()).unwrap_or(u64::MAX)
     }
 
     /// A number below `bound`, drawn at random.

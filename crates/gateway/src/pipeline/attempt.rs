@@ -1,6 +1,5 @@
 //! One attempt: a request goes to one endpoint, and its answer begins or does not.
 
-use std::io::Write;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,10 +46,10 @@ impl Outgoing {
     }
 
     /// Whom it names, and what time is left for it: this is told anew with each attempt.
-    fn told<'a>(&'a self, ask: &'a Ask, deadline: Deadline) -> Told<'a> {
+    fn told<'a>(&'a self, ask: &'a Ask, deadline: Deadline, now: Instant) -> Told<'a> {
         Told {
             host: self.host.as_ref().unwrap_or(&ask.endpoint.authority),
-            left_ms: millis(deadline.at.saturating_duration_since(Instant::now())),
+            left_ms: millis(deadline.at.saturating_duration_since(now)),
             grpc_left: self.headers.contains_key(GRPC_TIME_LEFT).then(|| deadline.grpc_text()).flatten(),
         }
     }
@@ -61,8 +60,7 @@ impl Outgoing {
             page.extend_from_slice(part.as_bytes());
         }
         put(page, &HOST, told.host);
-        // Writing into a `Vec` cannot fail.
-        let _ = write!(page, "{TIME_LEFT}: {}\r\n", told.left_ms);
+        put(page, &TIME_LEFT, &HeaderValue::from(told.left_ms));
         for (name, value) in &self.headers {
             match *name {
                 HOST | TRANSFER_ENCODING => {}
@@ -146,7 +144,7 @@ fn put(page: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Deadline {
     pub(crate) at: Instant,
-    since: Instant,
+    pub(super) since: Instant,
     /// Whether the caller set it: then a service that misses it is not at fault.
     pub(super) is_callers: bool,
     /// When a call of gRPC ends by its caller's word: that of a stream may be later than its beginning.
@@ -219,17 +217,20 @@ pub(super) struct Trying<'r> {
     pub(super) deadline: Deadline,
     /// How far the caller's body came.
     pub(super) progress: Option<&'r Progress>,
+    /// When this one begins: now.
+    pub(super) begins: Instant,
 }
 
 impl Trying<'_> {
     /// One attempt at one endpoint; connections that were closed meanwhile do not count.
     pub(super) async fn at(self, ask: &Ask, body: Body) -> Result<Response<Arriving>, Failure> {
-        let Self { worker, upstream, outgoing, deadline, progress } = self;
-        let began = self.now();
+        let Self { worker, upstream, outgoing, deadline, progress, begins } = self;
+        let began = self.less_waiting(begins);
         let mut body = Some(body);
         let need = outgoing.need(body.as_ref());
         for stale in 0.. {
-            let lease = match timeout_at(deadline.at, worker.pools.lease(upstream, &ask.endpoint, need)).await {
+            let leasing = worker.pools.lease(upstream, &ask.endpoint, need, begins);
+            let lease = match timeout_at(deadline.at, leasing).await {
                 Ok(Ok(lease)) => lease,
                 Ok(Err(error)) => {
                     self.note(ask, began, false);
@@ -245,7 +246,10 @@ impl Trying<'_> {
                 }
             };
             let is_used = lease.is_used;
-            match self.send(ask, lease, body.take().unwrap_or(Body::Empty)).await {
+            // To connect takes time.
+            let now = if is_used && stale == 0 { begins } else { Instant::now() };
+            let told = outgoing.told(ask, deadline, now);
+            match self.send(ask, lease, body.take().unwrap_or(Body::Empty), told).await {
                 Err(Unanswered::Unfit(error)) => return Err(Failure { error, unsent: None, reason: None }),
                 Err(Unanswered::Late) if progress.is_some_and(Progress::is_waiting) => {
                     return Err(Failure { error: Error::SlowClient, unsent: None, reason: None });
@@ -291,9 +295,14 @@ impl Trying<'_> {
     }
 
     /// Sends the request over a connection and waits until its answer begins.
-    async fn send(self, ask: &Ask, lease: Lease, body: Body) -> Result<Response<Arriving>, Unanswered> {
+    async fn send(
+        self,
+        ask: &Ask,
+        lease: Lease,
+        body: Body,
+        told: Told<'_>,
+    ) -> Result<Response<Arriving>, Unanswered> {
         let Self { worker, outgoing, deadline, .. } = self;
-        let told = outgoing.told(ask, deadline);
         let home = lease.home;
         match lease.sender {
             Sender::Wire(mut wire) => {
@@ -322,15 +331,16 @@ impl Trying<'_> {
         }
     }
 
-    /// The time, less what the caller took to send its body: that says nothing about the service.
-    fn now(self) -> Instant {
-        Instant::now() - self.progress.map_or(Duration::ZERO, Progress::waited)
+    /// A moment, less what the caller took until now to send its body: that says nothing about the service.
+    fn less_waiting(self, moment: Instant) -> Instant {
+        moment - self.progress.map_or(Duration::ZERO, Progress::waited)
     }
 
     fn note(self, ask: &Ask, began: Instant, is_good: bool) {
-        let took = self.now().saturating_duration_since(began);
+        let now = Instant::now();
+        let took = self.less_waiting(now).saturating_duration_since(began);
         let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        let now_us = self.worker.now_us();
+        let now_us = self.worker.us_at(now);
         ask.endpoint.note(is_good, took_us, now_us, &self.upstream.spec.outliers);
         self.upstream.note(is_good, now_us);
     }

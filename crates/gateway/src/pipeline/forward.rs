@@ -67,7 +67,7 @@ pub(super) async fn forward(
     let Toward { upstream, mirror, host } = toward;
     let deadline = Deadline::of(route, &exchange.head.headers);
     exchange.record.upstream = Some(upstream.name.clone());
-    exchange.held.entered = Some(upstream.enter(exchange.worker.now_us())?);
+    exchange.held.entered = Some(upstream.enter(exchange.worker.us_at(deadline.since))?);
     upstream.pay_in();
     let key = limits::hash_of(exchange, upstream);
     let web = exchange.grpc.filter(|dialect| route.spec.grpc_web && *dialect != Dialect::Plain);
@@ -182,14 +182,16 @@ async fn attempts(
     let is_safe = outgoing.may_be_repeated(!matches!(body, Body::Empty));
     let mut tried = Tried::new();
     let mut body = Some(body);
+    let mut now = deadline.since;
     loop {
         exchange.record.attempts += 1;
         let may_retry = exchange.record.attempts < retry.attempts;
-        let ask = upstream.choose(key, &tried, exchange.worker.now_us())?;
+        let ask = upstream.choose(key, &tried, exchange.worker.us_at(now))?;
         exchange.record.endpoint = Some(ask.endpoint.clone());
         let within = deadline.within(retry.attempt_timeout.map(|limit| limit.0));
         let progress = exchange.record.progress.as_deref();
-        let trying = Trying { worker: &exchange.worker, upstream, outgoing: &outgoing, deadline: within, progress };
+        let worker = &exchange.worker;
+        let trying = Trying { worker, upstream, outgoing: &outgoing, deadline: within, progress, begins: now };
         let plan = Plan { route, trying };
         let (Sent { ask, outcome }, hedged) = if is_safe && hedge::may_be(&outgoing.method, retry) {
             Box::pin(hedge::attempt(plan, ask, key, &tried)).await
@@ -217,11 +219,12 @@ async fn attempts(
             }
             Err(Failure { error, unsent, reason }) => (Some(error), unsent, reason),
         };
+        now = Instant::now();
         if let Some(error) = error {
             let is_unsent = unsent.is_some();
             exchange.record.was_sent |= !is_unsent;
             let is_wanted = reason.is_some_and(|reason| is_safe && retry.on.contains(&reason));
-            let again = may_retry && Instant::now() < deadline.at && (is_unsent || is_wanted) && upstream.take_retry();
+            let again = may_retry && now < deadline.at && (is_unsent || is_wanted) && upstream.take_retry();
             if !again {
                 return Err(error);
             }

@@ -5,9 +5,9 @@ use std::future::Future;
 use std::pin::pin;
 
 use http::Method;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
-use super::attempt::is_unavailable;
+use super::attempt::{Trying, is_unavailable};
 use super::forward::{Plan, Sent};
 use crate::engine::Body;
 use crate::metrics::UpstreamLabels;
@@ -32,6 +32,7 @@ pub(super) async fn attempt(plan: Plan<'_>, ask: Ask, key: Option<u64>, tried: &
     }
     let Some(other) = second(plan, first_id, key, tried) else { return (first.await, None) };
     let second_id = other.endpoint.id;
+    let plan = Plan { trying: Trying { begins: Instant::now(), ..plan.trying }, ..plan };
     let mut second = pin!(plan.attempt(other, Body::Empty));
     tokio::select! {
         biased;

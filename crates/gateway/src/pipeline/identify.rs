@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use http::header::{HOST, HeaderMap, HeaderName};
 use http::{HeaderValue, Method, Version};
+use uuid::Builder;
 
 use super::Exchange;
 use crate::Error;
@@ -88,10 +89,16 @@ fn is_fit(id: &HeaderValue) -> bool {
     !id.is_empty() && id.len() <= MAX_REQUEST_ID_BYTES && id.as_bytes().iter().all(fit)
 }
 
+/// UUID v7, of the worker's own random numbers.
 fn new_id(exchange: &Exchange) -> HeaderValue {
+    let millis = u64::try_from(exchange.record.at.micros() / 1_000).unwrap_or_default();
+    let random = (u128::from(exchange.worker.random()) << 64) | u128::from(exchange.worker.random());
+    let mut digits = [0; 10];
+    digits.copy_from_slice(&random.to_be_bytes()[..10]);
+    let id = Builder::from_unix_timestamp_millis(millis, &digits).into_uuid();
     let mut text = [0; 36];
     text[..4].copy_from_slice(b"req_");
-    exchange.worker.shared.ids.next().simple().encode_lower(&mut text[4..]);
+    id.simple().encode_lower(&mut text[4..]);
     // Hexadecimal digits are fit for a header.
     HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("req_"))
 }

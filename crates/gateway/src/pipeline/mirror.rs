@@ -4,6 +4,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::Exchange;
 use super::attempt::{Deadline, Outgoing, Trying};
 use crate::engine::{Body, Worker, discard};
@@ -29,7 +31,7 @@ pub(super) fn copy(exchange: &Exchange, outgoing: &Outgoing, upstream: &Arc<Upst
 async fn send(worker: &Rc<Worker>, outgoing: &Outgoing, upstream: &Arc<Upstream>, deadline: Deadline) {
     let Ok(_entered) = upstream.enter(worker.now_us()) else { return };
     let Ok(ask) = upstream.choose(None, &Tried::new(), worker.now_us()) else { return };
-    let trying = Trying { worker, upstream, outgoing, deadline, progress: None };
+    let trying = Trying { worker, upstream, outgoing, deadline, progress: None, begins: Instant::now() };
     if let Ok(answer) = trying.at(&ask, Body::Empty).await {
         discard(answer.into_body(), MOST_DISCARDED).await;
     }

@@ -85,7 +85,7 @@ pub(crate) struct Exchange {
     /// The coding that the request's body is inflated from.
     pub(crate) inflates: Option<Coding>,
     pub(crate) held: Held,
-    pub(crate) record: Record,
+    pub(crate) record: Box<Record>,
 }
 
 impl Exchange {

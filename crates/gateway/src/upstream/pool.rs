@@ -122,7 +122,7 @@ impl Home {
 }
 
 impl Pools {
-    /// A connection to the endpoint: one that is idle, or a new one.
+    /// A connection to the endpoint: one that is idle `now`, or a new one.
     ///
     /// # Errors
     /// [`Error::Unreachable`] where there is none within the upstream's `connect_timeout`.
@@ -131,8 +131,9 @@ impl Pools {
         upstream: &Upstream,
         endpoint: &Arc<Endpoint>,
         need: Need,
+        now: Instant,
     ) -> Result<Lease, Error> {
-        let (sender, is_used) = match self.take_idle(upstream, endpoint, need) {
+        let (sender, is_used) = match self.take_idle(upstream, endpoint, need, now) {
             Some(Sender::Wire(wire)) if need == Need::Whatever => {
                 let sender = by_library(wire.into_library(), upstream, false).await;
                 (sender.map_err(|error| unreachable(upstream, endpoint, error.to_string()))?, true)
@@ -152,16 +153,16 @@ impl Pools {
         Ok(Lease { sender, is_used, home })
     }
 
-    fn take_idle(&self, upstream: &Upstream, endpoint: &Arc<Endpoint>, need: Need) -> Option<Sender> {
+    fn take_idle(&self, upstream: &Upstream, endpoint: &Arc<Endpoint>, need: Need, now: Instant) -> Option<Sender> {
         let mut pools = self.0.borrow_mut();
         let pool = pools.get_mut(&address(endpoint))?;
         if let Some(shared) = pool.shared.as_mut().filter(|shared| !shared.sender.is_closed()) {
-            shared.used_at = Instant::now();
+            shared.used_at = now;
             return Some(Sender::Http2(shared.sender.clone()));
         }
         pool.shared = None;
         while let Some(Idle { mut sender, since }) = pool.pop(need) {
-            if !sender.is_spent() && since.elapsed() < upstream.spec.idle_timeout.0 {
+            if !sender.is_spent() && now.saturating_duration_since(since) < upstream.spec.idle_timeout.0 {
                 return Some(sender);
             }
         }
