@@ -329,7 +329,7 @@ fn write_head(page: &mut Vec<u8>, head: &response::Parts, length: Length, is_las
         }
     }
     match length {
-        Length::Left(length) => put("content-length", HeaderValue::from(length).as_bytes()),
+        Length::Left(length) => put("content-length", itoa::Buffer::new().format(length).as_bytes()),
         Length::Chunked => put("transfer-encoding", b"chunked"),
         Length::None => {}
     }

@@ -8,6 +8,7 @@ use opentelemetry::trace::{
 };
 use opentelemetry::{Context, KeyValue};
 
+use super::first;
 use super::worker::Worker;
 
 pub(crate) const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -32,7 +33,7 @@ struct Parent {
 
 impl Parent {
     fn of(headers: &HeaderMap) -> Option<Self> {
-        let text = headers.get(TRACE_PARENT)?.to_str().ok()?;
+        let text = first(headers, &TRACE_PARENT)?.to_str().ok()?;
         let mut parts = text.split('-');
         let mut part = |length: usize| {
             let part = parts.next().filter(|part| part.len() == length)?;

@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::Error;
 use crate::domain::grpc;
-use crate::engine::{Body, Progress, Worker, discard};
+use crate::engine::{Body, Progress, Worker, discard, first};
 use crate::snapshot::Route;
 use crate::spec::RetryOn;
 use crate::upstream::{Arriving, Ask, Broken, Lease, Need, Sender, Upstream};
@@ -50,7 +50,7 @@ impl Outgoing {
         Told {
             host: self.host.as_ref().unwrap_or(&ask.endpoint.authority),
             left_ms: millis(deadline.at.saturating_duration_since(now)),
-            grpc_left: self.headers.contains_key(GRPC_TIME_LEFT).then(|| deadline.grpc_text()).flatten(),
+            grpc_left: first(&self.headers, &GRPC_TIME_LEFT).is_some().then(|| deadline.grpc_text()).flatten(),
         }
     }
 
@@ -59,16 +59,16 @@ impl Outgoing {
         for part in [self.method.as_str(), " ", self.path.as_str(), " HTTP/1.1\r\n"] {
             page.extend_from_slice(part.as_bytes());
         }
-        put(page, &HOST, told.host);
-        put(page, &TIME_LEFT, &HeaderValue::from(told.left_ms));
+        put(page, &HOST, told.host.as_bytes());
+        put(page, &TIME_LEFT, itoa::Buffer::new().format(told.left_ms).as_bytes());
         for (name, value) in &self.headers {
             match *name {
                 HOST | TRANSFER_ENCODING => {}
                 // Whatever it says: bytes that do not come would be taken from the next request.
-                CONTENT_LENGTH => put(page, name, &HeaderValue::from_static("0")),
+                CONTENT_LENGTH => put(page, name, b"0"),
                 _ if *name == TIME_LEFT => {}
-                _ if *name == GRPC_TIME_LEFT => put(page, name, told.grpc_left.as_ref().unwrap_or(value)),
-                _ => put(page, name, value),
+                _ if *name == GRPC_TIME_LEFT => put(page, name, told.grpc_left.as_ref().unwrap_or(value).as_bytes()),
+                _ => put(page, name, value.as_bytes()),
             }
         }
         page.extend_from_slice(b"\r\n");
@@ -134,8 +134,8 @@ struct Told<'a> {
     grpc_left: Option<HeaderValue>,
 }
 
-fn put(page: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
-    for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+fn put(page: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
+    for part in [name.as_str().as_bytes(), b": ", value, b"\r\n"] {
         page.extend_from_slice(part);
     }
 }
@@ -160,7 +160,7 @@ impl Deadline {
 
     /// The route's, or the caller's where that is sooner.
     pub(super) fn of(route: &Route, headers: &HeaderMap) -> Self {
-        let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+        let text = |name: HeaderName| first(headers, &name).and_then(|value| value.to_str().ok());
         let stated = text(TIME_LEFT).and_then(|text| text.parse().ok()).map(Duration::from_millis);
         let of_grpc = text(GRPC_TIME_LEFT).and_then(grpc::timeout);
         let own = Self::after(route.spec.timeout.0);

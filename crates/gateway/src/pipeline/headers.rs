@@ -82,13 +82,15 @@ pub(super) fn for_upstream(exchange: &mut Exchange, route: &Route) {
     let text = |text: String| HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""));
     let hop = exchange.peer.remote_text.clone();
     // Every line counts: a proxy may have added one to what its own caller made up.
-    let known = headers.get_all(FORWARDED_FOR).iter().filter(|_| is_trusted);
-    let hops: Vec<&str> = known.filter_map(|line| line.to_str().ok()).collect();
+    let known = is_trusted.then(|| headers.get_all(FORWARDED_FOR).iter());
+    let hops: Vec<&str> = known.into_iter().flatten().filter_map(|line| line.to_str().ok()).collect();
     let hops =
         if hops.is_empty() { hop } else { text(hops.into_iter().chain(hop.to_str()).collect::<Vec<_>>().join(", ")) };
     headers.insert(FORWARDED_FOR, hops);
     // The last line is the nearest proxy's.
-    let told = |headers: &HeaderMap, name| headers.get_all(name).iter().next_back().cloned().filter(|_| is_trusted);
+    let told = |headers: &HeaderMap, name| {
+        is_trusted.then(|| headers.get_all(name).iter().next_back().cloned()).flatten()
+    };
     let scheme = told(&*headers, FORWARDED_PROTO)
         .unwrap_or_else(|| HeaderValue::from_static(if exchange.peer.is_tls { "https" } else { "http" }));
     headers.insert(FORWARDED_PROTO, scheme);

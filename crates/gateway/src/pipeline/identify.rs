@@ -10,7 +10,7 @@ use super::Exchange;
 use crate::Error;
 use crate::domain::framing::Malformed;
 use crate::domain::path::normalise;
-use crate::engine::Peer;
+use crate::engine::{Peer, first};
 use crate::snapshot::{Snapshot, bare_host};
 use crate::spec::LogFormat;
 
@@ -45,7 +45,7 @@ pub(super) fn client_ip(snapshot: &Snapshot, peer: &Peer, headers: &HeaderMap) -
 /// # Errors
 /// Where host or path cannot be read.
 pub(super) fn identify(exchange: &mut Exchange) -> Result<(), Error> {
-    let given = exchange.head.headers.get(REQUEST_ID).filter(|id| is_fit(id));
+    let given = first(&exchange.head.headers, &REQUEST_ID).filter(|id| is_fit(id));
     exchange.record.request_id = given.cloned().unwrap_or_else(|| new_id(exchange));
     if exchange.snapshot.spec.access_log.format == LogFormat::Combined {
         exchange.record.agent = exchange.head.headers.get(http::header::USER_AGENT).cloned();
