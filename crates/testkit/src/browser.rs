@@ -14,14 +14,23 @@ const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
 const START_ATTEMPTS: usize = 3;
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Runs the driver until its stdin closes, which happens when the test drops it or dies. Told to end, the driver ends its
-/// browsers; the folder goes last.
+/// Runs the driver until its stdin closes, which happens when the test drops it or dies. A driver that is told to end may leave
+/// its browser behind: whatever works in the folder ends, too, and the folder goes last.
 const KEEPER: &str = r#"
 "$@" </dev/null >"$FOLDER/log" 2>&1 &
 pid=$!
 read -r _ignored
 kill -TERM "$pid" 2>/dev/null
 wait "$pid"
+for _ in $(seq 100); do
+  left=$(grep -slF -e "$FOLDER/" /proc/[0-9]*/cmdline)
+  [ -n "$left" ] || break
+  for process in $left; do
+    process=${process#/proc/}
+    kill -KILL "${process%/cmdline}" 2>/dev/null
+  done
+  sleep 0.05
+done
 rm -rf "$FOLDER"
 "#;
 
@@ -29,6 +38,7 @@ rm -rf "$FOLDER"
 #[derive(Debug)]
 pub struct Browser {
     keeper: Child,
+    folder: PathBuf,
     address: String,
     session: String,
 }
@@ -57,8 +67,9 @@ impl Browser {
         let mut keeper = Command::new("sh");
         keeper.args(["-c", KEEPER, "keeper"]).arg(driver).arg(format!("--port={port}"));
         keeper.env("FOLDER", folder).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-        let mut this =
-            Self { keeper: keeper.spawn().expect("sh"), address: format!("127.0.0.1:{port}"), session: String::new() };
+        let keeper = keeper.spawn().expect("sh");
+        let (address, session) = (format!("127.0.0.1:{port}"), String::new());
+        let mut this = Self { keeper, folder: folder.to_owned(), address, session };
         let profile = format!("--user-data-dir={}", folder.join("profile").display());
         let arguments =
             ["--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync", profile.as_str()];
@@ -82,6 +93,11 @@ impl Browser {
             }
         }
         Err(std::fs::read_to_string(folder.join("log")).unwrap_or_default())
+    }
+
+    /// Where it keeps what it must remember.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Makes the page so many CSS pixels wide and high, as on a phone or a desk.

@@ -295,13 +295,7 @@ impl Trying<'_> {
     }
 
     /// Sends the request over a connection and waits until its answer begins.
-    async fn send(
-        self,
-        ask: &Ask,
-        lease: Lease,
-        body: Body,
-        told: Told<'_>,
-    ) -> Result<Response<Arriving>, Unanswered> {
+    async fn send(self, ask: &Ask, lease: Lease, body: Body, told: Told<'_>) -> Result<Response<Arriving>, Unanswered> {
         let Self { worker, outgoing, deadline, .. } = self;
         let home = lease.home;
         match lease.sender {

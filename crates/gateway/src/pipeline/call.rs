@@ -89,7 +89,8 @@ pub(crate) async fn call(
         let deadline = call.deadline.within(retry.attempt_timeout.map(|limit| limit.0));
         let may_retry = attempts < retry.attempts && Instant::now() < call.deadline.at;
         let is_wanted = |reason: RetryOn| is_safe && retry.on.contains(&reason);
-        let trying = Trying { worker, upstream, outgoing: &call.outgoing, deadline, progress: None, begins: Instant::now() };
+        let trying =
+            Trying { worker, upstream, outgoing: &call.outgoing, deadline, progress: None, begins: Instant::now() };
         match trying.at(&ask, Body::full(call.body.clone())).await {
             Ok(answer) => {
                 let again = is_unavailable(answer.status()) && may_retry && is_wanted(RetryOn::Unavailable);

@@ -88,9 +88,8 @@ pub(super) fn for_upstream(exchange: &mut Exchange, route: &Route) {
         if hops.is_empty() { hop } else { text(hops.into_iter().chain(hop.to_str()).collect::<Vec<_>>().join(", ")) };
     headers.insert(FORWARDED_FOR, hops);
     // The last line is the nearest proxy's.
-    let told = |headers: &HeaderMap, name| {
-        is_trusted.then(|| headers.get_all(name).iter().next_back().cloned()).flatten()
-    };
+    let told =
+        |headers: &HeaderMap, name| is_trusted.then(|| headers.get_all(name).iter().next_back().cloned()).flatten();
     let scheme = told(&*headers, FORWARDED_PROTO)
         .unwrap_or_else(|| HeaderValue::from_static(if exchange.peer.is_tls { "https" } else { "http" }));
     headers.insert(FORWARDED_PROTO, scheme);

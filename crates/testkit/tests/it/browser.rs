@@ -17,3 +17,18 @@ fn it_runs_scripts_presses_buttons_and_tells_of_errors() {
     browser.run("console.error('that went wrong')", &[]);
     assert!(browser.complaints().iter().any(|text| text.contains("that went wrong")));
 }
+
+#[test]
+fn nothing_of_it_is_left_when_it_is_dropped() {
+    let browser = Browser::start();
+    let folder = browser.folder().to_owned();
+    let working = || {
+        let processes = std::fs::read_dir("/proc").unwrap().flatten();
+        let lines = processes.filter_map(|process| std::fs::read_to_string(process.path().join("cmdline")).ok());
+        lines.filter(|line| line.contains(folder.to_str().unwrap())).count()
+    };
+    assert!(working() > 0 && folder.is_dir());
+    drop(browser);
+    assert_eq!(working(), 0);
+    assert!(!folder.exists());
+}

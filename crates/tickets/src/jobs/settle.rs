@@ -35,7 +35,12 @@ pub async fn run(app: App, stop: CancellationToken) -> Result<(), String> {
             () = stop.cancelled() => return Ok(()),
             () = sleep(EVERY) => {}
         }
-        if let Err(error) = round(&app, IN_HAND, &mut rounds).await {
+        // A provider that does not answer is not waited for: what is under way is found again, as after a crash.
+        let done = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            done = round(&app, IN_HAND, &mut rounds) => done,
+        };
+        if let Err(error) = done {
             tracing::warn!(error = &error as &dyn std::error::Error, "orders cannot be settled now");
         }
     }

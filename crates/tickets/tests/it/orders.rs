@@ -5,15 +5,16 @@ use std::time::Duration;
 
 use tessera_kernel::{Clock, ManualClock, SystemClock};
 use tessera_testkit::sql::Databases;
-use tessera_testkit::stripe as stand_in;
+use tessera_testkit::stripe::{self as stand_in, Fault, FaultKind};
 use tessera_tickets::Error;
 use tessera_tickets::app::App;
 use tessera_tickets::app::request::Request;
 use tessera_tickets::app::reserve::Wish;
 use tessera_tickets::domain::ids::{EventId, HoldId};
 use tessera_tickets::domain::order::State;
-use tessera_tickets::jobs::settle::{Rounds, round};
+use tessera_tickets::jobs::settle::{Rounds, round, run};
 use tessera_tickets::payment::{Card, Method, Provider, Stripe, Test, stripe};
+use tokio_util::sync::CancellationToken;
 
 use crate::support::{Process, hall, shop, tickets};
 
@@ -246,19 +247,28 @@ async fn a_payment_that_comes_after_the_seats_are_gone_goes_back() {
     assert!(shop.app.unsettled(Duration::ZERO, None, 10).await.unwrap().is_empty());
 }
 
-async fn a_refund_that_the_bank_sends_back_is_made_again(databases: &Databases) {
+/// A shop whose payments go to the stand-in of Stripe, which is waited for for so long.
+async fn shop_with_stripe(
+    databases: &Databases,
+    clock: Arc<dyn Clock>,
+    patience: Duration,
+) -> (Shop, stand_in::Stripe) {
     let (url, event) = hall(databases).await;
     let bank = stand_in::start();
     let access = stripe::Access {
         url: bank.url.clone(),
         api_key: stand_in::API_KEY.into(),
         webhook_secret: stand_in::WEBHOOK_SECRET.into(),
-        timeout: Duration::from_secs(3),
+        timeout: patience,
     };
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let provider: Arc<dyn Provider> = Arc::new(Stripe::new(access, clock.clone()).unwrap());
     let (app, test) = Process { provider: Some(provider), ..Process::new(&url, clock) }.start().await;
-    let shop = Shop { app, test, event };
+    (Shop { app, test, event }, bank)
+}
+
+async fn a_refund_that_the_bank_sends_back_is_made_again(databases: &Databases) {
+    let (shop, bank) = shop_with_stripe(databases, Arc::new(SystemClock), Duration::from_secs(3)).await;
+    let event = shop.event;
     let hold = shop.hold("ana", &[0, 1]).await.unwrap();
     let bought = shop.app.confirm(&request("ana", "buy"), hold, card(GOOD), None).await.unwrap().order;
     let (id, payment) = (bought.id, bought.payment.unwrap());
@@ -302,6 +312,25 @@ async fn orders_that_do_not_move_hide_no_others() {
         assert_eq!(round(&shop.app, Duration::ZERO, &mut rounds).await.unwrap(), looked);
     }
     assert_eq!(shop.app.store.find_order(last.id).await.unwrap().unwrap().money.state, State::Captured);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_provider_that_does_not_answer_keeps_nobody_from_stopping() {
+    let clock = Arc::new(ManualClock::at(SystemClock.now()));
+    let databases = Databases::sqlite();
+    let (shop, bank) = shop_with_stripe(&databases, clock.clone(), Duration::from_secs(600)).await;
+    let hold = shop.hold("ana", &[0]).await.unwrap();
+    let asked = shop.app.confirm(&request("ana", "buy"), hold, card(SECOND_STEP), None).await.unwrap();
+    assert_eq!(asked.order.money.state, State::Paying);
+    clock.advance(Duration::from_secs(10));
+    bank.add_fault(Fault::once(FaultKind::SilentBefore));
+    let (before, stop) = (bank.calls(), CancellationToken::new());
+    let running = tokio::spawn(run(shop.app.clone(), stop.clone()));
+    while bank.calls() == before {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    stop.cancel();
+    tokio::time::timeout(Duration::from_secs(60), running).await.expect("it stops").unwrap().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
