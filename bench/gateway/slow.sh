@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # slowhttptest against the gateway: 500 clients that send heads slowly (-H), bodies slowly (-B), read slowly (-X) or ask for
 # absurd ranges (-R). Each second it asks once more and says whether that was answered; here, how long slow clients live.
-# Needs slowhttptest and Python: apt-get install -y --no-install-recommends slowhttptest python3
+# Needs slowhttptest, Python and ss: apt-get install -y --no-install-recommends slowhttptest python3 iproute2
 # TESSERA names a binary that is built already. What it finds is printed; the figures go into bench/gateway/slow.md.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -59,13 +59,19 @@ connections=500
 # What the clients do, the deadline that ends them, and options.
 run() {
   local name=$1 deadline=$2; shift 2
-  (cd "$work" && slowhttptest -c $connections -r 250 -l 90 -p 2 -u "$url" -g -o result "$@" >out 2>&1) || true
-  # Each line: second, closed, pending, connected, and 0 where the service was not available. All were there at `there`, and the
-  # last was seen at `seen`.
-  row=$(awk -F, -v name="$name" -v deadline="$deadline" -v all=$connections '
-    NR > 1 { seconds += 1; away += $5 == 0; if ($4 > 0) seen = $1; if (!there && $2 + $4 >= all) there = $1 }
-    END { printf "| %s | %s | %s | %d of %d s |", name, deadline, (seconds > 90 ? "not within 90 s" : sprintf("%d s after the last came", seen + 1 - there)), seconds - away, seconds }' \
-    "$work/result.csv")
+  # What the gateway's side has of them, connections that it closed and the system still keeps among them: a client that was reset
+  # may go on reading what it had received.
+  while sleep 1; do echo "$SECONDS $(ss -tanH "sport = :$door" | awk '$1 != "LISTEN" && $1 != "TIME-WAIT" { count += 1; bytes += $3 } END { print count + 0, bytes + 0 }')"; done >"$work/kept" &
+  local watching=$!
+  (cd "$work" && slowhttptest -c $connections -r 250 -l 30 -p 2 -u "$url" -g -o result "$@" >out 2>&1) || true
+  sleep 3
+  kill "$watching"
+  # All were there, or as many as ever, at `there`; the last was seen at `seen`. The test's own request may be one of them.
+  gone=$(awk '$2 > most { most = $2; there = $1 } $2 > 1 { seen = $1 } $3 > bytes { bytes = $3 } END { last = $1
+    printf "%s | %.0f MB", (seen == last ? "not within 30 s" : sprintf("%d s after the last came", seen + 1 - there)), bytes / 1e6 }' "$work/kept")
+  # Each line: second, closed, pending, connected, and 0 where the service was not available.
+  answered=$(awk -F, 'NR > 1 { seconds += 1; away += $5 == 0 } END { printf "%d of %d s", seconds - away, seconds }' "$work/result.csv")
+  row="| $name | $deadline | $gone | $answered |"
   sed 's/\x1b\[[0-9;]*m//g' "$work/out" | sed -n '/Exit status/p'
   echo "$row"
   grep -vF "| $name |" "$report" >"$work/report" || true
