@@ -72,9 +72,19 @@ fn kill_and_resume(seed: u64) -> u32 {
     let scratch = ScratchDir::new();
     let yaml = shop_yaml(shop.base(), scratch.file("lake").to_str().unwrap());
     let file = scratch.write("shop.yaml", &yaml);
+    let progress = scratch.file("lake/shop/_tessera/progress");
     let (mut kills, mut resumed) = (0, 0);
     while kills < KILLS / AT_ONCE {
         let run = start(&file, &["--run-type", "backfill"], &[]);
+        if random.random_ratio(1, 4) {
+            // On a slow machine all moments drawn below may come before the first checkpoint.
+            for _ in 0..200 {
+                if !files_below(&progress).is_empty() {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
         std::thread::sleep(Duration::from_millis(random.random_range(20..300)));
         run.signal("KILL");
         let ended = run.wait();
