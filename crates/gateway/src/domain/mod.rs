@@ -12,6 +12,7 @@ pub mod framing;
 pub mod freshness;
 pub mod gcra;
 pub mod grpc;
+pub mod header;
 pub mod path;
 pub mod path_tree;
 pub mod retry_budget;

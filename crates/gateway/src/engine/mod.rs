@@ -35,7 +35,7 @@ pub use executor::LocalExecutor;
 pub use grpc_web::{WebAnswer, WebText};
 pub use guard::{Fault, Signals, Step};
 pub use incoming::Incoming;
-pub use reading::{first, poll_read_some};
+pub use reading::poll_read_some;
 pub use record::Record;
 pub use spare::Spare;
 pub(crate) use trace::TRACE_PARENT;

@@ -1,4 +1,4 @@
-//! Reading: bytes without a buffer that waits, as ten thousand connections may; and a header of a head.
+//! Reading without a buffer that waits: ten thousand connections may.
 
 use std::io::Result;
 use std::mem::MaybeUninit;
@@ -6,7 +6,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::io::{AsyncRead, ReadBuf};
 
 const READ_BYTES: usize = 8 << 10;
@@ -26,10 +25,4 @@ pub fn poll_read_some(
     let bytes = bytes.filled();
     *read = if read.is_empty() { Bytes::copy_from_slice(bytes) } else { [read, bytes].concat().into() };
     Poll::Ready(Ok(bytes.len()))
-}
-
-/// The first value of a header. For names that are not among the standard ones: to look at each of those that are there is
-/// quicker than to compute where it would be.
-pub fn first<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h HeaderValue> {
-    headers.iter().find_map(|(known, value)| (known == name).then_some(value))
 }

@@ -8,8 +8,8 @@ use opentelemetry::trace::{
 };
 use opentelemetry::{Context, KeyValue};
 
-use super::first;
 use super::worker::Worker;
+use crate::domain::header::first;
 
 pub(crate) const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
 const SAMPLED: u8 = 1;

@@ -14,7 +14,8 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::Error;
 use crate::domain::grpc;
-use crate::engine::{Body, Progress, Worker, discard, first};
+use crate::domain::header::first;
+use crate::engine::{Body, Progress, Worker, discard};
 use crate::snapshot::Route;
 use crate::spec::RetryOn;
 use crate::upstream::{Arriving, Ask, Broken, Lease, Need, Sender, Upstream};

@@ -9,8 +9,9 @@ use uuid::Builder;
 use super::Exchange;
 use crate::Error;
 use crate::domain::framing::Malformed;
+use crate::domain::header::first;
 use crate::domain::path::normalise;
-use crate::engine::{Peer, first};
+use crate::engine::Peer;
 use crate::snapshot::{Snapshot, bare_host};
 use crate::spec::LogFormat;
 
