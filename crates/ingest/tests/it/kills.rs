@@ -78,12 +78,7 @@ fn kill_and_resume(seed: u64) -> u32 {
         let run = start(&file, &["--run-type", "backfill"], &[]);
         if random.random_ratio(1, 4) {
             // On a slow machine all moments drawn below may come before the first checkpoint.
-            for _ in 0..200 {
-                if !files_below(&progress).is_empty() {
-                    break;
-                }
-                std::thread::sleep(Duration::from_millis(5));
-            }
+            comes(&progress, 200, |_| true);
         }
         std::thread::sleep(Duration::from_millis(random.random_range(20..300)));
         run.signal("KILL");
@@ -130,13 +125,18 @@ fn a_run_killed_in_its_first_write_leaves_nothing() {
 
 /// Waits until a file below the folder appears that the test accepts.
 pub fn wait_for_file(folder: &Path, accept: impl Fn(&Path) -> bool) {
-    for _ in 0..6_000 {
-        if files_below(folder).iter().any(|path| accept(path)) {
-            return;
+    assert!(comes(folder, 6_000, accept), "nothing came below {}", folder.display());
+}
+
+/// Whether one appears while it is looked for so often, every 5 ms.
+fn comes(folder: &Path, looks: usize, accept: impl Fn(&Path) -> bool) -> bool {
+    (0..looks).any(|_| {
+        let is_there = files_below(folder).iter().any(|path| accept(path));
+        if !is_there {
+            std::thread::sleep(Duration::from_millis(5));
         }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    panic!("nothing came below {}", folder.display());
+        is_there
+    })
 }
 
 #[test]
