@@ -1,152 +1,22 @@
 //! The catalogue over HTTP, in process: one list of cases on both databases; wire formats as snapshots.
 
-use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::Poll;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use axum::body::Body;
-use axum::http::{Request, StatusCode};
+use axum::http::StatusCode;
 use serde_json::{Value, json};
 use tessera_kernel::{Clock, Ids, ManualClock, SystemClock, Timestamp, Uuid};
 use tessera_store::sql::Db;
 use tessera_testkit::sql::Databases;
-use tessera_tickets::app::App;
 use tessera_tickets::app::reserve::Wish;
 use tessera_tickets::domain::catalogue::Performer;
 use tessera_tickets::domain::generate::{Generate, HouseKind};
 use tessera_tickets::domain::ids::{EventId, SeatNumber, TicketId};
+use tessera_tickets::jobs;
 use tessera_tickets::store::{NewPlan, Season};
-use tessera_tickets::{http, jobs};
-use tower::ServiceExt;
 
-use crate::support::Process;
-
-const CHAPEL: &str = include_str!("../data/chapel.json");
-
-/// Ids that the tickets of an event have room below.
-#[derive(Default)]
-struct Counted(AtomicU64);
-
-impl Ids for Counted {
-    fn next(&self) -> Uuid {
-        Uuid::from_u128(u128::from(self.0.fetch_add(1, Ordering::Relaxed) + 1) << 64)
-    }
-}
-
-/// A process and its API.
-struct Api {
-    app: App,
-    keys: AtomicU64,
-}
-
-struct Answer {
-    status: StatusCode,
-    head: axum::http::HeaderMap,
-    body: Vec<u8>,
-}
-
-impl Answer {
-    fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&self.body)))
-    }
-
-    fn code(&self) -> String {
-        self.json()["code"].as_str().unwrap_or_default().to_owned()
-    }
-
-    fn header(&self, name: &str) -> &str {
-        self.head.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default()
-    }
-}
-
-impl Api {
-    async fn open(url: &str, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>) -> Self {
-        let (app, _) = Process { ids, ..Process::new(url, clock) }.start().await;
-        Self { app, keys: AtomicU64::default() }
-    }
-
-    async fn start(databases: &Databases) -> Self {
-        Self::open(&databases.fresh(), Arc::new(SystemClock), Arc::new(tessera_kernel::RandomIds)).await
-    }
-
-    async fn send(&self, method: &str, path: &str, who: &str, head: &[(&str, &str)], body: String) -> Answer {
-        let mut request = Request::builder().method(method).uri(path).header("content-type", "application/json");
-        for (name, value) in head {
-            request = request.header(*name, *value);
-        }
-        if !who.is_empty() {
-            let (role, subject) = who.split_once(' ').unwrap_or(("organiser", who));
-            let token = self.app.keys.sign_token(subject, &[role.to_owned()], Duration::from_secs(600)).unwrap();
-            request = request.header("authorization", format!("Bearer {token}"));
-        }
-        let response = http::router(self.app.clone()).oneshot(request.body(Body::from(body)).unwrap()).await.unwrap();
-        let (status, head) = (response.status(), response.headers().clone());
-        let body = axum::body::to_bytes(response.into_body(), 64 << 20).await.unwrap().to_vec();
-        Answer { status, head, body }
-    }
-
-    async fn get(&self, path: &str, who: &str) -> Answer {
-        self.send("GET", path, who, &[], String::new()).await
-    }
-
-    /// A write under a key of its own.
-    async fn write(&self, method: &str, path: &str, who: &str, body: Value) -> Answer {
-        let key = format!("key-{}", self.keys.fetch_add(1, Ordering::Relaxed));
-        let body = if body.is_null() { String::new() } else { body.to_string() };
-        self.send(method, path, who, &[("idempotency-key", &key)], body).await
-    }
-
-    /// A write that is carried out.
-    async fn done(&self, method: &str, path: &str, body: Value) -> Value {
-        let answer = self.write(method, path, "ona", body).await;
-        assert!(answer.status.is_success(), "{method} {path}: {}", String::from_utf8_lossy(&answer.body));
-        answer.json()
-    }
-
-    /// A draft in the chapel.
-    async fn draft(&self) -> Value {
-        let plan = self.done("POST", "/organiser/plans", serde_json::from_str(CHAPEL).unwrap()).await;
-        let venue = self.done("POST", "/organiser/venues", venue(&plan["id"])).await;
-        let performer = self.done("POST", "/organiser/performers", json!({ "name": "Coro Novo" })).await;
-        self.done("POST", "/organiser/events", event(&venue["id"], &performer["id"])).await
-    }
-
-    /// An event on sale in the chapel.
-    async fn on_sale(&self) -> (EventId, Value) {
-        let draft = self.draft().await;
-        let id = draft["id"].as_str().unwrap();
-        let event = self.done("POST", &format!("/organiser/events/{id}/publish"), Value::Null).await;
-        (id.parse().unwrap(), event)
-    }
-
-    async fn hold(&self, subject: &str, wish: Wish) {
-        let key = format!("hold-{}", self.keys.fetch_add(1, Ordering::Relaxed));
-        let request = tessera_tickets::app::request::Request { subject: subject.into(), key };
-        self.app.reserve(&request, &wish).await.unwrap();
-    }
-}
-
-fn venue(plan: &Value) -> Value {
-    json!({
-        "name": "Capela das Flores", "city": "Lisboa", "country": "PT", "address": "Rua das Flores 1",
-        "lat": 38.71, "lng": -9.14, "timezone": "Europe/Lisbon", "plan": plan
-    })
-}
-
-fn event(venue: &Value, performer: &Value) -> Value {
-    json!({
-        "name": "Vésperas <script>alert(1)</script>", "kind": "Concert", "venue": venue, "performers": [performer],
-        "starts_at": "2030-05-01T19:00:00Z", "doors_at": "2030-05-01T18:00:00Z", "currency": "EUR",
-        "price_levels": [
-            { "key": "nave", "name": "Nave", "price": 3000, "color": "#c2493d", "categories": ["Nave"] },
-            { "key": "choir", "name": "Choir", "price": 4500, "color": "#5b7f95", "categories": ["Choir"] },
-            { "key": "standing", "name": "Standing", "price": 1000, "color": "#888888" }
-        ],
-        "areas": [{ "key": "porch", "name": "Porch", "capacity": 5, "price_level": "standing" }]
-    })
-}
+use crate::chapel::{Answer, Api, CHAPEL, Counted, venue};
 
 /// The description of an event as it was answered, as it would be sent to change it.
 fn as_input(event: &Value) -> Value {
@@ -650,28 +520,6 @@ async fn broken_plans_are_refused_with_line_or_seat() {
 }
 
 #[tokio::test]
-async fn the_page_is_rendered_once_a_second() {
-    let databases = Databases::sqlite();
-    let clock = Arc::new(ManualClock::at("2030-01-01T10:00:00Z".parse().unwrap()));
-    let api = Api::open(&databases.fresh(), clock.clone(), Arc::new(Counted::default())).await;
-    let (id, _) = api.on_sale().await;
-    let path = format!("/event/{id}");
-    let free = async || api.get(&path, "").await.json()["seats"]["free"].clone();
-    assert_eq!(free().await, 14);
-    api.hold("ana", Wish { tickets: vec![TicketId::new(id, SeatNumber(2))], ..Wish::default() }).await;
-    assert_eq!(free().await, 14);
-    clock.advance(Duration::from_secs(1));
-    assert_eq!(free().await, 13);
-    let held = api.get(&path, "").await.header("etag").to_owned();
-    // A hold that lapses changes the page and its ETag, though nothing is written.
-    clock.advance(Duration::from_secs(600));
-    assert_eq!(free().await, 14);
-    assert_ne!(api.get(&path, "").await.header("etag"), held);
-    clock.set("2030-01-01T09:00:00Z".parse().unwrap());
-    assert_eq!(free().await, 13, "a clock that was set back does not keep the page");
-}
-
-#[tokio::test]
 async fn wire_formats() {
     let databases = Databases::sqlite();
     let clock = Arc::new(ManualClock::at("2030-01-01T10:00:00Z".parse().unwrap()));
@@ -686,60 +534,4 @@ async fn wire_formats() {
     insta::assert_json_snapshot!("report", api.get(&format!("/organiser/events/{id}/report"), "ona").await.json());
     let code = json!({ "code": "amigos", "discount": { "basis_points": 1500 }, "valid_until": "2030-04-01T00:00:00Z" });
     insta::assert_json_snapshot!("promo", api.done("POST", &format!("/organiser/events/{id}/promo-codes"), code).await);
-}
-
-/// Otherwise nobody would tell its watchers what changes.
-#[tokio::test]
-async fn who_waits_while_another_fails_gets_the_event_that_is_kept() {
-    let databases = Databases::sqlite();
-    let url = databases.fresh();
-    let process = async || Api::open(&url, Arc::new(SystemClock), Arc::new(tessera_kernel::RandomIds)).await;
-    let (api, other) = (process().await, process().await);
-    let (id, _) = api.on_sale().await;
-    let db = Db::open(&url, "tickets", &tessera_tickets::store::migrations()).await.unwrap();
-    let delete = async |at: Option<i64>| {
-        tessera_store::each_engine!(&db, |pool| {
-            let set = sqlx::query("UPDATE events SET deleted_at = $1").bind(at);
-            set.execute(pool).await.map(drop).unwrap();
-        });
-    };
-    delete(Some(1)).await;
-    let (mut one, mut two) = (pin!(other.app.live.event(id)), pin!(other.app.live.event(id)));
-    let failed = match futures::poll!(&mut one) {
-        Poll::Pending => {
-            assert!(futures::poll!(&mut two).is_pending(), "it waits for the first");
-            one.await
-        }
-        Poll::Ready(failed) => failed,
-    };
-    assert!(failed.is_err());
-    delete(None).await;
-    let live = two.await.unwrap();
-    assert!(Arc::ptr_eq(&live, &other.app.live.event(id).await.unwrap()));
-    db.close().await;
-}
-
-#[test]
-fn every_write_is_said_to_want_its_key() {
-    let document = http::openapi();
-    let mut writes = 0;
-    for (path, calls) in document["paths"].as_object().unwrap() {
-        // Stripe's webhooks have none, and need none.
-        let calls = calls.as_object().unwrap().iter().filter(|_| path != "/payments/stripe/webhook");
-        for (method, call) in calls.filter(|(method, _)| ["post", "put", "patch", "delete"].contains(&method.as_str()))
-        {
-            let wants = |parameter: &Value| parameter["name"] == "idempotency-key" && parameter["required"] == true;
-            let parameters = call["parameters"].as_array();
-            assert!(parameters.is_some_and(|parameters| parameters.iter().any(wants)), "{method} {path}");
-            writes += 1;
-        }
-    }
-    assert!(writes > 20, "{writes} writes");
-}
-
-#[test]
-fn the_document_is_as_published() {
-    let document = serde_json::to_value(http::openapi()).unwrap();
-    tessera_testkit::reference::is_published("docs/openapi/tickets.json", &document);
-    assert_eq!(document["openapi"], "3.1.0");
 }

@@ -5,8 +5,11 @@
 mod bad_input;
 mod cancel;
 mod catalogue;
+mod chapel;
+mod document;
 mod door;
 mod draw;
+mod event_page;
 mod follow;
 mod holds;
 mod house;
