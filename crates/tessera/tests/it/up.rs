@@ -1,9 +1,10 @@
 //! `tessera up`: starts, tells where, stops cleanly, refuses in one line.
 
 use std::net::TcpListener;
+use std::time::Duration;
 
 use axum::body::Bytes;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tessera_service::config::Config;
 use tessera_tessera::roles::ROLES;
 use tessera_tessera::settings::{self, Flags};
@@ -62,6 +63,27 @@ async fn it_starts_tells_where_and_stops_on_either_signal() {
         }
         assert!(finished.stderr.contains(r#""message":"stopped","in_time":true"#), "{finished:?}");
     }
+}
+
+#[tokio::test]
+async fn the_api_of_all_products_has_one_document_and_a_page() {
+    let scratch = ScratchDir::new();
+    let process = up(&scratch, &[]);
+    let base = base(&process);
+    let (status, page) = get(&format!("{base}/docs")).await;
+    assert!(status == 200 && page.contains("<!doctype html>") && page.contains("/docs/openapi.json"), "{page}");
+    let wanted = ["/ingest/runs", "/booking/reserve", "/fare-estimate", "/oauth/token"];
+    let mut document = Value::Null;
+    // The gateway fetches it when it has begun.
+    for _ in 0..600 {
+        document = serde_json::from_str(&get(&format!("{base}/docs/openapi.json")).await.1).unwrap();
+        if wanted.iter().all(|path| document["paths"][path].is_object()) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(wanted.iter().all(|path| document["paths"][path].is_object()), "{document}");
+    assert_eq!(document["paths"]["/ingest/runs"]["get"]["security"], json!([{ "bearer": [] }]));
 }
 
 #[tokio::test]
